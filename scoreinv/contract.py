@@ -1,0 +1,72 @@
+"""What an image value means: the contract between data sets, operators and priors.
+
+CT values are a fixed linear map of Hounsfield units, MRI values are scaled by a high percentile of
+the volume. No per-image normalisation exists anywhere, so a measurement keeps its physical scale.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from scoreinv.spec import Json, Spec
+
+Modality = Literal["ct", "mri"]
+
+WATER_PER_MM = 0.0192
+"""Linear attenuation of water at 70 keV in 1/mm (NIST XCOM: 0.1929 cm^2/g)."""
+
+
+class ImageContract(Spec):
+    """The grid and the values of square single-channel images.
+
+    A value of 0 is ``low`` and a value of 1 is ``high``: in Hounsfield units for CT, in units of the
+    volume's normalising percentile for MRI.
+    """
+
+    modality: Modality = Field(description="ct: Hounsfield units; mri: magnitude images.")
+    size: int = Field(ge=8, le=4096, description="Pixels along each side.")
+    pixel_mm: float = Field(gt=0, description="Side of a pixel in millimetres.")
+    low: float = Field(description="What a value of 0 means (HU for CT, 0 for MRI).")
+    high: float = Field(description="What a value of 1 means (HU for CT, 1 percentile unit for MRI).")
+
+    def attenuation_per_pixel(self) -> float:
+        """Line integral of attenuation through one pixel of value 1, after air (0) is subtracted.
+
+        Raises:
+            ValueError: if this is not a CT contract whose value 0 is air.
+        """
+        if self.modality != "ct" or self.low > -1000:
+            raise ValueError(f"attenuation needs CT values that are 0 in air, got {self.modality} with low={self.low}")
+        return WATER_PER_MM * self.pixel_mm * (self.high - self.low) / 1000
+
+
+class PriorContract(Spec):
+    """What a trained prior expects and where it comes from; published beside its weights."""
+
+    name: str
+    image: ImageContract
+    network: dict[str, Json] = Field(description="The network's spec.")
+    preconditioning: dict[str, Json] = Field(description="The preconditioning's spec.")
+    sigma_min: float = Field(gt=0)
+    sigma_max: float = Field(gt=0)
+    training_data: list[str] = Field(description="Names of the data sets the prior has seen, with their licences.")
+    licence: str
+    images_seen: int = Field(ge=0)
+    sha256: str = Field(description="Of the weights file.")
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    def mismatch(self, image: ImageContract) -> str | None:
+        """Why images under another contract cannot use this prior, as one sentence; None if they can."""
+        for field in ("modality", "size", "low", "high"):
+            ours, theirs = getattr(self.image, field), getattr(image, field)
+            if ours != theirs:
+                return (
+                    f"prior {self.name!r} was trained for {field}={ours} but the data have {field}={theirs}: "
+                    f"ingest the data with {field}={ours}, or choose another prior"
+                )
+        if abs(self.image.pixel_mm / image.pixel_mm - 1) > 0.1:
+            return (
+                f"prior {self.name!r} was trained at {self.image.pixel_mm} mm a pixel but the data have "
+                f"{image.pixel_mm} mm: ingest the data at {self.image.pixel_mm} mm"
+            )
+        return None

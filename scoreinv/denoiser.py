@@ -1,0 +1,167 @@
+"""Denoisers: functions (x, sigma) -> E[x0 | x0 + sigma n = x].
+
+A denoiser is the only thing a sampler knows of a prior. By Tweedie's formula the score is
+(denoised - x) / sigma^2. A trained one is a network with a preconditioning; the Gaussian one is
+exact and serves as the oracle of the tests.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scoreinv.sde import VE, VP
+from scoreinv.spec import Spec
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""(x (batch, 1, height, width), sigma (batch,)) -> denoised, the shape of x."""
+
+
+class Coefficients(NamedTuple):
+    """denoised = skip x + out F(in x, label), each (batch,)."""
+
+    skip: Tensor
+    out: Tensor
+    input: Tensor
+    label: Tensor
+
+
+class EDMPreconditioning(Spec):
+    """Unit variance in and out at every noise level (Karras et al. 2022, arXiv:2206.00364, table 1).
+
+    Images are centred by ``mean`` first, which the formulas assume to be 0.
+    """
+
+    kind: Literal["edm"] = "edm"
+    mean: float = Field(0.0, description="Mean of the training images.")
+    sigma_data: float = Field(0.5, gt=0, description="Standard deviation of the training images.")
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        total = (sigma**2 + self.sigma_data**2).sqrt()
+        return Coefficients(
+            skip=self.sigma_data**2 / total**2,
+            out=sigma * self.sigma_data / total,
+            input=1 / total,
+            label=sigma.log() / 4,
+        )
+
+
+class VEPreconditioning(Spec):
+    """The network predicts minus the noise and is told log sigma: s = F(x, log sigma) / sigma (Song et al. 2022)."""
+
+    kind: Literal["ve"] = "ve"
+    mean: float = 0.0
+    sde: VE = VE()
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        one = torch.ones_like(sigma)
+        return Coefficients(skip=one, out=sigma, input=one, label=sigma.log())
+
+
+class VPPreconditioning(Spec):
+    """The network predicts minus the noise of the scaled image and is told 999 t (Song et al. 2021)."""
+
+    kind: Literal["vp"] = "vp"
+    mean: float = 0.0
+    sde: VP = VP()
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        t = self.sde.time(sigma)
+        return Coefficients(skip=torch.ones_like(sigma), out=sigma, input=self.sde.scale(t), label=999 * t)
+
+
+AnyPreconditioning = Annotated[
+    EDMPreconditioning | VEPreconditioning | VPPreconditioning, Field(discriminator="kind")
+]
+
+
+class ScoreModel(nn.Module):
+    """A network with a preconditioning: a denoiser with weights.
+
+    The network is called as network(x (batch, 1, height, width), label (batch,)) and may run under
+    autocast; everything around it stays in float32, where sigma^2 and x at large sigma need it.
+    """
+
+    def __init__(self, network: nn.Module, preconditioning: AnyPreconditioning) -> None:
+        super().__init__()
+        self.network = network
+        self.preconditioning = preconditioning
+        self.autocast_dtype: torch.dtype | None = None
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Denoised images, float32, the shape of x."""
+        sigma = sigma.to(x.device, torch.float32).expand(len(x))
+        c = self.preconditioning.coefficients(sigma)
+        skip, out, scale = (v.view(-1, 1, 1, 1) for v in (c.skip, c.out, c.input))
+        centred = x - self.preconditioning.mean
+        with torch.autocast(x.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+            raw = self.network(scale * centred, c.label)
+        return skip * centred + out * raw.float() + self.preconditioning.mean
+
+    def score(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Gradient of log p(x; sigma)."""
+        return score(self, x, sigma)
+
+
+def score(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+    """Gradient of log p(x; sigma) by Tweedie's formula, (denoised - x) / sigma^2."""
+    return (denoiser(x, sigma) - x) / sigma.to(x).expand(len(x)).view(-1, 1, 1, 1) ** 2
+
+
+class GaussianDenoiser:
+    """The exact denoiser of a Gaussian prior N(mean, basis diag(variances) basis^T).
+
+    E[x0 | x] = mean + C (C + sigma^2)^-1 (x - mean). The oracle for every sampler: with a linear
+    operator and Gaussian noise the posterior is known in closed form (``posterior``).
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor) -> None:
+        """Take a mean (height, width) and a covariance (height*width, height*width)."""
+        self.mean = mean
+        self.covariance = covariance
+        self._variances, self._basis = torch.linalg.eigh(covariance)
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        variances = self._variances.clamp_min(0).to(x)
+        shrink = variances / (variances + sigma.to(x).expand(len(x)).view(-1, 1) ** 2)
+        basis = self._basis.to(x)
+        centred = (x - self.mean.to(x)).flatten(1)
+        return self.mean.to(x) + ((centred @ basis * shrink) @ basis.T).view(x.shape)
+
+    def sample(self, standard: Tensor) -> Tensor:
+        """Exact prior samples from standard normal draws (batch, 1, height, width)."""
+        root = self._basis * self._variances.clamp_min(0).sqrt()
+        return self.mean.to(standard) + (standard.flatten(1) @ root.T.to(standard)).view(standard.shape)
+
+    def posterior(self, matrix: Tensor, y: Tensor, noise_std: float) -> tuple[Tensor, Tensor]:
+        """Mean (n,) and covariance (n, n) of x0 given y = matrix x0 + noise, with y of shape (m,)."""
+        gain = self.covariance @ matrix.T
+        inner = matrix @ gain + noise_std**2 * torch.eye(len(y), dtype=y.dtype)
+        weights = torch.linalg.solve(inner, gain.T).T
+        mean = self.mean.flatten() + weights @ (y - matrix @ self.mean.flatten())
+        return mean, self.covariance - weights @ gain.T
+
+
+class MixtureDenoiser:
+    """The exact denoiser of a mixture of isotropic Gaussians, all of one standard deviation."""
+
+    def __init__(self, means: Tensor, std: float) -> None:
+        """Take means (components, height, width)."""
+        self.means = means
+        self.std = std
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        variance = self.std**2 + sigma.to(x).expand(len(x)).view(-1, 1) ** 2
+        means = self.means.to(x).flatten(1)
+        distance = torch.cdist(x.flatten(1), means) ** 2
+        weights = torch.softmax(-0.5 * distance / variance, dim=1)
+        centre = weights @ means
+        return (centre + self.std**2 / variance * (x.flatten(1) - centre)).view(x.shape)
+
+
+def log_uniform_sigmas(n: int, sigma_min: float, sigma_max: float) -> Tensor:
+    """n noise levels, evenly spaced in the logarithm, from small to large."""
+    return torch.logspace(math.log10(sigma_min), math.log10(sigma_max), n)

@@ -1,0 +1,52 @@
+"""Linear algebra over callables, batched, each image on its own."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Re <a, b> of each item of a batch, shape (batch,)."""
+    product = a.conj() * b if a.is_complex() else a * b
+    return product.real.flatten(1).sum(1) if product.is_complex() else product.flatten(1).sum(1)
+
+
+def norms(a: Tensor) -> Tensor:
+    """Euclidean norm of each item of a batch, shaped (batch, 1, 1, ...) to broadcast against ``a``."""
+    return inner(a, a).sqrt().view(-1, *[1] * (a.ndim - 1))
+
+
+def conjugate_gradient(
+    apply: Callable[[Tensor], Tensor], b: Tensor, x: Tensor, *, n_iters: int, tol: float = 0.0
+) -> Tensor:
+    """Solution of B x = b for a symmetric positive B, one per image (Hestenes and Stiefel 1952).
+
+    Args:
+        apply: x -> B x over a batch.
+        b: right-hand sides (batch, ...).
+        x: starting points, left unchanged.
+        n_iters: at most this many steps.
+        tol: an image stops when its residual is below ``tol`` times the norm of its b; the loop ends
+            when all have stopped, so that no image depends on its neighbours in the batch.
+    """
+    residual = b - apply(x)
+    direction, rho = residual, inner(residual, residual)
+    goal = tol**2 * inner(b, b)
+    for _ in range(n_iters):
+        active = rho > goal
+        if not bool(active.any()):
+            break
+        image = apply(direction)
+        curvature = inner(direction, image)
+        step = torch.where(active & (curvature > 0), rho / curvature.clamp_min(1e-30), 0.0)
+        x = x + _spread(step, x) * direction
+        residual = residual - _spread(step, x) * image
+        rho_next = torch.where(active, inner(residual, residual), rho)
+        direction = residual + _spread(rho_next / rho.clamp_min(1e-30), x) * direction
+        rho = rho_next
+    return x
+
+
+def _spread(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,107 @@
+"""Measurements: which operator, with which noise; and how data are simulated from images.
+
+Simulation may start from images on a finer grid than the reconstruction's, so that the data are not
+made by the operator that later inverts them (the "inverse crime").
+"""
+
+import math
+from abc import abstractmethod
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scoreinv.contract import ImageContract, Modality
+from scoreinv.noise import Noise
+from scoreinv.operators.linear import LinearOperator
+from scoreinv.spec import Spec
+
+
+class Noiseless(Spec):
+    """No measurement noise."""
+
+    kind: Literal["none"] = "none"
+
+    def std(self, y: Tensor, contract: ImageContract) -> float:
+        return 0.0
+
+    def apply(self, y: Tensor, contract: ImageContract, noise: Noise) -> Tensor:
+        return y
+
+
+class GaussianNoise(Spec):
+    """White Gaussian noise of the data, complex where the data are."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    noise_std: float = Field(gt=0, description="Standard deviation of y, per real component, in the units of y.")
+
+    def std(self, y: Tensor, contract: ImageContract) -> float:
+        return self.noise_std
+
+    def apply(self, y: Tensor, contract: ImageContract, noise: Noise) -> Tensor:
+        return y + self.noise_std * noise.normal_like(y)
+
+
+class PoissonNoise(Spec):
+    """Counting noise of X-ray photons: counts ~ Poisson(n_photons exp(-attenuation)), y = -log(counts / n_photons).
+
+    Rays without a single photon count as one. The noise of a line integral p has the variance
+    exp(p) / n_photons (first order).
+    """
+
+    kind: Literal["poisson"] = "poisson"
+    n_photons: float = Field(ge=10, description="Incident photons per ray and detector bin.")
+
+    def std(self, y: Tensor, contract: ImageContract) -> float:
+        scale = contract.attenuation_per_pixel()
+        return float(torch.exp(y * scale).mean().sqrt() / math.sqrt(self.n_photons) / scale)
+
+    def apply(self, y: Tensor, contract: ImageContract, noise: Noise) -> Tensor:
+        scale = contract.attenuation_per_pixel()
+        counts = noise.poisson(self.n_photons * torch.exp(-y * scale))
+        return -torch.log(counts.clamp_min(1) / self.n_photons) / scale
+
+
+AnyNoise = Annotated[Noiseless | GaussianNoise | PoissonNoise, Field(discriminator="kind")]
+
+
+class MeasurementSpec(Spec):
+    """What is measured of every image of a data set."""
+
+    noise: AnyNoise = Field(Noiseless(), title="Measurement noise")
+
+    @property
+    @abstractmethod
+    def modality(self) -> Modality:
+        """Which images can be measured so."""
+
+    @abstractmethod
+    def operator(self, size: int) -> LinearOperator:
+        """The operator on images of size x size pixels."""
+
+    @abstractmethod
+    def simulate_clean(self, fine: Tensor, size: int) -> Tensor:
+        """Noiseless data, on the geometry of ``operator(size)``, of images whose grid is a whole multiple finer."""
+
+
+class Simulated(NamedTuple):
+    """Data (batch, *data_shape) and their noise level."""
+
+    y: Tensor
+    noise_std: float
+
+
+def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noise: Noise) -> Simulated:
+    """Data of images (batch, 1, height, width), which may be finer than the contract's grid by a whole factor.
+
+    Raises:
+        ValueError: if the images are of another modality, or their size is not a multiple of the contract's.
+    """
+    if spec.modality != contract.modality:
+        raise ValueError(f"a {spec.modality} measurement cannot be made of {contract.modality} images")
+    factor, rest = divmod(images.shape[-1], contract.size)
+    if rest or factor < 1:
+        raise ValueError(f"images of {images.shape[-1]} pixels cannot simulate data for {contract.size} pixels")
+    clean = spec.operator(contract.size).forward(images) if factor == 1 else spec.simulate_clean(images, contract.size)
+    return Simulated(spec.noise.apply(clean, contract, noise), spec.noise.std(clean, contract))

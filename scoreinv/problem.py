@@ -1,0 +1,117 @@
+"""The inverse problem, and what every method that solves it looks like.
+
+A method is a Spec (its fields are what a person may set) with one loop, ``steps``, that yields.
+Progress, saving and stopping belong to whoever consumes the loop. Samplers and baselines share this
+interface, so a benchmark is a list and a loop.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from scoreinv.denoiser import Denoiser
+from scoreinv.noise import Noise
+from scoreinv.operators.linear import LinearOperator
+from scoreinv.spec import Spec
+
+
+@dataclass(frozen=True, eq=False)
+class InverseProblem:
+    """Find x in y = A x + noise.
+
+    Attributes:
+        operator: A.
+        y: data (batch, *operator.data_shape).
+        noise_std: standard deviation of the noise of y, per real component.
+    """
+
+    operator: LinearOperator
+    y: Tensor
+    noise_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        if tuple(self.y.shape[1:]) != tuple(self.operator.data_shape):
+            raise ValueError(
+                f"data have shape {tuple(self.y.shape[1:])} but the operator measures {self.operator.data_shape}: "
+                "use the operator that belongs to these data"
+            )
+
+    @property
+    def image_batch_shape(self) -> tuple[int, ...]:
+        """(batch, 1, height, width) of the images that are looked for."""
+        return (len(self.y), *self.operator.image_shape)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """y - A x."""
+        return self.y - self.operator.forward(x)
+
+
+class Step(NamedTuple):
+    """One step of a method: the current image (batch, 1, height, width), its noise level, the calls so far."""
+
+    index: int
+    sigma: float
+    x: Tensor
+    nfe: int = 0
+
+
+class Method(Spec):
+    """Anything that goes from an inverse problem to an image."""
+
+    needs_denoiser: ClassVar[bool] = True
+    is_stochastic: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def n_calls(self) -> int:
+        """How often the denoiser is called for one image; 0 for a method without one."""
+
+    @abstractmethod
+    def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
+        """Yield the steps; the last one holds the result."""
+
+
+class CountedDenoiser:
+    """A denoiser that counts its calls: the one place where NFE is counted."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+        self.nfe = 0
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self.nfe += 1
+        return self.denoiser(x, sigma)
+
+
+def run(method: Method, problem: InverseProblem, denoiser: Denoiser | None = None, *, noise: Noise) -> Iterator[Step]:
+    """Yield a method's steps with the number of denoiser calls filled in.
+
+    Raises:
+        ValueError: if the method needs a denoiser and none is given, or the noise is for another batch.
+    """
+    if denoiser is None and method.needs_denoiser:
+        raise ValueError(f"{type(method).__name__} needs a prior: pass the denoiser")
+    if len(noise) != len(problem.y):
+        raise ValueError(f"noise for {len(noise)} images was given with data of {len(problem.y)}")
+    counted = CountedDenoiser(denoiser or _no_denoiser)
+    for step in method.steps(problem, counted, noise):
+        yield step._replace(nfe=counted.nfe)
+
+
+def reconstruct(
+    method: Method, problem: InverseProblem, denoiser: Denoiser | None = None, *, noise: Noise
+) -> Step:
+    """The last step of a method: its result ``x`` and the denoiser calls ``nfe`` it took."""
+    step = None
+    for step in run(method, problem, denoiser, noise=noise):
+        pass
+    if step is None:
+        raise ValueError(f"{method!r} yielded no step: give it at least one")
+    return step
+
+
+def _no_denoiser(x: Tensor, sigma: Tensor) -> Tensor:
+    raise TypeError("this method was declared to need no denoiser")
