@@ -6,7 +6,7 @@ made by the operator that later inverts them (the "inverse crime").
 
 import math
 from abc import abstractmethod
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from scoreinv.contract import ImageContract, Modality
 from scoreinv.noise import Noise
-from scoreinv.operators.linear import LinearOperator
 from scoreinv.spec import Spec
+
+if TYPE_CHECKING:  # the operators' specs import this module
+    from scoreinv.operators.linear import LinearOperator
 
 
 class Noiseless(Spec):
@@ -77,7 +79,7 @@ class MeasurementSpec(Spec):
         """Which images can be measured so."""
 
     @abstractmethod
-    def operator(self, size: int) -> LinearOperator:
+    def operator(self, size: int) -> "LinearOperator":
         """The operator on images of size x size pixels."""
 
     @abstractmethod

@@ -1,0 +1,170 @@
+"""The scoreinv command: every flow, from recipes and key.path=value arguments.
+
+Exit codes: 0 done, 1 failed (one message, no traceback), 2 wrong usage.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from scoreinv.spec import Spec
+
+STAGES = ("ingest", "measure", "train", "reconstruct", "evaluate", "report", "pipeline")
+
+
+class Stage(NamedTuple):
+    """A flow with the recipe it takes."""
+
+    recipe: type[Spec]
+    flow: Callable[..., str]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit."""
+    options = _parser().parse_args(arguments)
+    # Prefect reads its settings at import, so everything below is imported late.
+    _prepare_prefect(Path(options.workspace).resolve())
+    sys.exit(_run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    from flows.help import explain
+
+    try:
+        return _run_stage(options)
+    except KeyboardInterrupt:
+        print("stopped; what is done is kept, the same command resumes", file=sys.stderr)
+        return 130
+    except Exception as error:
+        message = explain(error)
+        if message is None or os.environ.get("SCOREINV_TRACEBACK"):
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return 1
+
+
+def _run_stage(options: argparse.Namespace) -> int:
+    from flows.help import describe_plan, show_keys
+    from flows.recipe_files import RECIPES, find_recipe, load_recipe
+    from tasks.shards import Execution
+
+    stage = _stage("pipeline" if options.command == "demo" else options.command)
+    if options.keys:
+        show_keys(stage.recipe)
+        return 0
+    workspace = str(Path(options.workspace).resolve()) if "://" not in options.workspace else options.workspace
+    changes, execution_changes = _split(options.changes)
+    path = _recipe_path(options, changes, find_recipe)
+    if options.command == "demo":
+        os.chdir(RECIPES.parents[1])
+    recipe = load_recipe(stage.recipe, path, changes)
+    execution = load_recipe(Execution, None, [f"workspace={workspace}", *_shortcuts(options), *execution_changes])
+    if options.dry_run:
+        print(yaml.safe_dump({"recipe": recipe.model_dump(mode="json")}, sort_keys=False), end="")
+        print(yaml.safe_dump({"execution": execution.model_dump(mode="json")}, sort_keys=False), end="")
+        describe_plan(recipe, execution)
+        return 0
+    print(f"{Path(workspace) / stage.flow(recipe, execution)}")
+    return 0
+
+
+def _recipe_path(options: argparse.Namespace, changes: list[str], find: Callable[[str], Path]) -> Path | None:
+    if options.command == "demo":
+        return find("demo")
+    if options.recipe and "=" in options.recipe:
+        changes.insert(0, options.recipe)
+        return None
+    return find(options.recipe) if options.recipe else None
+
+
+def _split(changes: Sequence[str]) -> tuple[list[str], list[str]]:
+    prefix = "execution."
+    return [c for c in changes if not c.startswith(prefix)], [
+        c.removeprefix(prefix) for c in changes if c.startswith(prefix)
+    ]
+
+
+def _shortcuts(options: argparse.Namespace) -> list[str]:
+    given = {"cluster.n_workers": options.workers, "batch_size": options.batch_size, "device": options.device}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def _stage(name: str) -> Stage:
+    from flows import evaluate, ingest, measure, pipeline, reconstruct, report, train
+    from tasks import recipes
+
+    stages = {
+        "ingest": Stage(recipes.IngestRecipe, ingest.ingest_flow),
+        "measure": Stage(recipes.MeasureRecipe, measure.measure_flow),
+        "train": Stage(recipes.TrainRecipe, train.train_flow),
+        "reconstruct": Stage(recipes.ReconstructRecipe, reconstruct.reconstruct_flow),
+        "evaluate": Stage(recipes.EvaluateRecipe, evaluate.evaluate_flow),
+        "report": Stage(recipes.ReportRecipe, report.report_flow),
+        "pipeline": Stage(recipes.PipelineRecipe, pipeline.pipeline_flow),
+    }
+    return stages[name]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scoreinv",
+        description="Medical images from too few measurements, with score-based generative models.",
+        epilog="Each command skips what is done already and resumes what was interrupted.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    texts = {
+        "demo": "the whole pipeline on the slices that come with the project",
+        "ingest": "bring DICOM, NIfTI or other images into a data set",
+        "measure": "simulate the measurement of a data set",
+        "train": "train a prior, or go on training it",
+        "reconstruct": "reconstruct a data set from its measurements",
+        "evaluate": "metrics of reconstructions",
+        "report": "a page with pictures and tables",
+        "pipeline": "all of these in a row",
+    }
+    for name, text in texts.items():
+        _add_command(commands, name, text)
+    return parser
+
+
+def _add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str) -> None:
+    command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+    if name == "demo":
+        command.set_defaults(recipe=None)
+    else:
+        command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a YAML file or the name of a shipped recipe")
+    command.add_argument(
+        "changes", nargs="*", metavar="key.path=value", help="changes to the recipe, or to execution.*; see --keys"
+    )
+    command.add_argument("--keys", action="store_true", help="list every key with its choices and default, and stop")
+    command.add_argument("--dry-run", action="store_true", help="show the full recipe and what would be done, and stop")
+    command.add_argument("--workspace", default="workspace", help="folder of all results (default: %(default)s)")
+    command.add_argument("--workers", type=int, help="Dask worker processes on this machine (default: 2)")
+    command.add_argument("--batch-size", type=int, help="images per network call (default: 8)")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
+
+
+def _prepare_prefect(workspace: Path) -> None:
+    defaults = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+    }
+    if "PREFECT_API_URL" not in os.environ and not (Path.home() / ".prefect" / "profiles.toml").exists():
+        # Without a server of the user's own, runs are recorded beside the results.
+        defaults["PREFECT_HOME"] = str(workspace / ".prefect")
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""The evaluate flow."""
+
+from prefect import flow
+
+from tasks.evaluate import evaluate
+from tasks.recipes import EvaluateRecipe
+from tasks.shards import Execution
+
+
+@flow(name="evaluate")
+def evaluate_flow(recipe: EvaluateRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
+    """Compare reconstructions with the images that were measured.
+
+    Args:
+        recipe: What is computed; the same recipe gives the same result, and is skipped where it is done.
+        execution: How and where it is computed.
+
+    Returns:
+        The reference scores/<digest> within the workspace.
+    """
+    return evaluate(recipe, execution)

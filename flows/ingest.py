@@ -1,0 +1,21 @@
+"""The ingest flow."""
+
+from prefect import flow
+
+from tasks.ingest import ingest
+from tasks.recipes import IngestRecipe
+from tasks.shards import Execution
+
+
+@flow(name="ingest")
+def ingest_flow(recipe: IngestRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
+    """Bring images from any source into a data set.
+
+    Args:
+        recipe: What is computed; the same recipe gives the same result, and is skipped where it is done.
+        execution: How and where it is computed.
+
+    Returns:
+        The reference datasets/<digest> within the workspace.
+    """
+    return ingest(recipe, execution)

@@ -1,0 +1,21 @@
+"""The measure flow."""
+
+from prefect import flow
+
+from tasks.measure import measure
+from tasks.recipes import MeasureRecipe
+from tasks.shards import Execution
+
+
+@flow(name="measure")
+def measure_flow(recipe: MeasureRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
+    """Simulate the measurement of every image of a data set.
+
+    Args:
+        recipe: What is computed; the same recipe gives the same result, and is skipped where it is done.
+        execution: How and where it is computed.
+
+    Returns:
+        The reference measurements/<digest> within the workspace.
+    """
+    return measure(recipe, execution)

@@ -1,0 +1,56 @@
+"""The pipeline flow: every stage for every study, then one report."""
+
+from prefect import flow
+
+from flows.evaluate import evaluate_flow
+from flows.ingest import ingest_flow
+from flows.measure import measure_flow
+from flows.reconstruct import reconstruct_flow
+from flows.report import report_flow
+from flows.train import train_flow
+from tasks.recipes import (
+    EvaluateRecipe,
+    MeasureRecipe,
+    PipelineRecipe,
+    Reconstruction,
+    ReconstructRecipe,
+    ReportRecipe,
+    Study,
+)
+from tasks.shards import Execution
+
+
+@flow(name="pipeline")
+def pipeline_flow(recipe: PipelineRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
+    """Ingest, measure, reconstruct, evaluate and report.
+
+    Args:
+        recipe: What is computed; what is done already is skipped.
+        execution: How and where it is computed.
+
+    Returns:
+        The reference reports/<digest> within the workspace.
+    """
+    scores = tuple(_study(study, execution) for study in recipe.studies)
+    return report_flow(ReportRecipe(title=recipe.title, scores=scores, n_pictures=recipe.n_pictures), execution)
+
+
+def _study(study: Study, execution: Execution) -> str:
+    dataset = ingest_flow(study.ingest, execution)
+    measurements = measure_flow(MeasureRecipe(dataset=dataset, simulation=study.simulation), execution)
+    trained = _train(study, dataset, execution)
+    references = tuple(
+        reconstruct_flow(ReconstructRecipe(measurements=measurements, reconstruction=choice), execution)
+        for choice in (_with_prior(choice, trained) for choice in study.reconstructions)
+    )
+    return evaluate_flow(EvaluateRecipe(reconstructions=references), execution)
+
+
+def _train(study: Study, dataset: str, execution: Execution) -> str:
+    if study.train is None:
+        return ""
+    return train_flow(study.train.model_copy(update={"datasets": (dataset,)}), execution)
+
+
+def _with_prior(choice: Reconstruction, trained: str) -> Reconstruction:
+    return choice.model_copy(update={"prior": trained}) if choice.prior == "trained" else choice

@@ -1,0 +1,124 @@
+"""Recipes from YAML files and from key.path=value arguments; errors that name the key."""
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from scoreinv.spec import Spec
+
+RECIPES = Path(__file__).parents[1] / "deployments" / "recipes"
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names the file and the keys."""
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe given by its path, or by the bare name of one that ships.
+
+    Raises:
+        RecipeError: if there is none; lists those that ship.
+    """
+    for path in (Path(name), RECIPES / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    shipped = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+    raise RecipeError(f"there is no recipe {name!r}: give a YAML file, or one of {shipped}")
+
+
+def load_recipe(kind: type[SpecT], path: Path | None, changes: Sequence[str] = ()) -> SpecT:
+    """A recipe from a file (or from its defaults) with changes such as ``studies.0.simulation.seed=1``.
+
+    Raises:
+        RecipeError: if the file is no YAML mapping, or a key or value is wrong.
+    """
+    content = _read(path) if path else {}
+    for change in changes:
+        key, sign, value = change.partition("=")
+        if not sign or not key:
+            raise RecipeError(f"{change!r} is not a change: write key.path=value")
+        _set(content, key.split("."), _parse(value), key)
+    try:
+        return kind.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        raise RecipeError(f"{path or kind.__name__}: " + "\n  ".join(_lines(error, kind))) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} must hold a mapping of keys to values, got {type(content).__name__}")
+    return content
+
+
+def _parse(value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
+def _set(content: Any, keys: list[str], value: Any, path: str) -> None:
+    for key in keys[:-1]:
+        content = _step(content, key, path)
+    last = keys[-1]
+    if isinstance(content, list):
+        content[_index(content, last, path)] = value
+    elif last == "kind" and content.get("kind") != value:
+        # The options of another kind mean nothing to this one.
+        content.clear()
+        content["kind"] = value
+    else:
+        content[last] = value
+
+
+def _step(content: Any, key: str, path: str) -> Any:
+    if isinstance(content, list):
+        return content[_index(content, key, path)]
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: {key!r} lies under a value that has no keys")
+    return content.setdefault(key, {})
+
+
+def _index(content: list[Any], key: str, path: str) -> int:
+    if not key.isdecimal() or int(key) >= len(content):
+        raise RecipeError(f"{path}: {key!r} must be a number from 0 to {len(content) - 1}")
+    return int(key)
+
+
+def _lines(error: ValidationError, kind: type[Spec]) -> Iterator[str]:
+    names = _field_names(kind.model_json_schema())
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "recipe"
+        yield f"{key}: {_sentence(item['type'], item['msg'], str(item['loc'][-1:] and item['loc'][-1]), names)}" + (
+            f" (got {item['input']!r})" if _is_short(item["input"]) and item["type"] != "extra_forbidden" else ""
+        )
+
+
+def _sentence(kind: str, message: str, name: str, names: set[str]) -> str:
+    if kind != "extra_forbidden":
+        return message.removeprefix("Value error, ")
+    close = difflib.get_close_matches(name, sorted(names), n=1)
+    return "there is no such key" + (f", did you mean {close[0]!r}?" if close else "")
+
+
+def _field_names(schema: Any) -> set[str]:
+    if isinstance(schema, list):
+        return set().union(*map(_field_names, schema))
+    if not isinstance(schema, dict):
+        return set()
+    return set(schema.get("properties", ())) | set().union(*map(_field_names, schema.values()))
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool) and len(str(value)) < 60

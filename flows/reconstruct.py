@@ -1,0 +1,21 @@
+"""The reconstruct flow."""
+
+from prefect import flow
+
+from tasks.reconstruct import reconstruct
+from tasks.recipes import ReconstructRecipe
+from tasks.shards import Execution
+
+
+@flow(name="reconstruct")
+def reconstruct_flow(recipe: ReconstructRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
+    """Reconstruct every slice of a data set from its measurements.
+
+    Args:
+        recipe: What is computed; the same recipe gives the same result, and is skipped where it is done.
+        execution: How and where it is computed.
+
+    Returns:
+        The reference reconstructions/<digest> within the workspace.
+    """
+    return reconstruct(recipe, execution)

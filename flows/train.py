@@ -1,0 +1,21 @@
+"""The train flow."""
+
+from prefect import flow
+
+from tasks.train import train
+from tasks.recipes import TrainRecipe
+from tasks.shards import Execution
+
+
+@flow(name="train")
+def train_flow(recipe: TrainRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
+    """Train a prior, or go on training it.
+
+    Args:
+        recipe: What is computed; the same recipe gives the same result, and is skipped where it is done.
+        execution: How and where it is computed.
+
+    Returns:
+        The reference priors/<digest> within the workspace.
+    """
+    return train(recipe, execution)

@@ -1,0 +1,136 @@
+"""How honest posterior samples are: do they spread as much as they err, and do they explain the data?
+
+Samples are (n_samples, batch, 1, height, width), the truth (batch, 1, height, width). The checks are
+exact for any number of samples: if truth and samples come from one Gaussian, coverage is nominal and
+the spread-skill ratio is 1.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+from scoreinv.problem import InverseProblem
+
+Interval = Literal["gaussian", "quantile"]
+
+
+def coverage(
+    samples: Tensor, truth: Tensor, *, levels: Sequence[float], interval: Interval, mask: Tensor | None = None
+) -> Tensor:
+    """Share of pixels whose truth lies in the central interval of each nominal level, (n_levels, batch).
+
+    Args:
+        samples: (n_samples, batch, 1, height, width).
+        truth: (batch, 1, height, width).
+        levels: nominal probabilities, such as 0.9.
+        interval: ``gaussian``: mean +- t s sqrt(1 + 1/K) with Student's t for K - 1 degrees of freedom, which
+            predicts one more draw of a Gaussian from K draws. ``quantile``: between the samples' quantiles at
+            the plotting positions rank / (K + 1), which needs no shape but more samples.
+        mask: bool, broadcasts to the truth: the pixels that count. Air is easy, and there is much of it.
+
+    Raises:
+        ValueError: if shapes do not fit, a level is not between 0 and 1, or K is too small for a level.
+    """
+    samples, truth = _checked(samples, truth)
+    bounds = _gaussian_bounds if interval == "gaussian" else _quantile_bounds
+    shares = []
+    for level in levels:
+        low, high = bounds(samples, level)
+        shares.append(_masked_mean(((low <= truth) & (truth <= high)).double(), mask))
+    return torch.stack(shares)
+
+
+def spread_skill(samples: Tensor, truth: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """Spread over error, sqrt((K + 1) / K * mean variance) / RMSE of the mean, (batch,); 1 is right.
+
+    Below 1 the samples are too sure, above 1 too unsure. The factor (K + 1) / K corrects for the error of a
+    mean of K samples (Fortin et al. 2014, doi:10.1175/JHM-D-14-0008.1).
+    """
+    samples, truth = _checked(samples, truth)
+    variance = _masked_mean(samples.var(0), mask) * (len(samples) + 1) / len(samples)
+    return (variance / _masked_mean((samples.mean(0) - truth) ** 2, mask)).sqrt()
+
+
+def diversity(samples: Tensor, *, data_range: float) -> Tensor:
+    """Root mean squared difference of two different samples, as a share of ``data_range``, (batch,).
+
+    0 says that a sampler returns one image whatever its seed.
+    """
+    if data_range <= 0:
+        raise ValueError(f"data_range must be positive, got {data_range}: pass the span of valid values, such as 1.0")
+    _require_samples(samples)
+    return (2 * samples.double().var(0).flatten(1).mean(1)).sqrt() / data_range
+
+
+def data_residual(images: Tensor, problem: InverseProblem) -> Tensor:
+    """|A x - y|^2 / (m noise_std^2) over the m real numbers that were measured, (batch,).
+
+    At the truth it is 1 within +- sqrt(2 / m). Below 1 the noise was fitted, above 1 the data are not explained.
+    What the operator never reaches, such as unacquired k-space, does not count.
+
+    Raises:
+        ValueError: if the data are noiseless.
+    """
+    if problem.noise_std <= 0:
+        raise ValueError(f"a data residual in units of the noise needs noise, got noise_std={problem.noise_std}")
+    reached = _reached(problem)
+    residual = problem.residual(images)[:, reached]
+    parts = torch.view_as_real(residual) if residual.is_complex() else residual
+    return parts.double().square().flatten(1).mean(1) / problem.noise_std**2
+
+
+def _reached(problem: InverseProblem) -> Tensor:
+    """Bool (*data_shape): where white noise as an image leaves a trace in the data."""
+    probe = torch.randn(1, *problem.operator.image_shape, generator=torch.Generator().manual_seed(0))
+    return problem.operator.forward(probe.to(problem.y.device))[0].abs() > 0
+
+
+def _gaussian_bounds(samples: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    _require_level(level)
+    n = len(samples)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * (1 + 1 / n) ** 0.5 * samples.std(0)
+    mean = samples.mean(0)
+    return mean - half, mean + half
+
+
+def _quantile_bounds(samples: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    _require_level(level)
+    ranks = (len(samples) + 1) * (1 - level) / 2 - 1
+    if ranks < -1e-9:
+        needed = math.ceil(2 / (1 - level) - 1 - 1e-9)
+        raise ValueError(f"a {level:.0%} interval of quantiles needs {needed} samples, got {len(samples)}")
+    ordered = samples.sort(0).values
+    whole = int(ranks + 1e-9)
+    share = max(ranks - whole, 0.0)
+    low = torch.lerp(ordered[whole], ordered[whole + 1], share)
+    high = torch.lerp(ordered[-1 - whole], ordered[-2 - whole], share)
+    return low, high
+
+
+def _masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    weights = torch.ones_like(x) if mask is None else mask.to(x).expand_as(x)
+    return (x * weights).flatten(1).sum(1) / weights.flatten(1).sum(1)
+
+
+def _checked(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    _require_samples(samples)
+    if samples.shape[1:] != truth.shape:
+        raise ValueError(
+            f"samples have shape {tuple(samples.shape)}, the truth {tuple(truth.shape)}: "
+            "samples need one axis more, in front"
+        )
+    return samples.double(), truth.double()
+
+
+def _require_samples(samples: Tensor) -> None:
+    if samples.ndim != 5 or len(samples) < 2:
+        raise ValueError(f"need 2 samples or more, (n_samples, batch, 1, height, width), got {tuple(samples.shape)}")
+
+
+def _require_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"a nominal level lies between 0 and 1, got {level}")

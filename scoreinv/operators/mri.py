@@ -1,0 +1,98 @@
+"""Cartesian single-coil MRI of real images: y = mask F x.
+
+F is the centred orthonormal Fourier transform. Because images are real, K(-k) = conj K(k): a measured
+entry also determines its mirror. Song et al. 2022 (arXiv:2111.08005) put the measured entries into the
+spectrum and take the real part, which averages each with its mirror and so undoes half of every entry
+whose mirror was not measured. Here these entries count twice, which makes ``correct`` exact;
+``paper_faithful`` leaves that out.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scoreinv.contract import Modality
+from scoreinv.measurement import MeasurementSpec
+from scoreinv.operators import masks
+from scoreinv.operators.fourier import fft2c, ifft2c, mirror, resample_spectrum
+from scoreinv.operators.linear import MaskedTransform
+
+MaskPattern = Literal["paper", "equispaced", "random", "variable_density"]
+
+
+class CartesianMRI(MeasurementSpec):
+    """Undersampled Cartesian MRI: whole columns of k-space, one coil."""
+
+    kind: Literal["cartesian_mri"] = "cartesian_mri"
+    acceleration: float = Field(8.0, ge=1, description="All columns over acquired columns.")
+    pattern: MaskPattern = Field("paper", description="How the columns are chosen; paper: Song et al. 2022.")
+    n_acs: int | None = Field(
+        None, ge=1, description="Central columns, always acquired; the pattern's rule if not set."
+    )
+    seed: int = Field(0, ge=0, description="Of the random patterns; one mask serves all images.")
+    paper_faithful: bool = Field(False, description="Project without conjugate symmetry, as Song et al. 2022 released.")
+
+    @property
+    def modality(self) -> Modality:
+        return "mri"
+
+    def operator(self, size: int) -> "CartesianMRIOperator":
+        return CartesianMRIOperator(self.mask(size), size, use_symmetry=not self.paper_faithful)
+
+    def mask(self, size: int) -> Tensor:
+        """The acquired columns, bool (size,)."""
+        n_keep = masks.n_columns(size, self.acceleration)
+        if n_keep == size:
+            return torch.ones(size, dtype=torch.bool)
+        if self.pattern == "paper":
+            return masks.paper_mask(size, n_keep, n_acs=self.n_acs)
+        n_acs = masks.default_n_acs(size, self.acceleration) if self.n_acs is None else self.n_acs
+        if self.pattern == "equispaced":
+            return masks.equispaced_mask(size, n_keep, n_acs=n_acs)
+        draw = masks.random_mask if self.pattern == "random" else masks.variable_density_mask
+        return draw(size, n_keep, n_acs=n_acs, seed=self.seed)
+
+    def simulate_clean(self, fine: Tensor, size: int) -> Tensor:
+        """k-space of the finer images, cut to the frequencies of ``operator(size)`` and masked."""
+        return resample_spectrum(fft2c(fine), size) * self.mask(size).to(fine.device)
+
+
+class CartesianMRIOperator(MaskedTransform):
+    """y = mask F x: real images (batch, 1, H, W) to k-space (batch, 1, H, W), complex, zero off the mask.
+
+    The second axis of the data counts coils.
+    """
+
+    direct_name: ClassVar[str] = "zero-filled"
+
+    def __init__(self, mask: Tensor, size: int, *, use_symmetry: bool = True) -> None:
+        """Take a bool mask that broadcasts to (size, size), such as one of columns (size,)."""
+        self.image_shape = (1, size, size)
+        self.data_shape = (1, size, size)
+        self.mask = mask.expand(self.data_shape).clone()
+        seen = self.mask.float() + mirror(self.mask).float()
+        self.weights = 2 / seen.clamp_min(1) if use_symmetry else torch.ones_like(seen)
+
+    def transform(self, x: Tensor) -> Tensor:
+        """T x: all of k-space (batch, 1, H, W)."""
+        return fft2c(x)
+
+    def inverse_transform(self, kspace: Tensor) -> Tensor:
+        """T^-1 k: the real part of the image (batch, 1, H, W)."""
+        return ifft2c(kspace).real
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.transform(x) * self.mask
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.inverse_transform(y * self.mask)
+
+    def correct(self, residual: Tensor) -> Tensor:
+        """Re F^-1 (weights mask r): an entry weighs 2 where its mirror is not measured, else 1.
+
+        This is the pseudo-inverse of A: entries that are measured together with their mirror are
+        averaged, the mirror of the others is filled in as the conjugate.
+        """
+        return self.adjoint(residual * self.weights)

@@ -1,0 +1,126 @@
+"""The training loop: a generator that reads from top to bottom.
+
+Progress is counted in images seen. Every draw is seeded by (seed, images seen, rank), so a resumed run
+equals an unbroken one. Logging, validation, saving and stopping belong to whoever consumes the loop.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from scoreinv.denoiser import ScoreModel
+from scoreinv.spec import Spec
+from scoreinv.training.ema import EMA
+from scoreinv.training.levels import AnyLevels, LogNormalLevels, stratified
+from scoreinv.training.loss import denoising_loss
+
+Batches = Callable[[int, torch.Generator], Tensor]
+"""(batch size, generator) -> clean images (batch, 1, height, width)."""
+
+
+class TrainSpec(Spec):
+    """How a score model is trained."""
+
+    n_images: int = Field(1_000_000, ge=1, description="Images seen in all.")
+    batch_size: int = Field(16, ge=1, description="Over all processes.")
+    learning_rate: float = Field(4e-4, gt=0)
+    beta2: float = Field(0.99, gt=0, lt=1, description="Of Adam.")
+    warmup_images: int = Field(5_000, ge=0, description="The learning rate rises linearly over these.")
+    decay_images: int = Field(0, ge=0, description="From here on it falls as 1/sqrt(images seen); 0: never.")
+    clip_norm: float = Field(1.0, gt=0, description="Global norm of the gradient (after division by the image count).")
+    ema_half_life: int = Field(20_000, ge=1, description="In images seen.")
+    levels: AnyLevels = Field(LogNormalLevels(), title="Noise levels")
+    is_bfloat16: bool = Field(True, description="Run the network under bfloat16 autocast; weights stay float32.")
+    seed: int = 0
+
+    def rate(self, images_seen: int) -> float:
+        """The learning rate after so many images."""
+        warm = min(1.0, (images_seen + self.batch_size) / max(self.warmup_images, 1))
+        decay = math.sqrt(self.decay_images / images_seen) if 0 < self.decay_images < images_seen else 1.0
+        return self.learning_rate * warm * decay
+
+
+class TrainStep(NamedTuple):
+    """One optimiser step: mean weighted loss, norm of the gradient before clipping."""
+
+    images_seen: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+
+
+@dataclass
+class TrainState:
+    """Everything that changes during training."""
+
+    model: ScoreModel
+    ema: EMA
+    optimizer: torch.optim.Optimizer
+    images_seen: int = 0
+
+    @classmethod
+    def fresh(cls, model: ScoreModel, spec: TrainSpec) -> "TrainState":
+        """The state before the first step."""
+        optimizer = torch.optim.Adam(model.parameters(), lr=spec.learning_rate, betas=(0.9, spec.beta2), eps=1e-8)
+        return cls(model, EMA(model, half_life=spec.ema_half_life), optimizer)
+
+
+def train(
+    state: TrainState, batches: Batches, spec: TrainSpec, *, rank: int = 0, n_ranks: int = 1
+) -> Iterator[TrainStep]:
+    """Train until ``spec.n_images`` images are seen, one yield per optimiser step.
+
+    Args:
+        state: changed in place; may come from a checkpoint.
+        batches: gives this process's images.
+        spec: the options.
+        rank: of this process.
+        n_ranks: with more than one, torch.distributed must be initialised; gradients are averaged.
+
+    Raises:
+        ValueError: if the batch does not divide among the processes.
+        FloatingPointError: if the loss is no longer finite.
+    """
+    if spec.batch_size % n_ranks:
+        raise ValueError(f"batch_size={spec.batch_size} does not divide among {n_ranks} processes: choose a multiple")
+    state.model.train()
+    state.model.autocast_dtype = torch.bfloat16 if spec.is_bfloat16 else None
+    model: nn.Module = DistributedDataParallel(state.model) if n_ranks > 1 else state.model
+    while state.images_seen < spec.n_images:
+        generator = _generator(spec.seed, state.images_seen, rank)
+        rate = spec.rate(state.images_seen)
+        loss = _loss(model, batches(spec.batch_size // n_ranks, generator), spec, generator)
+        norm = _optimise(state, loss, rate, spec)
+        state.images_seen += spec.batch_size
+        state.ema.update(state.model, images_seen=state.images_seen, n_new=spec.batch_size)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} after {state.images_seen} images: lower learning_rate")
+        yield TrainStep(state.images_seen, value, norm, rate)
+
+
+def _loss(model: nn.Module, images: Tensor, spec: TrainSpec, generator: torch.Generator) -> Tensor:
+    sigma = spec.levels.draw(stratified(len(images), generator)).to(images.device)
+    normal = torch.randn(images.shape, generator=generator).to(images.device)
+    return denoising_loss(model, images, sigma, normal, spec.levels).mean()
+
+
+def _optimise(state: TrainState, loss: Tensor, rate: float, spec: TrainSpec) -> float:
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), spec.clip_norm)
+    if bool(norm.isfinite()):
+        state.optimizer.step()
+    return float(norm)
+
+
+def _generator(seed: int, images_seen: int, rank: int) -> torch.Generator:
+    return torch.Generator().manual_seed((seed * 1_000_003 + rank) * 2**31 + images_seen)

@@ -1,0 +1,37 @@
+"""Denoising score matching."""
+
+import torch
+from torch import Tensor
+
+from scoreinv.denoiser import Denoiser
+from scoreinv.training.levels import AnyLevels
+
+
+def denoising_loss(denoiser: Denoiser, images: Tensor, sigma: Tensor, normal: Tensor, levels: AnyLevels) -> Tensor:
+    """weight(sigma) mean |D(x0 + sigma n) - x0|^2 of each image, (batch,).
+
+    Args:
+        denoiser: the score model.
+        images: clean images (batch, 1, height, width).
+        sigma: noise levels (batch,).
+        normal: standard normal draws, the shape of ``images``.
+        levels: gives the weight.
+    """
+    noisy = images + sigma.view(-1, 1, 1, 1) * normal
+    error = (denoiser(noisy, sigma) - images).square().flatten(1).mean(1)
+    return levels.weight(sigma) * error
+
+
+@torch.no_grad()
+def denoising_curve(denoiser: Denoiser, images: Tensor, sigmas: Tensor, *, seed: int = 0) -> Tensor:
+    """Root mean squared denoising error at each of the given noise levels, (n_levels,).
+
+    The noise is the same at every call, so that two networks can be compared.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(images.shape, generator=generator).to(images.device)
+    errors = [
+        (denoiser(images + s * normal, s.expand(len(images)).to(images.device)) - images).square().mean().sqrt()
+        for s in sigmas
+    ]
+    return torch.stack(errors)

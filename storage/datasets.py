@@ -1,0 +1,211 @@
+"""Image data sets: which slices they hold, where each came from, and the images on one common grid."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field
+
+from scoreinv.contract import ImageContract, Modality
+from scoreinv.spec import Json, Spec, digest_of
+from storage.errors import SourceError, StoreIncomplete
+from storage.resample import prepare
+from storage.shards import ArrayLayout, Shard, ShardedStore
+from storage.uri import exists, join, read_json, write_json
+
+UNITS: dict[Modality, str] = {"ct": "HU", "mri": "volume percentile"}
+"""What a source's values are in: 1 unit of MRI is a high percentile of the volume's foreground."""
+
+
+class SliceRecord(Spec):
+    """One slice: what it is called, where it lies, how big it was at the source."""
+
+    slice_id: str = Field(description="Unique and stable within a source.")
+    volume_id: str
+    subject_id: str = Field(description="The person; splits are by subject.")
+    file: str = Field(description="Relative to the source's path.")
+    index: int = Field(ge=0, description="Of the slice within its file.")
+    position_mm: float = Field(description="Along the normal of the slices.")
+    spacing_mm: tuple[float, float] = Field(description="Between rows, between columns.")
+    shape: tuple[int, int] = Field(description="Rows, columns.")
+    offset: float = Field(default=0.0, description="Subtracted from the stored values (MRI).")
+    scale: float = Field(default=1.0, gt=0, description="Then divided by this (MRI): one number per volume.")
+    checksum: str = Field(default="", description="Of the physical values, see checksum_of.")
+
+
+class Rejected(Spec):
+    """A file, or a part of one, that cannot be used, and why."""
+
+    file: str
+    reason: str
+
+
+class Listing(Spec):
+    """What a source holds, in a stable order."""
+
+    slices: tuple[SliceRecord, ...]
+    rejected: tuple[Rejected, ...] = ()
+    volumes: dict[str, dict[str, Json]] = Field(description="Geometry, identifiers and units by volume_id.")
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits of the relative names, the geometry and every value of every slice.
+
+        Absolute paths and times are not in it: a folder that was moved is the same data.
+        """
+        return self.digest()
+
+    def subjects(self) -> list[str]:
+        """The subjects, each once, in the order of the slices."""
+        return list(dict.fromkeys(record.subject_id for record in self.slices))
+
+
+def checksum_of(values: np.ndarray) -> str:
+    """12 hexadecimal digits of the shape and the float32 values of a slice."""
+    data = np.ascontiguousarray(values, dtype="<f4")
+    return digest_of(list(data.shape), hashlib.sha256(data.data).hexdigest())
+
+
+Load = Callable[[Sequence[SliceRecord]], Iterator[np.ndarray]]
+"""From records to their slices in physical values, as ``Source.load``."""
+
+
+class DatasetStore:
+    """Images (size, size) in [0, 1] under one contract, and on request the same images on a finer grid.
+
+    Beside the arrays lies slices.json with the listing.
+    """
+
+    def __init__(self, shards: ShardedStore) -> None:
+        self.shards = shards
+        self.contract = ImageContract.model_validate(shards.attrs["contract"])
+        self.fine_factor = int(shards.attrs["fine_factor"])
+        self._listing: Listing | None = None
+
+    @classmethod
+    def create(
+        cls,
+        uri: str,
+        listing: Listing,
+        *,
+        contract: ImageContract,
+        recipe: Mapping[str, Json],
+        shard_size: int = 32,
+        fine_factor: int = 1,
+    ) -> Self:
+        """The data set of these slices, made if it is not there yet, else reopened to be resumed.
+
+        Raises:
+            StoreMismatch: if another data set lies in this place.
+            SourceError: if the slices are not in the contract's units (HU for CT, volume percentiles for MRI).
+        """
+        _refuse_other_units(listing, contract)
+        attrs: dict[str, Json] = {
+            "contract": contract.model_dump(mode="json"),
+            "fine_factor": fine_factor,
+            "listing": listing.fingerprint,
+            "recipe": dict(recipe),
+        }
+        layouts = _layouts(contract.size, fine_factor)
+        shards = ShardedStore.create(uri, n=len(listing.slices), shard_size=shard_size, arrays=layouts, attrs=attrs)
+        if not exists(join(uri, "slices.json")):
+            write_json(join(uri, "slices.json"), listing.model_dump(mode="json"))
+        return cls(shards)
+
+    @classmethod
+    def open(cls, uri: str, *, finished: bool = True) -> Self:
+        """The data set at a URI; errors as ``ShardedStore.open``."""
+        return cls(ShardedStore.open(uri, finished=finished))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.shards,))
+
+    def __len__(self) -> int:
+        return self.shards.n
+
+    @property
+    def uri(self) -> str:
+        """Where the data set lies."""
+        return self.shards.uri
+
+    @property
+    def listing(self) -> Listing:
+        """Slices, rejected files and volumes, as the source was listed."""
+        if self._listing is None:
+            if not exists(join(self.uri, "slices.json")):
+                raise StoreIncomplete(f"the creation of {self.uri} was interrupted: run the same command again")
+            self._listing = Listing.model_validate(read_json(join(self.uri, "slices.json")))
+        return self._listing
+
+    @property
+    def records(self) -> list[SliceRecord]:
+        """One record per slice, in order."""
+        return list(self.listing.slices)
+
+    def images(self, start: int, stop: int) -> np.ndarray:
+        """Images ``start`` to ``stop``: (n, size, size) float32 in [0, 1]."""
+        return self.shards.read("images", start, stop)
+
+    def fine_images(self, start: int, stop: int) -> np.ndarray:
+        """The same on the fine grid: (n, size * fine_factor, size * fine_factor).
+
+        Raises:
+            ValueError: if the data set was made without fine images.
+        """
+        if self.fine_factor == 1:
+            raise ValueError(f"{self.uri} has no fine images: ingest with fine_factor=2 or more")
+        return self.shards.read("images_fine", start, stop)
+
+    def ingest(self, shard: Shard, load: Load, *, record: Mapping[str, Json] | None = None) -> None:
+        """Loads, resamples and writes one shard.
+
+        Raises:
+            SourceError: if a slice is not what it was when the source was listed.
+        """
+        wanted = self.listing.slices[shard.start : shard.stop]
+        pairs = [self._prepared(one, values) for one, values in zip(wanted, load(wanted), strict=True)]
+        arrays = {"images": np.stack([image for image, _ in pairs])}
+        if self.fine_factor > 1:
+            arrays["images_fine"] = np.stack([fine for _, fine in pairs])
+        self.shards.write(shard, arrays, record=record or {})
+
+    def finish(self, *, manifest: Mapping[str, Json] | None = None) -> None:
+        """Marks the data set as finished; counts and rejected files go to its manifest.
+
+        Raises:
+            StoreIncomplete: if shards are missing.
+        """
+        self.shards.finish(manifest={**_counts(self.listing), **(manifest or {})})
+
+    def _prepared(self, record: SliceRecord, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if record.checksum and checksum_of(values) != record.checksum:
+            raise SourceError(
+                f"slice {record.index} of {record.file} has changed since the source was listed: ingest it anew"
+            )
+        return prepare(values, record.spacing_mm, self.contract, fine_factor=self.fine_factor)
+
+
+def _refuse_other_units(listing: Listing, contract: ImageContract) -> None:
+    wanted = UNITS[contract.modality]
+    for volume_id, geometry in listing.volumes.items():
+        if geometry.get("units") != wanted:
+            raise SourceError(
+                f"volume {volume_id} is in {geometry.get('units')!r}, but the data set is {contract.modality} and "
+                f"needs {wanted!r}: set the source's modality, or the data set's"
+            )
+
+
+def _layouts(size: int, fine_factor: int) -> dict[str, ArrayLayout]:
+    fine = size * fine_factor
+    layouts = {"images": ArrayLayout((size, size))}
+    return layouts if fine_factor == 1 else {**layouts, "images_fine": ArrayLayout((fine, fine))}
+
+
+def _counts(listing: Listing) -> dict[str, Json]:
+    return {
+        "n_slices": len(listing.slices),
+        "n_volumes": len(listing.volumes),
+        "n_subjects": len(listing.subjects()),
+        "rejected": [item.model_dump(mode="json") for item in listing.rejected],
+    }

@@ -1,0 +1,113 @@
+"""Slices of the OpenKBP data set (Babier et al., Med. Phys. 48, 2021): head and neck CT as CSV tables.
+
+``ct.csv`` lists flat indices into a 128 x 128 x 128 array in C order (row, column, slice) and values of
+HU + 1024; voxels that are not listed are air. ``voxel_dimensions.csv`` beside it has the three voxel
+sizes in mm. Slice 0 is at the top of the head.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from scoreinv.spec import Json
+from storage.datasets import UNITS, Rejected, SliceRecord
+from storage.errors import SourceError
+from storage.sources.files import damage_explained, files_below, path_of
+from storage.sources.source import Select, Source, Volume, checked
+
+N_VOXELS = 128
+"""Along each axis."""
+
+STORED_WATER = 1024
+"""What is stored where the value is 0 HU."""
+
+MAX_FILE_BYTES = 1 << 27
+
+
+class OpenKBPSource(Source):
+    """Slices of the patients below a folder: every folder that holds a ct.csv is a patient."""
+
+    kind: Literal["openkbp"] = "openkbp"
+    path: str = Field(description="A folder with one folder per patient, or one patient's folder.")
+    select: Select = Select()
+
+    def scan(self) -> Iterator[Volume | Rejected]:
+        """One volume per patient, sorted by folder."""
+        files = [file for file in files_below(self.path) if PurePosixPath(file).name == "ct.csv"]
+        if not files:
+            raise SourceError(f"there is no ct.csv in {self.path}: give the folder that holds the patients' folders")
+        for file in files:
+            if self.wants(self._subject(file)):
+                yield self._volume(file)
+
+    def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
+        """Hounsfield units, (128, 128) float32."""
+        for file, group in groupby(records, key=lambda record: record.file):
+            try:
+                hounsfield = _read_volume(path_of(self.path, file))
+            except SourceError as error:
+                raise SourceError(f"{file} can no longer be read, ingest it anew: {error}") from error
+            yield from (hounsfield[record.index] for record in group)
+
+    def _subject(self, file: str) -> str:
+        return path_of(self.path, file).parent.name
+
+    def _volume_id(self, file: str) -> str:
+        parent = str(PurePosixPath(file).parent)
+        return self._subject(file) if parent == "." else parent
+
+    def _volume(self, file: str) -> Volume | Rejected:
+        path = path_of(self.path, file)
+        try:
+            sizes = _read_voxel_sizes(path.with_name("voxel_dimensions.csv"))
+            hounsfield = _read_volume(path)
+        except SourceError as error:
+            return Rejected(file=file, reason=str(error))
+        records = [self._record(file, index, sizes) for index in range(N_VOXELS)]
+        slices = [checked(record, hounsfield[record.index], "ct") for record in self.select.thinned(records)]
+        return Volume(self._volume_id(file), _geometry(sizes), self.select.chosen(slices))
+
+    def _record(self, file: str, index: int, sizes: tuple[float, float, float]) -> SliceRecord:
+        return SliceRecord(
+            slice_id=f"{file}#{index}",
+            volume_id=self._volume_id(file),
+            subject_id=self._subject(file),
+            file=file,
+            index=index,
+            position_mm=index * sizes[2],
+            spacing_mm=sizes[:2],
+            shape=(N_VOXELS, N_VOXELS),
+        )
+
+
+def _geometry(sizes: tuple[float, float, float]) -> dict[str, Json]:
+    return {"spacing_mm": [*sizes[:2]], "slice_spacing_mm": sizes[2], "units": UNITS["ct"]}
+
+
+def _read_voxel_sizes(path: Path) -> tuple[float, float, float]:
+    with damage_explained():
+        sizes = np.loadtxt(path, ndmin=1)
+    if sizes.shape != (3,) or not np.isfinite(sizes).all() or sizes.min() <= 0:
+        raise SourceError(f"{path.name} must have three positive voxel sizes in mm")
+    return float(sizes[0]), float(sizes[1]), float(sizes[2])
+
+
+def _read_volume(path: Path) -> np.ndarray:
+    """Hounsfield units, (slices, rows, columns) float32."""
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise SourceError(f"the file has more than {MAX_FILE_BYTES} bytes")
+    with damage_explained():
+        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+    if table.shape[1] != 2 or not np.isfinite(table).all():
+        raise SourceError(f"the table has {table.shape[1]} columns of numbers: a flat index and a value were wanted")
+    index, n = table[:, 0].astype(np.int64), N_VOXELS**3
+    if index.size and (index.min() < 0 or index.max() >= n):
+        raise SourceError(f"the table has flat indices from {index.min()} to {index.max()}, 0 to {n - 1} were wanted")
+    stored = np.zeros(n, np.float32)
+    stored[index] = table[:, 1]
+    volume = stored.reshape(N_VOXELS, N_VOXELS, N_VOXELS) - STORED_WATER
+    return np.ascontiguousarray(volume.transpose(2, 0, 1))

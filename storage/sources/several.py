@@ -1,0 +1,69 @@
+"""Several sources as one, for training on many collections."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from storage.datasets import Rejected, SliceRecord
+from storage.errors import SourceError
+from storage.sources.dicom import DicomSource
+from storage.sources.nifti import NiftiSource
+from storage.sources.openkbp import OpenKBPSource
+from storage.sources.phantom import PhantomSource
+from storage.sources.source import Source, Volume
+
+OneSource = Annotated[DicomSource | NiftiSource | OpenKBPSource | PhantomSource, Field(discriminator="kind")]
+
+
+class SeveralSources(Source):
+    """The slices of several sources, one source after the other.
+
+    Every name (slice, volume, subject, file) gets the source's number and a slash in front, as in "0/LIDC-IDRI-0001",
+    because two collections may use the same name for different things. Each source keeps its own choice of slices;
+    subjects to leave out can be named here (with the number) or there (without).
+    """
+
+    kind: Literal["several"] = "several"
+    sources: tuple[OneSource, ...] = Field(min_length=1)
+
+    def scan(self) -> Iterator[Volume | Rejected]:
+        """What the sources yield, in their order."""
+        for number, source in enumerate(self.sources):
+            for item in source.scan():
+                yield _numbered_rejected(number, item) if isinstance(item, Rejected) else self._numbered(number, item)
+
+    def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
+        """Physical values, as each source gives them."""
+        for number, group in groupby(records, key=_number_of):
+            if not 0 <= number < len(self.sources):
+                raise SourceError(f"the records name source {number}, but there are {len(self.sources)}: ingest anew")
+            yield from self.sources[number].load([_bare(record) for record in group])
+
+    def _numbered(self, number: int, volume: Volume) -> Volume:
+        records = [_numbered_record(number, record) for record in volume.slices]
+        wanted = [record for record in records if self.wants(record.subject_id)]
+        return Volume(f"{number}/{volume.volume_id}", volume.geometry, tuple(wanted))
+
+
+def _numbered_record(number: int, record: SliceRecord) -> SliceRecord:
+    names = ("slice_id", "volume_id", "subject_id", "file")
+    return record.model_copy(update={name: f"{number}/{getattr(record, name)}" for name in names})
+
+
+def _numbered_rejected(number: int, rejected: Rejected) -> Rejected:
+    return Rejected(file=f"{number}/{rejected.file}", reason=rejected.reason)
+
+
+def _number_of(record: SliceRecord) -> int:
+    number = record.file.split("/", 1)[0]
+    if not number.isdecimal():
+        raise SourceError(f"{record.file} was not listed by several sources: its name has no number in front")
+    return int(number)
+
+
+def _bare(record: SliceRecord) -> SliceRecord:
+    names = ("slice_id", "volume_id", "subject_id", "file")
+    return record.model_copy(update={name: getattr(record, name).split("/", 1)[1] for name in names})

@@ -1,0 +1,147 @@
+"""Source: a place where slices come from, and what every kind of place has in common."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from pydantic import Field
+
+from scoreinv.contract import Modality
+from scoreinv.spec import Json, Spec
+from storage.datasets import Listing, Rejected, SliceRecord, checksum_of
+from storage.errors import SourceError
+
+FOREGROUND = {"ct": -500.0, "mri": 0.1}
+"""What counts as foreground: above this many HU, or this part of the volume's percentile."""
+
+_T = TypeVar("_T")
+
+
+class Volume(NamedTuple):
+    """The chosen slices of one volume, in order, and the volume's geometry, identifiers and units."""
+
+    volume_id: str
+    geometry: dict[str, Json]
+    slices: tuple[SliceRecord, ...]
+
+
+class Checked(NamedTuple):
+    """A slice whose values were decoded, and the part of its pixels that is foreground."""
+
+    record: SliceRecord
+    foreground: float
+
+
+class Select(Spec):
+    """Which slices of a volume are wanted."""
+
+    every: int = Field(default=1, ge=1, description="Take every n-th slice of a volume.")
+    min_foreground: float = Field(default=0.0, ge=0, le=1, description="Skip slices with a smaller part of body.")
+    max_slices: int | None = Field(default=None, ge=1, description="Of a volume; spread evenly over it.")
+
+    def thinned(self, slices: Sequence[_T]) -> Sequence[_T]:
+        """Every n-th slice of a volume: those that are worth decoding."""
+        return slices[:: self.every]
+
+    def chosen(self, slices: Sequence[Checked]) -> tuple[SliceRecord, ...]:
+        """The slices with enough foreground, at most ``max_slices`` of them."""
+        records = [item.record for item in slices if item.foreground >= self.min_foreground]
+        if self.max_slices is None or len(records) <= self.max_slices:
+            return tuple(records)
+        picks = np.linspace(0, len(records) - 1, self.max_slices).round().astype(int)
+        return tuple(records[i] for i in picks)
+
+
+class Source(Spec):
+    """Where slices come from, and whose are wanted."""
+
+    only_subjects: tuple[str, ...] = Field(default=(), description="Nobody else; empty means everybody.")
+    exclude_subjects: tuple[str, ...] = Field(default=(), description="Leave these out (splits are by subject).")
+
+    @abstractmethod
+    def scan(self) -> Iterator[Volume | Rejected]:
+        """What is there, in a stable order; every slice was decoded once, so that it can be loaded later.
+
+        Raises:
+            SourceError: if the place does not exist.
+        """
+
+    @abstractmethod
+    def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
+        """The slices of these records as physical values, (rows, columns) float32: HU, or percentile units.
+
+        A volume is decoded once for all records that follow each other.
+
+        Raises:
+            SourceError: if a file has gone or cannot be read any more.
+        """
+
+    def listing(self) -> Listing:
+        """Everything that ``scan`` finds.
+
+        Raises:
+            SourceError: if that is not a single slice.
+        """
+        return collect(self.scan())
+
+    def wants(self, subject_id: str) -> bool:
+        """Whether this subject's slices are wanted."""
+        return subject_id not in self.exclude_subjects and (not self.only_subjects or subject_id in self.only_subjects)
+
+
+def collect(items: Iterable[Volume | Rejected]) -> Listing:
+    """A listing of what a scan yields.
+
+    Raises:
+        SourceError: if there is not a single slice; the message gives the first reasons.
+    """
+    slices: list[SliceRecord] = []
+    rejected: list[Rejected] = []
+    volumes: dict[str, dict[str, Json]] = {}
+    for item in items:
+        if isinstance(item, Rejected):
+            rejected.append(item)
+        elif item.slices:
+            slices += item.slices
+            volumes[item.volume_id] = item.geometry
+    if not slices:
+        raise SourceError(_nothing_usable(rejected))
+    return Listing(slices=tuple(slices), rejected=tuple(rejected), volumes=volumes)
+
+
+def _nothing_usable(rejected: Sequence[Rejected]) -> str:
+    if not rejected:
+        return "the source has no slice that was asked for: loosen only_subjects, exclude_subjects or select"
+    reasons = "; ".join(f"{item.file}: {item.reason}" for item in rejected[:5])
+    more = f"; and {len(rejected) - 5} more" if len(rejected) > 5 else ""
+    return f"the source has no usable slice, all {len(rejected)} files were rejected ({reasons}{more})"
+
+
+def checked(record: SliceRecord, values: np.ndarray, modality: Modality) -> Checked:
+    """The record with its checksum, and the slice's part of foreground."""
+    foreground = float((values > FOREGROUND[modality]).mean())
+    return Checked(record.model_copy(update={"checksum": checksum_of(values)}), foreground)
+
+
+def mri_offset_and_scale(volume: np.ndarray, percentile: float) -> tuple[float, float]:
+    """What is subtracted from a magnitude volume, and what it is then divided by.
+
+    The offset is the minimum where that is negative (volumes normalised to mean 0 have a negative constant as
+    background), else 0. The scale is a percentile of the foreground: the voxels above 5 % of the volume's 99.9th
+    percentile, which leaves the background out however large it is.
+
+    Raises:
+        SourceError: if the volume is constant.
+    """
+    offset = min(float(volume.min()), 0.0)
+    values = volume - np.float32(offset)
+    foreground = values[values > 0.05 * np.percentile(values, 99.9)]
+    if foreground.size == 0 or not foreground.max() > 0:
+        raise SourceError("the volume is empty: all its voxels have the same value, or nearly all")
+    return offset, float(np.percentile(foreground, percentile))
+
+
+def percentile_units(values: np.ndarray, record: SliceRecord) -> np.ndarray:
+    """A magnitude slice as a part of its volume's percentile: (values - offset) / scale, float32."""
+    return (values.astype(np.float32) - np.float32(record.offset)) / np.float32(record.scale)

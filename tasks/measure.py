@@ -1,0 +1,57 @@
+"""Simulate the measurement of a data set."""
+
+from prefect import task
+
+from scoreinv.operators import AnyMeasurement
+from storage.datasets import DatasetStore
+from storage.shards import ArrayLayout, ShardedStore
+from storage.uri import join
+from tasks.progress import follow
+from tasks.recipes import MeasureRecipe
+from tasks.retry import worth_retrying
+from tasks.shards import Execution, map_shards
+from tasks.workers.measure import MeasureJob, measure_shard
+from tasks.workspace import locate, reference
+
+
+@task(name="measure", retries=1, retry_condition_fn=worth_retrying)
+def measure(recipe: MeasureRecipe, execution: Execution) -> str:
+    """The reference of the measurements, made where they are not there yet."""
+    dataset_uri = locate(execution.workspace, recipe.dataset, "datasets")
+    dataset = DatasetStore.open(dataset_uri)
+    ref = reference("measurements", recipe.digest())
+    store = _create(recipe, dataset, join(execution.workspace, ref))
+    if not store.is_finished():
+        job = MeasureJob(dataset=dataset_uri, target=store.uri, simulation=recipe.simulation)
+        follow(map_shards(measure_shard, job, store, execution), store, f"Measuring {recipe.dataset}")
+        stds = [float(record["noise_std"]) for record in store.records()]
+        store.finish(manifest={"noise_std": max(stds)})
+    return ref
+
+
+def _create(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) -> ShardedStore:
+    _check(recipe, dataset)
+    operator = recipe.simulation.measurement.operator(dataset.contract.size)
+    dtype = "complex64" if recipe.simulation.measurement.modality == "mri" else "float32"
+    return ShardedStore.create(
+        uri,
+        n=len(dataset),
+        shard_size=dataset.shards.shard_size,
+        arrays={"y": ArrayLayout(operator.data_shape, dtype)},
+        attrs={
+            "recipe": recipe.model_dump(mode="json"),
+            "image": dataset.contract.model_dump(mode="json"),
+            "slice_ids": [record.slice_id for record in dataset.records],
+        },
+    )
+
+
+def _check(recipe: MeasureRecipe, dataset: DatasetStore) -> None:
+    measurement: AnyMeasurement = recipe.simulation.measurement
+    if measurement.modality != dataset.contract.modality:
+        raise ValueError(
+            f"measurement.kind={measurement.kind!r} is for {measurement.modality} images, "
+            f"but {recipe.dataset} holds {dataset.contract.modality}: choose another measurement or data set"
+        )
+    if recipe.simulation.uses_fine_images and dataset.fine_factor == 1:
+        raise ValueError(f"uses_fine_images needs a finer grid, but {recipe.dataset} was ingested with fine_factor=1")

@@ -1,0 +1,80 @@
+"""Progress of long work: a Prefect artifact, log lines, and a bar where a person looks at a terminal."""
+
+import sys
+import time
+from collections.abc import Iterable
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.logging import get_run_logger
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from storage.shards import ShardedStore
+from tasks.shards import ShardEvent
+
+ARTIFACT_SECONDS = 2.0
+"""The server should not be asked more often than this."""
+LOG_SECONDS = 15.0
+
+
+def follow(events: Iterable[ShardEvent], store: ShardedStore, title: str) -> list[str]:
+    """Consume the events of ``map_shards`` and show them; the errors of the shards that failed for good."""
+    shards = {shard.index: shard for shard in store.plan()}
+    fractions = {index: 1.0 for index in shards} | {shard.index: 0.0 for shard in store.pending()}
+    skipped = sum(shards[i].stop - shards[i].start for i, f in fractions.items() if f == 1.0)
+    meter = _Meter(title, total=store.n, skipped=skipped)
+    errors = []
+    with meter:
+        for event in events:
+            fractions[event.shard] = max(fractions[event.shard], event.fraction)
+            if event.error:
+                errors.append(f"shard {event.shard}: {event.error}")
+            meter.show(sum(f * (shards[i].stop - shards[i].start) for i, f in fractions.items()))
+    return errors
+
+
+class _Meter:
+    """A bar on a terminal, log lines elsewhere, and an artifact of the run."""
+
+    def __init__(self, title: str, *, total: int, skipped: int) -> None:
+        self.title, self.total, self.skipped = title, total, skipped
+        self.log = get_run_logger()
+        self.start = self.last_artifact = self.last_log = time.monotonic()
+        self.artifact = _artifact_id(create_progress_artifact(100 * skipped / total, description=title))
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, disable=not sys.stderr.isatty(), transient=False)
+        self.task = self.bar.add_task(title, total=total, completed=skipped)
+
+    def __enter__(self) -> "_Meter":
+        done = f", {self.skipped} are done already" if self.skipped else ""
+        self.log.info("%s: %d slices%s", self.title, self.total, done)
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+        done = float(self.bar.tasks[0].completed)
+        update_progress_artifact(self.artifact, progress=min(100.0, 100 * done / self.total))
+        self.log.info("%s: %.0f of %d slices after %.0f s", self.title, done, self.total, time.monotonic() - self.start)
+
+    def show(self, done: float) -> None:
+        now = time.monotonic()
+        self.bar.update(self.task, completed=done)
+        if now - self.last_artifact > ARTIFACT_SECONDS:
+            self.last_artifact = now
+            update_progress_artifact(self.artifact, progress=min(100.0, 100 * done / self.total))
+        if self.bar.disable and now - self.last_log > LOG_SECONDS:
+            self.last_log = now
+            self.log.info("%s: %.1f of %d slices, %s", self.title, done, self.total, self._left(done, now))
+
+    def _left(self, done: float, now: float) -> str:
+        new = done - self.skipped
+        if new <= 0:
+            return "time left unknown"
+        return f"about {(now - self.start) * (self.total - done) / new:.0f} s left"
+
+
+def _artifact_id(created: object) -> UUID:
+    if not isinstance(created, UUID):
+        raise TypeError(f"Prefect returned {created!r} for a progress artifact")
+    return created

@@ -1,0 +1,137 @@
+"""Recipes: everything that decides a stage's result.
+
+A stage's result lies at ``<workspace>/<stage>/<digest>``, and the digest follows from the recipe, which
+refers to its inputs by theirs. The same recipe is found again whoever computed it, and how.
+"""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from scoreinv.contract import ImageContract
+from scoreinv.denoiser import AnyPreconditioning, EDMPreconditioning
+from scoreinv.methods import AnyMethod
+from scoreinv.nets import AnyNetwork, UNet
+from scoreinv.operators import AnyMeasurement
+from scoreinv.samplers import DDS
+from scoreinv.spec import Spec
+from scoreinv.training.augment import Augmentation
+from scoreinv.training.loop import TrainSpec
+from storage.sources import AnySource
+
+
+class IngestRecipe(Spec):
+    """Images of one modality from any source, on one grid, in one unit, as a zarr store."""
+
+    source: AnySource = Field(title="Source", description="Where the images come from.")
+    image: ImageContract = Field(title="Image", description="The grid and the values to bring them to.")
+    fine_factor: Literal[1, 2, 4] = Field(
+        1, description="Also keep the images on a grid this many times finer, to simulate measurements from."
+    )
+    shard_size: int = Field(32, ge=1, le=256, description="Slices per shard: the unit of work and of resume.")
+
+
+class Simulation(Spec):
+    """Measurements simulated from images."""
+
+    measurement: AnyMeasurement = Field(title="Measurement")
+    uses_fine_images: bool = Field(
+        False, description="Simulate from the finer grid, so that the data are not made by the operator that inverts them."
+    )
+    seed: int = Field(0, description="Of the measurement noise.")
+
+
+class MeasureRecipe(Spec):
+    """A simulation of every image of a data set."""
+
+    dataset: str = Field(description="Reference of the data set: datasets/<digest>.")
+    simulation: Simulation = Field(title="Simulation")
+
+
+class TrainRecipe(Spec):
+    """A prior: which network learns from which images, and how."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Of the prior, for example ct-128.")
+    datasets: tuple[str, ...] = Field(min_length=1, description="References of the data sets: datasets/<digest>.")
+    network: AnyNetwork = Field(UNet(), title="Network")
+    preconditioning: AnyPreconditioning = Field(EDMPreconditioning(), title="Preconditioning")
+    training: TrainSpec = Field(TrainSpec(), title="Training")
+    augmentation: Augmentation = Field(Augmentation(), title="Augmentation")
+    shares: tuple[float, ...] = Field((), description="Relative chance of each data set; empty: by their sizes.")
+    balance_power: float = Field(
+        0.5, ge=0, le=1, description="Subjects with n slices are drawn n^power times as often as those with one."
+    )
+    validation_subjects: tuple[str, ...] = Field((), description="Subjects that are held out, to measure on.")
+    validate_every: int = Field(8_000, ge=1, description="Images between two validations and checkpoints.")
+    training_data: tuple[str, ...] = Field((), description="What the prior has seen, with licences: for its card.")
+    licence: str = Field("unstated", description="Under which the weights may be used.")
+
+    def address(self) -> str:
+        """The digest without the length of the training, so that a longer one continues a shorter one."""
+        shortest = self.training.model_copy(update={"n_images": 1})
+        return self.model_copy(update={"training": shortest}).digest()
+
+
+class Reconstruction(Spec):
+    """One method with its options, applied to every slice."""
+
+    method: AnyMethod = Field(DDS(), title="Method")
+    prior: str = Field("", description="A shipped prior by name, or priors/<digest>; empty for methods without one.")
+    n_samples: int = Field(1, ge=1, le=256, description="Posterior samples per slice; mean and deviation are kept.")
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the network; all else is float32.")
+
+    @model_validator(mode="after")
+    def _prior_where_needed(self) -> "Reconstruction":
+        if self.method.needs_denoiser and not self.prior:
+            raise ValueError(f"method {self.method.kind!r} needs a prior: name a shipped one, or priors/<digest>")
+        if not self.method.is_stochastic and self.n_samples > 1:
+            raise ValueError(f"method {self.method.kind!r} gives the same image every time: n_samples must be 1")
+        return self
+
+
+class ReconstructRecipe(Spec):
+    """Images from measurements."""
+
+    measurements: str = Field(description="Reference of the measurements: measurements/<digest>.")
+    reconstruction: Reconstruction = Field(title="Reconstruction")
+
+
+class EvaluateRecipe(Spec):
+    """Metrics of reconstructions against the images that were measured."""
+
+    reconstructions: tuple[str, ...] = Field(min_length=1, description="References: reconstructions/<digest>.")
+
+
+class ReportRecipe(Spec):
+    """One page with pictures and a table per study."""
+
+    title: str = "Reconstructions"
+    scores: tuple[str, ...] = Field(min_length=1, description="References of evaluations: scores/<digest>, one per study.")
+    n_pictures: int = Field(3, ge=1, le=50, description="Slices shown per study, spread evenly over the data set.")
+
+
+class Study(Spec):
+    """One data set, one measurement, several methods side by side."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    ingest: IngestRecipe = Field(title="Ingest")
+    simulation: Simulation = Field(title="Simulation")
+    reconstructions: tuple[Reconstruction, ...] = Field(min_length=1)
+    train: TrainRecipe | None = Field(None, title="Train", description="Train a prior on the same images first.")
+
+
+class PipelineRecipe(Spec):
+    """Ingest, measure, reconstruct, evaluate and report, for one or more studies."""
+
+    title: str = "Reconstructions"
+    studies: tuple[Study, ...] = Field(min_length=1)
+    n_pictures: int = Field(3, ge=1, le=50)
+
+    @field_validator("studies")
+    @classmethod
+    def _names_differ(cls, studies: tuple[Study, ...]) -> tuple[Study, ...]:
+        names = [study.name for study in studies]
+        if len(set(names)) < len(names):
+            raise ValueError(f"studies need different names, got {names}")
+        return studies

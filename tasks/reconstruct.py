@@ -1,0 +1,65 @@
+"""Reconstruct every slice of a data set from its measurements."""
+
+from prefect import task
+
+from storage.models import load
+from storage.shards import ArrayLayout, ShardedStore
+from storage.uri import join
+from scoreinv.spec import digest_of
+from tasks.progress import follow
+from tasks.recipes import MeasureRecipe, ReconstructRecipe
+from tasks.retry import worth_retrying
+from tasks.shards import Execution, map_shards
+from tasks.workers.priors import image_contract, require_match
+from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard
+from tasks.workspace import locate, locate_prior, reference
+
+
+@task(name="reconstruct", retries=1, retry_condition_fn=worth_retrying)
+def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
+    """The reference of the reconstructions, made where they are not there yet."""
+    measurements = ShardedStore.open(locate(execution.workspace, recipe.measurements, "measurements"))
+    prior = locate_prior(execution.workspace, recipe.reconstruction.prior)
+    ref = reference("reconstructions", digest_of(recipe.digest(), _checked_prior(prior, measurements)))
+    store = _create(recipe, measurements, join(execution.workspace, ref))
+    if not store.is_finished():
+        job = ReconstructJob(
+            measurements=measurements.uri,
+            target=store.uri,
+            prior=prior,
+            simulation=MeasureRecipe.model_validate(measurements.attrs["recipe"]).simulation,
+            reconstruction=recipe.reconstruction,
+            batch_size=execution.batch_size,
+            device=execution.device,
+        )
+        title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
+        errors = follow(map_shards(reconstruct_shard, job, store, execution), store, title)
+        if errors:
+            raise RuntimeError(f"{len(errors)} shards of {ref} failed, the rest is kept: {'; '.join(errors[:3])}")
+        store.finish()
+    return ref
+
+
+def _checked_prior(prior: str, measurements: ShardedStore) -> str:
+    if not prior:
+        return ""
+    _, contract = load(prior)
+    require_match(contract, image_contract(measurements.attrs))
+    return contract.sha256
+
+
+def _create(recipe: ReconstructRecipe, measurements: ShardedStore, uri: str) -> ShardedStore:
+    size = image_contract(measurements.attrs).size
+    names = ("mean", "std", "sample") if recipe.reconstruction.n_samples > 1 else ("sample",)
+    return ShardedStore.create(
+        uri,
+        n=measurements.n,
+        shard_size=measurements.shard_size,
+        arrays={name: ArrayLayout((size, size)) for name in names},
+        attrs={
+            "recipe": recipe.model_dump(mode="json"),
+            "dataset": measurements.attrs["recipe"]["dataset"],
+            "image": measurements.attrs["image"],
+            "slice_ids": measurements.attrs["slice_ids"],
+        },
+    )

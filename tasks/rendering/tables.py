@@ -1,0 +1,183 @@
+"""Numbers as text: the same cells for the page and for Markdown."""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from tasks.rendering.content import MethodRow
+
+Direction = Literal["high", "low", "near 1", "none"]
+ARROWS: Mapping[Direction, str] = {"high": " ↑", "low": " ↓", "near 1": " → 1", "none": ""}
+N_HEADLINE = 4
+"""Metrics in the main table; the others follow in a table of their own."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is written, and which way is better."""
+
+    label: str
+    unit: str = ""
+    digits: int = 3
+    better: Direction = "none"
+
+    @property
+    def heading(self) -> str:
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.label}{unit}{ARROWS[self.better]}"
+
+
+METRICS: Mapping[str, Metric] = {
+    "psnr": Metric("PSNR", "dB", 2, "high"),
+    "ssim": Metric("SSIM", "", 3, "high"),
+    "nmse": Metric("NMSE", "", 4, "low"),
+    "spread_skill": Metric("Spread / error", "", 2, "near 1"),
+    "coverage_90": Metric("Coverage of 90 %", "", 3),
+    "data_residual": Metric("Data residual", "", 2, "near 1"),
+    "diversity": Metric("Sample difference", "", 4),
+    "scale_error": Metric("Scale error", "dB", 2, "low"),
+    "psnr_circle": Metric("PSNR in circle", "dB", 2, "high"),
+    "ssim_circle": Metric("SSIM in circle", "", 3, "high"),
+    "psnr_circle_peaks": Metric("PSNR, peaks matched", "dB", 2, "high"),
+    "ssim_circle_peaks": Metric("SSIM, peaks matched", "", 3, "high"),
+}
+
+
+class Cell(NamedTuple):
+    """One metric of one method, written out; empty strings where there is nothing to say."""
+
+    mean: str
+    std: str
+    gain: str
+    is_best: bool
+
+
+def metric_of(name: str) -> Metric:
+    """How to write a metric; a name that is not known is written as it is."""
+    return METRICS.get(name, Metric(name))
+
+
+def number(value: float, digits: int) -> str:
+    """A number with a fixed count of decimals and a true minus sign; infinity and missing values as words."""
+    if math.isnan(value):
+        return "n/a"
+    text = "∞" if math.isinf(value) else f"{abs(value):.{digits}f}"
+    return f"−{text}" if value < 0 and text.strip("0.") else text
+
+
+def score_text(name: str, value: float) -> str:
+    """Such as ``PSNR 31.20 dB``."""
+    metric = metric_of(name)
+    return " ".join(filter(None, (metric.label, number(value, metric.digits), metric.unit)))
+
+
+def metric_names(rows: Sequence[MethodRow]) -> list[str]:
+    """All metrics of the rows: the known ones in their usual order, then the others as they come."""
+    found = dict.fromkeys(name for row in rows for name in row.metrics)
+    return [name for name in METRICS if name in found] + [name for name in found if name not in METRICS]
+
+
+def cells(rows: Sequence[MethodRow], name: str, baseline: str) -> list[Cell]:
+    """One column of the table."""
+    metric = metric_of(name)
+    means = [row.metrics.get(name, (math.nan, math.nan))[0] for row in rows]
+    best, reference = _best(means, metric), _mean_of(rows, name, baseline)
+    column = []
+    for row, mean in zip(rows, means, strict=True):
+        text, std = number(mean, metric.digits), row.metrics.get(name, (math.nan, math.nan))[1]
+        gain = "" if row.method == baseline else _signed(mean - reference, metric.digits)
+        column.append(Cell(text, "" if math.isnan(std) else number(std, metric.digits), gain, text == best))
+    return column
+
+
+def costs(row: MethodRow) -> tuple[str, str]:
+    """Network calls and seconds of one slice."""
+    seconds = row.seconds_per_slice
+    if seconds is None or math.isnan(seconds):
+        return f"{row.nfe}", "n/a"
+    return f"{row.nfe}", f"{seconds:.3g}" if seconds < 100 else f"{seconds:.0f}"
+
+
+def markdown_table(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
+    """A Markdown table, mean ± standard deviation over slices, best in bold, difference to the baseline in brackets."""
+    if not rows:
+        return "No method has been scored yet.\n"
+    names = metric_names(rows)
+    columns = [cells(rows, name, baseline) for name in names]
+    head = ["Method", "Slices", *(metric_of(name).heading for name in names), "Network calls", "Seconds per slice"]
+    lines = [_markdown_line(head), _markdown_line(["---", *["---:"] * (len(head) - 1)])]
+    for i, row in enumerate(rows):
+        lines.append(_markdown_line([row.method, f"{row.n}", *(_markdown_cell(c[i]) for c in columns), *costs(row)]))
+    return "\n".join(lines) + "\n"
+
+
+def html_table(rows: Sequence[MethodRow], names: Sequence[str], *, baseline: str = "") -> str:
+    """The same numbers as an HTML table with the metrics ``names``."""
+    columns = [cells(rows, name, baseline) for name in names]
+    head = "".join(f'<th scope="col">{html.escape(metric_of(name).heading)}</th>' for name in names)
+    body = "".join(_html_row(row, [column[i] for column in columns]) for i, row in enumerate(rows))
+    return (
+        '<div class="scroll"><table><thead><tr><th scope="col">Method</th><th scope="col">Slices</th>'
+        f'{head}<th scope="col">Network calls</th><th scope="col">Seconds per slice</th></tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def lede(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
+    """The result in one sentence; empty if there is nothing to compare."""
+    names = metric_names(rows)
+    if len(rows) < 2 or not names:
+        return ""
+    name, column = names[0], cells(rows, names[0], baseline)
+    winners = [i for i, cell in enumerate(column) if cell.is_best]
+    if not winners:
+        return ""
+    row, cell, metric = rows[winners[0]], column[winners[0]], metric_of(name)
+    gain = f", {cell.gain} {metric.unit}".rstrip() + f" against {baseline}" if cell.gain else ""
+    return f"Best mean {score_text(name, row.metrics[name][0])}: {row.method}{gain}, over {row.n} slices."
+
+
+def _best(means: Sequence[float], metric: Metric) -> str:
+    known = [mean for mean in means if not math.isnan(mean)]
+    if len(known) < 2 or metric.better == "none":
+        return ""
+    keys = {"high": lambda m: -m, "low": lambda m: m, "near 1": lambda m: abs(m - 1)}
+    return number(min(known, key=keys[metric.better]), metric.digits)
+
+
+def _mean_of(rows: Sequence[MethodRow], name: str, method: str) -> float:
+    return next((row.metrics[name][0] for row in rows if row.method == method and name in row.metrics), math.nan)
+
+
+def _signed(value: float, digits: int) -> str:
+    if not math.isfinite(value):
+        return ""
+    text = number(value, digits)
+    return text if text.startswith("−") else f"+{text}"
+
+
+def _markdown_line(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in texts) + " |"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    mean = f"**{cell.mean}**" if cell.is_best else cell.mean
+    spread = f" ± {cell.std}" if cell.std else ""
+    return mean + spread + (f" ({cell.gain})" if cell.gain else "")
+
+
+def _html_row(row: MethodRow, row_cells: Sequence[Cell]) -> str:
+    body = "".join(f"<td>{_html_cell(cell)}</td>" for cell in row_cells)
+    calls, seconds = costs(row)
+    return (
+        f'<tr><th scope="row">{html.escape(row.method)}</th><td>{row.n}</td>{body}<td>{calls}</td><td>{seconds}</td></tr>'
+    )
+
+
+def _html_cell(cell: Cell) -> str:
+    mean = f"<b>{cell.mean}</b>" if cell.is_best else cell.mean
+    spread = f'<span class="pm"> ± {cell.std}</span>' if cell.std else ""
+    gain = f'<span class="gain">{cell.gain}</span>' if cell.gain else ""
+    return mean + spread + gain

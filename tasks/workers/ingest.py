@@ -1,0 +1,19 @@
+"""Bring one shard of a listing onto the grid of the data set."""
+
+from scoreinv.spec import Spec
+from storage.datasets import DatasetStore
+from storage.sources import AnySource
+from tasks.shards import Report
+
+
+class IngestJob(Spec):
+    """Where the slices come from and where they go."""
+
+    source: AnySource
+    target: str
+
+
+def ingest_shard(job: IngestJob, index: int, report: Report) -> None:
+    """Read, convert, resample and write the slices of one shard."""
+    target = DatasetStore.open(job.target, finished=False)
+    target.ingest(target.shards.plan()[index], job.source.load)

@@ -1,0 +1,52 @@
+"""Priors on a worker: loaded once per process, checked against the data."""
+
+import json
+from functools import lru_cache
+
+import torch
+from pydantic import TypeAdapter
+
+from scoreinv.contract import ImageContract, PriorContract
+from scoreinv.denoiser import AnyPreconditioning, ScoreModel
+from scoreinv.nets import AnyNetwork
+from scoreinv.training.checkpoint import build_model, load_weights
+from storage.models import load
+
+
+def pick_device(device: str) -> torch.device:
+    """The device that "auto", "cpu" or "cuda" means here.
+
+    Raises:
+        ValueError: if CUDA is wanted where there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda' was asked for but this machine has no usable GPU: set device to auto or cpu")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+# One model per process and device: loading it again for every shard would cost more than a shard.
+@lru_cache(maxsize=2)
+def load_prior(uri: str, device: str, precision: str) -> tuple[ScoreModel, PriorContract]:
+    """The prior at a URI (or a shipped one by name) on a device, and its contract."""
+    weights, contract = load(uri)
+    network = TypeAdapter[AnyNetwork](AnyNetwork).validate_python(contract.network)
+    preconditioning = TypeAdapter[AnyPreconditioning](AnyPreconditioning).validate_python(contract.preconditioning)
+    model = load_weights(build_model(network, preconditioning), weights).to(pick_device(device))
+    model.autocast_dtype = torch.bfloat16 if precision == "bfloat16" else None
+    return model, contract
+
+
+def require_match(contract: PriorContract, image: ImageContract) -> None:
+    """Refuse data that the prior was not trained for.
+
+    Raises:
+        ValueError: saying which field differs and what to do.
+    """
+    reason = contract.mismatch(image)
+    if reason:
+        raise ValueError(reason)
+
+
+def image_contract(attrs: dict[str, object]) -> ImageContract:
+    """The image contract that a store keeps in its attributes."""
+    return ImageContract.model_validate_json(json.dumps(attrs["image"]))

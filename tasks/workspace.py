@@ -1,0 +1,47 @@
+"""Where results lie: <workspace>/<stage>/<digest>, and the references that name them."""
+
+from typing import Literal
+
+from storage.errors import StoreNotFound
+from storage.models import shipped_names
+from storage.uri import exists, join, list_names
+
+StageName = Literal["datasets", "measurements", "priors", "reconstructions", "scores", "reports"]
+
+
+def reference(stage: StageName, digest: str) -> str:
+    """How recipes name a result."""
+    return f"{stage}/{digest}"
+
+
+def locate(workspace: str, ref: str, stage: StageName) -> str:
+    """The URI of a result that a recipe refers to.
+
+    Raises:
+        StoreNotFound: if it is not there; names what is.
+    """
+    head, _, digest = ref.partition("/")
+    if head != stage or not digest:
+        raise StoreNotFound(f"{ref!r} does not refer to {stage}: write {stage}/<digest>")
+    uri = join(workspace, stage, digest)
+    if not list_names(uri):
+        known = ", ".join(f"{stage}/{name}" for name in list_names(join(workspace, stage))) or "none"
+        raise StoreNotFound(f"there is no {ref} in {workspace}; {stage} there: {known}")
+    return uri
+
+
+def locate_prior(workspace: str, ref: str) -> str:
+    """The URI of a trained prior, or the name of a shipped one.
+
+    Raises:
+        StoreNotFound: if it is neither; names the shipped ones.
+    """
+    if not ref or ref in shipped_names():
+        return ref
+    if ref.startswith("priors/"):
+        return join(locate(workspace, ref, "priors"), "prior")
+    if exists(join(ref, "contract.json")):
+        return ref
+    raise StoreNotFound(
+        f"there is no prior {ref!r}: shipped are {', '.join(shipped_names()) or 'none'}; a trained one is priors/<digest>"
+    )

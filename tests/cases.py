@@ -1,0 +1,31 @@
+"""One case or more for every member of every union; the contract tests run over these tables.
+
+A member without a case fails a test (``missing``), so whoever adds a member adds a case here.
+"""
+
+from typing import Any, get_args
+
+from scoreinv.measurement import MeasurementSpec
+from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
+from scoreinv.operators.mri import CartesianMRI
+
+MEASUREMENTS: dict[str, MeasurementSpec] = {
+    "mri_paper": CartesianMRI(acceleration=4),
+    "mri_paper_faithful": CartesianMRI(acceleration=4, paper_faithful=True),
+    "mri_equispaced": CartesianMRI(acceleration=3, pattern="equispaced", n_acs=3),
+    "mri_random": CartesianMRI(acceleration=3, pattern="random", seed=7),
+    "mri_variable_density": CartesianMRI(acceleration=3, pattern="variable_density", seed=7),
+    "mri_full": CartesianMRI(acceleration=1),
+    "ct_sparse": SparseViewCT(n_views=9),
+    "ct_sparse_paper": SparseViewCT(n_views=9, n_full=32, views="paper"),
+    "ct_three_views": SparseViewCT(n_views=3),
+    "ct_limited_angle": LimitedAngleCT(n_views=10, arc_degrees=100),
+}
+
+
+def missing(cases: dict[str, Any], union: Any) -> set[str]:
+    """The names of the members of a discriminated union (Annotated[A | B, ...]) that no case covers."""
+    alternatives = get_args(union)[0]
+    members = get_args(alternatives) or (alternatives,)
+    covered = {type(case) for case in cases.values()}
+    return {member.__name__ for member in members if member not in covered}

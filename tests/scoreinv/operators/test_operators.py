@@ -1,0 +1,105 @@
+"""The contract of every measurement, and of the operators behind them."""
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from scoreinv.contract import ImageContract
+from scoreinv.measurement import GaussianNoise, MeasurementSpec, simulate
+from scoreinv.noise import Noise
+from scoreinv.operators import AnyMeasurement
+from scoreinv.operators.ct import SparseViewCT
+from scoreinv.operators.fourier_slice import FourierSlice
+from tests.cases import MEASUREMENTS, missing
+from tests.contracts import check_operator, check_projection_contracts, white_images
+
+SIZE = 24
+by_name = pytest.mark.parametrize("spec", MEASUREMENTS.values(), ids=MEASUREMENTS)
+
+
+def test_every_measurement_has_a_case() -> None:
+    assert missing(MEASUREMENTS, AnyMeasurement) == set()
+
+
+@by_name
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("size", [SIZE, SIZE + 1], ids=["even", "odd"])
+def test_operator_keeps_its_promises(spec: MeasurementSpec, dtype: torch.dtype, size: int) -> None:
+    check_operator(spec.operator(size), dtype=dtype)
+
+
+@by_name
+def test_projection_contracts(spec: MeasurementSpec) -> None:
+    assert check_projection_contracts(spec.operator(SIZE)) < 0.95  # type: ignore[arg-type]
+
+
+@by_name
+def test_spec_round_trip_and_digest(spec: MeasurementSpec) -> None:
+    read: MeasurementSpec = TypeAdapter(AnyMeasurement).validate_json(spec.model_dump_json())
+    assert read == spec
+    assert read.digest() == spec.digest()
+    assert spec.model_copy(update={"noise": GaussianNoise(noise_std=0.1)}).digest() != spec.digest()
+
+
+@by_name
+def test_constant_image_keeps_its_scale_on_a_finer_grid(spec: MeasurementSpec) -> None:
+    """The fine simulation of an image that both grids can hold is the coarse operator's."""
+    operator = spec.operator(SIZE)
+    coarse = torch.ones(1, *operator.image_shape, dtype=torch.float64)
+    fine = coarse.repeat_interleave(3, -1).repeat_interleave(3, -2)
+    torch.testing.assert_close(spec.simulate_clean(fine, SIZE), operator.forward(coarse), rtol=1e-6, atol=1e-6)
+
+
+@by_name
+def test_fine_simulation_is_near_the_operator_and_not_it(spec: MeasurementSpec) -> None:
+    operator = spec.operator(SIZE)
+    fine = smooth_image(2 * SIZE)
+    coarse = torch.nn.functional.avg_pool2d(fine, 2)
+    ours, simulated = operator.forward(coarse), spec.simulate_clean(fine, SIZE)
+    difference = float((ours - simulated).abs().square().sum().sqrt() / ours.abs().square().sum().sqrt())
+    assert 1e-6 < difference < 0.01
+
+
+@by_name
+def test_simulate_adds_noise_of_the_stated_level(spec: MeasurementSpec) -> None:
+    noisy = spec.model_copy(update={"noise": GaussianNoise(noise_std=0.25)})
+    contract = ImageContract(modality=spec.modality, size=SIZE, pixel_mm=1.0, low=-1000.0, high=1000.0)
+    fine = smooth_image(2 * SIZE).float()
+    result = simulate(noisy, fine, contract, Noise(0, ["a"]))
+    noise = result.y - spec.simulate_clean(fine, SIZE)
+    parts = torch.view_as_real(noise) if noise.is_complex() else noise
+    n = parts.numel()
+    assert result.noise_std == 0.25
+    assert abs(float(parts.std()) / 0.25 - 1) < 5 / n**0.5
+
+
+def test_fourier_slice_keeps_its_promises() -> None:
+    operator = FourierSlice(SIZE, SparseViewCT(n_views=9).angles())
+    for dtype in (torch.float64, torch.float32):
+        check_operator(operator, dtype=dtype)
+    assert check_projection_contracts(operator) < 0.2
+
+
+@pytest.mark.parametrize("backend", ["astra", "torch_radon"])
+def test_backends_keep_their_promises(backend: str) -> None:
+    pytest.importorskip(backend)
+    if backend == "torch_radon" and not torch.cuda.is_available():
+        pytest.skip("torch_radon needs CUDA")
+    operator = SparseViewCT.model_validate({"n_views": 9, "backend": backend}).operator(SIZE)
+    # torch_radon interpolates on both ways, so its backprojection is the adjoint to about a per cent.
+    check_operator(operator, dtype=torch.float32, tolerance={"astra": 1e-3, "torch_radon": 3e-2}[backend])
+
+
+def smooth_image(size: int) -> torch.Tensor:
+    """Two wide blobs off the centre (1, 1, size, size), zero near the border."""
+    grid = (torch.arange(size, dtype=torch.float64) + 0.5) * 2 / size - 1
+    blobs = [
+        torch.exp(-((grid - x) ** 2 + (grid[:, None] - y) ** 2) / (2 * width**2))
+        for x, y, width in ((0.2, -0.1, 0.2), (-0.3, 0.25, 0.15))
+    ]
+    return sum(blobs, torch.zeros(size, size, dtype=torch.float64))[None, None]
+
+
+def test_white_images_are_reproducible() -> None:
+    operator = SparseViewCT(n_views=3).operator(SIZE)
+    assert torch.equal(white_images(operator), white_images(operator))

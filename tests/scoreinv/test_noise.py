@@ -1,0 +1,92 @@
+"""Draws belong to (seed, slice, sample) and to nothing else, and have the moments they should."""
+
+import math
+
+import pytest
+import torch
+
+from scoreinv.noise import Noise
+
+
+def test_a_slice_sees_the_same_noise_in_every_batch() -> None:
+    alone, together = Noise(0, ["b"]), Noise(0, ["a", "b", "c"])
+    for _ in range(3):
+        assert torch.equal(alone.normal((2, 3))[0], together.normal((2, 3))[1])
+
+
+def test_all_kinds_of_draws_are_the_same_in_every_batch() -> None:
+    alone, together = Noise(7, ["b"], [2]), Noise(7, ["a", "b"], [0, 2])
+    assert torch.equal(
+        alone.normal_like(torch.zeros(1, 5, dtype=torch.complex64))[0],
+        together.normal_like(torch.zeros(2, 5, dtype=torch.complex64))[1],
+    )
+    assert torch.equal(alone.poisson(torch.full((1, 9), 30.0))[0], together.poisson(torch.full((2, 9), 30.0))[1])
+
+
+def test_the_order_of_the_batch_does_not_matter() -> None:
+    forth, back = Noise(0, ["a", "b"], [0, 1]).normal((4,)), Noise(0, ["b", "a"], [1, 0]).normal((4,))
+    assert torch.equal(forth, back.flip(0))
+
+
+@pytest.mark.parametrize("other", [Noise(1, ["a"]), Noise(0, ["b"]), Noise(0, ["a"], [1])])
+def test_other_keys_give_uncorrelated_draws(other: Noise) -> None:
+    n = 100_000
+    pair = torch.cat([Noise(0, ["a"]).normal((n,)), other.normal((n,))])
+    assert abs(pair.corrcoef()[0, 1].item()) < 4 / math.sqrt(n)
+
+
+def test_names_with_slashes_are_not_taken_for_samples() -> None:
+    assert not torch.equal(Noise(0, ["a/1"], [0]).normal((4,)), Noise(0, ["a"], [1]).normal((4,)))
+
+
+def test_successive_draws_differ() -> None:
+    noise = Noise(0, ["a"])
+    assert not torch.equal(noise.normal((4,)), noise.normal((4,)))
+
+
+def test_normal_draws_have_the_moments_of_a_standard_normal() -> None:
+    n = 200_000
+    draws = Noise(0, ["a"]).normal((n,)).double()
+    moments = [draws.pow(k).mean().item() for k in (1, 2, 3, 4)]
+    deviations = [math.sqrt(v / n) for v in (1, 2, 15, 96)]  # of the mean of the k-th power: E x^2k - (E x^k)^2
+    for moment, expected, deviation in zip(moments, (0, 1, 0, 3), deviations, strict=True):
+        assert moment == pytest.approx(expected, abs=4 * deviation)
+
+
+def test_complex_draws_have_unit_deviation_in_both_parts() -> None:
+    n = 100_000
+    draws = Noise(0, ["a"]).normal_like(torch.zeros(1, n, dtype=torch.complex64))
+    parts = torch.view_as_real(draws)[0].T
+    assert draws.shape == (1, n)
+    torch.testing.assert_close(parts.cov(), torch.eye(2), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
+def test_draws_take_shape_and_dtype_of_their_model(dtype: torch.dtype) -> None:
+    like = torch.zeros(2, 1, 3, 4, dtype=dtype)
+    draws = Noise(0, ["a", "b"]).normal_like(like)
+    assert (draws.shape, draws.dtype) == (like.shape, dtype)
+
+
+def test_double_precision_sees_the_noise_of_single_precision() -> None:
+    single = Noise(0, ["a"]).normal_like(torch.zeros(1, 50))
+    double = Noise(0, ["a"]).normal_like(torch.zeros(1, 50, dtype=torch.float64))
+    assert torch.equal(single.double(), double)
+
+
+@pytest.mark.parametrize("rate", [0.5, 40.0])
+def test_poisson_draws_have_mean_and_variance_of_their_rate(rate: float) -> None:
+    n = 100_000
+    draws = Noise(0, ["a"]).poisson(torch.full((1, n), rate))
+    assert draws.mean().item() == pytest.approx(rate, abs=4 * math.sqrt(rate / n))
+    assert draws.var().item() == pytest.approx(rate, rel=0.03)
+    assert torch.equal(draws, draws.round())
+
+
+def test_every_slice_needs_a_sample_index() -> None:
+    with pytest.raises(ValueError, match="2 slices need as many sample indices, got 1"):
+        Noise(0, ["a", "b"], [0])
+
+
+def test_the_number_of_streams_is_the_batch() -> None:
+    assert len(Noise(0, ["a", "a", "b"], [0, 1, 0])) == 3

@@ -1,0 +1,138 @@
+"""Problems refuse data of another operator; methods run, count their calls and say what they miss."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scoreinv.denoiser import Denoiser, GaussianDenoiser
+from scoreinv.noise import Noise
+from scoreinv.operators.linear import LinearOperator
+from scoreinv.problem import InverseProblem, Method, Step, reconstruct, run
+
+
+class Binned(LinearOperator):
+    """Means of 2 x 2 pixels."""
+
+    image_shape = (1, 4, 4)
+    data_shape = (1, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2)
+
+
+class Landweber(Method):
+    """x <- x + 4 A^H (y - A x): the step is one over the squared norm."""
+
+    needs_denoiser: ClassVar[bool] = False
+    n_iters: int = 1
+
+    @property
+    def n_calls(self) -> int:
+        return 0
+
+    def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
+        x = torch.zeros(problem.image_batch_shape)
+        for index in range(self.n_iters):
+            x = x + 4 * problem.operator.adjoint(problem.residual(x))
+            yield Step(index, 0.0, x)
+
+
+class PlugAndPlay(Landweber):
+    """Landweber's step, then the denoiser, twice."""
+
+    needs_denoiser: ClassVar[bool] = True
+
+    @property
+    def n_calls(self) -> int:
+        return 2 * self.n_iters
+
+    def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
+        sigma = torch.tensor(0.1)
+        for step in super().steps(problem, denoiser, noise):
+            yield step._replace(x=denoiser(denoiser(step.x, sigma), sigma))
+
+
+def problem(n_images: int = 2) -> InverseProblem:
+    """Binned data of random images."""
+    return InverseProblem(Binned(), torch.rand(n_images, 1, 2, 2, generator=torch.Generator().manual_seed(0)))
+
+
+def prior() -> GaussianDenoiser:
+    """White pixels around 0.5."""
+    return GaussianDenoiser(torch.full((4, 4), 0.5), torch.eye(16))
+
+
+def test_data_of_another_operator_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"data have shape \(1, 2, 3\) but the operator measures \(1, 2, 2\)"):
+        InverseProblem(Binned(), torch.zeros(5, 1, 2, 3))
+
+
+def test_a_problem_knows_the_images_it_looks_for() -> None:
+    assert problem(3).image_batch_shape == (3, 1, 4, 4)
+
+
+def test_the_residual_of_an_image_that_explains_the_data_is_zero() -> None:
+    image = torch.rand(2, 1, 4, 4)
+    explained = InverseProblem(Binned(), Binned().forward(image))
+    assert torch.equal(explained.residual(image), torch.zeros(2, 1, 2, 2))
+    assert torch.equal(explained.residual(torch.zeros_like(image)), explained.y)
+
+
+def test_a_method_without_a_denoiser_solves_the_problem() -> None:
+    step = reconstruct(Landweber(), problem(), noise=Noise(0, ["a", "b"]))
+    torch.testing.assert_close(problem().residual(step.x), torch.zeros(2, 1, 2, 2))
+    assert step.nfe == 0
+
+
+def test_denoiser_calls_are_counted_step_by_step() -> None:
+    method = PlugAndPlay(n_iters=3)
+    steps = list(run(method, problem(), prior(), noise=Noise(0, ["a", "b"])))
+    assert [step.nfe for step in steps] == [2, 4, 6]
+    assert steps[-1].nfe == method.n_calls
+
+
+def test_counting_starts_anew_with_every_run() -> None:
+    noise = Noise(0, ["a", "b"])
+    first, second = (reconstruct(PlugAndPlay(), problem(), prior(), noise=noise) for _ in range(2))
+    assert first.nfe == second.nfe == 2
+    assert torch.equal(first.x, second.x)
+
+
+def test_reconstruct_returns_the_last_step() -> None:
+    noise = Noise(0, ["a", "b"])
+    *_, last = run(PlugAndPlay(n_iters=4), problem(), prior(), noise=noise)
+    result = reconstruct(PlugAndPlay(n_iters=4), problem(), prior(), noise=noise)
+    assert result.index == last.index == 3
+    assert torch.equal(result.x, last.x)
+
+
+def test_a_loop_can_be_left_early() -> None:
+    steps = run(PlugAndPlay(n_iters=1000), problem(), prior(), noise=Noise(0, ["a", "b"]))
+    assert next(steps).nfe == 2
+
+
+def test_a_missing_denoiser_is_named() -> None:
+    with pytest.raises(ValueError, match="PlugAndPlay needs a prior: pass the denoiser"):
+        reconstruct(PlugAndPlay(), problem(), noise=Noise(0, ["a", "b"]))
+
+
+def test_noise_for_another_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="noise for 1 images was given with data of 2"):
+        reconstruct(Landweber(), problem(), noise=Noise(0, ["a"]))
+
+
+def test_a_method_without_steps_is_named() -> None:
+    with pytest.raises(ValueError, match=r"Landweber\(n_iters=0\) yielded no step"):
+        reconstruct(Landweber(n_iters=0), problem(), noise=Noise(0, ["a", "b"]))
+
+
+def test_a_method_that_was_declared_to_need_no_denoiser_cannot_call_one() -> None:
+    class Undeclared(PlugAndPlay):
+        needs_denoiser: ClassVar[bool] = False
+
+    with pytest.raises(TypeError, match="declared to need no denoiser"):
+        reconstruct(Undeclared(), problem(), noise=Noise(0, ["a", "b"]))

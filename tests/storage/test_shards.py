@@ -1,0 +1,357 @@
+"""Sharded stores: resume, races, damage, full disks."""
+
+import errno
+import pickle
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from storage.errors import StoreError, StoreFull, StoreIncomplete, StoreMismatch, StoreNotFound
+from storage.shards import ArrayLayout, Shard, ShardedStore
+from storage.uri import delete, join, list_names, read_json
+
+LAYOUTS = {"x": ArrayLayout((5, 4)), "k": ArrayLayout((2, 5, 4), "complex64")}
+
+
+def make(uri: str, **changes: Any) -> ShardedStore:
+    options = {"n": 10, "shard_size": 4, "arrays": LAYOUTS, "attrs": {"recipe": {"a": (1, 2)}}}
+    return ShardedStore.create(uri, **{**options, **changes})
+
+
+def values(shard: Shard) -> dict[str, np.ndarray]:
+    count, rng = shard.stop - shard.start, np.random.default_rng(shard.index)
+    x = rng.standard_normal((count, 5, 4)).astype(np.float32)
+    k = (rng.standard_normal((count, 2, 5, 4)) + 1j * rng.standard_normal((count, 2, 5, 4))).astype(np.complex64)
+    return {"x": x, "k": k}
+
+
+def fill(store: ShardedStore) -> None:
+    for shard in store.pending():
+        store.write(shard, values(shard), record={"shard": shard.index})
+
+
+@pytest.fixture(params=["local", "memory"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path.name}/store"
+
+
+def test_what_is_written_is_read_back_exactly(uri: str) -> None:
+    store = make(uri)
+    fill(store)
+    expected = [values(shard) for shard in store.plan()]
+    for name in LAYOUTS:
+        whole = np.concatenate([v[name] for v in expected])
+        np.testing.assert_array_equal(store.read(name, 0, 10), whole)
+        np.testing.assert_array_equal(store.read(name, 3, 9), whole[3:9])
+        assert store.read(name, 3, 9).dtype == whole.dtype
+        assert store.read(name, 4, 4).shape == (0, *LAYOUTS[name].shape)
+
+
+def test_plan_covers_every_slice_once_with_a_shorter_last_shard(uri: str) -> None:
+    assert make(uri).plan() == [Shard(0, 0, 4), Shard(1, 4, 8), Shard(2, 8, 10)]
+
+
+def test_shard_larger_than_the_store(uri: str) -> None:
+    store = make(uri, n=3, shard_size=16)
+    fill(store)
+    store.finish()
+    np.testing.assert_array_equal(ShardedStore.open(uri).read("k", 0, 3), values(Shard(0, 0, 3))["k"])
+
+
+def test_records_only(uri: str) -> None:
+    store = make(uri, arrays={})
+    for shard in reversed(store.plan()):
+        store.write(shard, {}, record={"rows": [shard.start]})
+    store.finish(manifest={"note": "x"})
+    reopened = ShardedStore.open(uri)
+    assert reopened.records() == [{"rows": [0]}, {"rows": [4]}, {"rows": [8]}]
+    assert reopened.manifest() == {"note": "x"}
+
+
+def test_markers_resume(uri: str) -> None:
+    store = make(uri)
+    store.write(store.plan()[1], values(store.plan()[1]), record={})
+    again = make(uri)
+    assert [shard.index for shard in again.pending()] == [0, 2]
+    fill(again)
+    assert again.pending() == []
+
+
+def test_marker_says_what_was_written(uri: str) -> None:
+    store = make(uri)
+    store.write(store.plan()[2], values(store.plan()[2]), record={"seconds": 1.5})
+    marker = read_json(join(uri, "done/2.json"))
+    assert (marker["start"], marker["stop"], marker["record"]) == (8, 10, {"seconds": 1.5})
+    assert set(marker["sha256"]) == {"x", "k"}
+    assert "zarr" in marker["versions"]
+
+
+def test_open_needs_a_finished_store(uri: str) -> None:
+    with pytest.raises(StoreNotFound, match=r"plan\.json"):
+        ShardedStore.open(uri)
+    store = make(uri)
+    store.write(store.plan()[1], values(store.plan()[1]), record={})
+    with pytest.raises(StoreIncomplete, match=r"2 of 3 shards are missing \(0, 2\).*resumes"):
+        ShardedStore.open(uri)
+    with pytest.raises(StoreIncomplete, match="2 of 3"):
+        store.finish()
+    fill(store)
+    with pytest.raises(StoreIncomplete, match="was not finished"):
+        ShardedStore.open(uri)
+    store.finish()
+    assert ShardedStore.open(uri).is_finished()
+
+
+def test_finished_store_is_changed_only_after_discard(uri: str) -> None:
+    store = make(uri)
+    fill(store)
+    store.finish()
+    digest, shard = store.content_digest(), store.plan()[1]
+    with pytest.raises(StoreError, match="discard"):
+        store.write(shard, values(shard), record={})
+    store.discard(shard)
+    assert not store.is_finished()
+    assert store.pending() == [shard]
+    with pytest.raises(StoreIncomplete, match="shards 1 are missing"):
+        store.read("x", 0, 10)
+    fill(store)
+    store.finish()
+    assert store.content_digest() == digest
+
+
+def test_same_plan_reopens_and_another_is_refused(uri: str) -> None:
+    fill(make(uri))
+    assert make(uri).pending() == []
+    for changes in ({"n": 11}, {"shard_size": 5}, {"arrays": {"x": LAYOUTS["x"]}}, {"attrs": {"recipe": {"a": 2}}}):
+        with pytest.raises(StoreMismatch, match=next(iter(changes))):
+            make(uri, **changes)
+    assert make(uri).pending() == []
+
+
+@pytest.mark.parametrize("changes", [{"n": 0}, {"shard_size": 0}])
+def test_empty_plans_are_refused(uri: str, changes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        make(uri, **changes)
+
+
+@pytest.mark.parametrize("shard", [Shard(0, 0, 3), Shard(0, 1, 4), Shard(1, 0, 4), Shard(3, 12, 16), Shard(-1, 8, 10)])
+def test_only_whole_shards_of_the_plan_are_written(uri: str, shard: Shard) -> None:
+    store = make(uri)
+    with pytest.raises(ValueError, match="written whole"):
+        store.write(shard, values(Shard(0, 0, 4)), record={})
+    assert len(store.pending()) == 3
+
+
+def test_arrays_must_fill_the_shard(uri: str) -> None:
+    store = make(uri)
+    shard, good = store.plan()[0], values(store.plan()[0])
+    bad = [
+        ({"x": good["x"]}, "needs arrays"),
+        ({**good, "x": good["x"][:3]}, "whole shard"),
+        ({**good, "x": good["x"] + 1j}, "must be float32"),
+    ]
+    for arrays, reason in bad:
+        with pytest.raises(ValueError, match=reason):
+            store.write(shard, arrays, record={})
+    store.write(shard, {**good, "x": good["x"].astype(np.float64)}, record={})
+    np.testing.assert_array_equal(store.read("x", 0, 4), good["x"])
+
+
+def test_reads_of_missing_shards_are_refused(uri: str) -> None:
+    store = make(uri)
+    store.write(store.plan()[0], values(store.plan()[0]), record={})
+    assert np.isfinite(store.read("x", 0, 4)).all()
+    with pytest.raises(StoreIncomplete, match="shards 1 are missing"):
+        store.read("x", 3, 5)
+    with pytest.raises(IndexError, match="0 to 10"):
+        store.read("x", 0, 11)
+    with pytest.raises(KeyError, match="no array 'y'"):
+        store.read("y", 0, 1)
+
+
+def test_gaps_are_nan_to_any_zarr_reader(tmp_path: Path) -> None:
+    make(str(tmp_path / "s"))
+    group = zarr.open_group(tmp_path / "s", mode="r")
+    assert group.attrs["recipe"] == {"a": [1, 2]}
+    for name in LAYOUTS:
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        assert np.isnan(np.asarray(array[0])).all()
+        assert array.metadata.dimension_names[0] == "slice"  # type: ignore[union-attr,index]
+
+
+def test_a_shard_of_fill_values_is_stored_like_any_other(uri: str) -> None:
+    store = make(uri, arrays={"x": ArrayLayout((5, 4)), "m": ArrayLayout((3,), "uint8")})
+    for shard in store.plan():
+        count = shard.stop - shard.start
+        empty = {"x": np.full((count, 5, 4), np.nan, np.float32), "m": np.zeros((count, 3), np.uint8)}
+        store.write(shard, empty, record={})
+    assert store.verify() == []
+    assert len(list_names(join(uri, "m/c"))) == 3
+
+
+def test_threads_that_write_different_shards_lose_nothing(uri: str) -> None:
+    store = make(uri, n=61)
+    plan = store.plan()
+
+    def work(first: int) -> None:
+        for shard in plan[first::4]:
+            store.write(shard, values(shard), record={"shard": shard.index})
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.pending() == []
+    assert store.verify() == []
+    whole = np.concatenate([values(shard)["k"] for shard in plan])
+    np.testing.assert_array_equal(store.read("k", 0, 61), whole)
+    assert [record["shard"] for record in store.records()] == list(range(16))
+
+
+def test_many_creators_at_once_agree(uri: str) -> None:
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            make(uri)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    fill(make(uri))
+    assert make(uri).verify() == []
+
+
+def test_crash_between_values_and_marker_leaves_the_shard_pending(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make(uri)
+    shard = store.plan()[1]
+    store.write(shard, values(shard), record={})
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.shards.write_json", crash)
+        with pytest.raises(KeyboardInterrupt):
+            store.write(shard, values(Shard(9, 4, 8)), record={})
+    again = ShardedStore.open(uri, finished=False)
+    assert shard in again.pending()
+    with pytest.raises(StoreIncomplete):
+        again.read("x", 4, 8)
+    fill(again)
+    np.testing.assert_array_equal(again.read("x", 4, 8), values(shard)["x"])
+
+
+def test_crash_during_creation_is_resumed(uri: str) -> None:
+    store = make(uri)
+    delete(join(uri, "k/zarr.json"))
+    with pytest.raises(StoreIncomplete, match="interrupted"):
+        ShardedStore.open(uri, finished=False).read("k", 0, 1)
+    fill(make(uri))
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("position", [0.1, 0.5, 0.9])
+def test_a_flipped_byte_is_found_and_its_shard_is_named(tmp_path: Path, position: float) -> None:
+    store = make(str(tmp_path / "s"))
+    fill(store)
+    damaged = tmp_path / "s/x/c/1/0/0"
+    content = bytearray(damaged.read_bytes())
+    content[int(len(content) * position)] ^= 0x10
+    damaged.write_bytes(content)
+    (problem,) = store.verify()
+    assert "shard 1 " in problem
+    assert "'x'" in problem
+    with pytest.raises(StoreError, match="damaged"):
+        ShardedStore.open(store.uri, finished=False).read("x", 0, 10)
+    store.discard(store.plan()[1])
+    fill(store)
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone", "exchanged"])
+def test_lost_and_exchanged_files_are_found(tmp_path: Path, damage: str) -> None:
+    store = make(str(tmp_path / "s"))
+    fill(store)
+    victim = tmp_path / "s/k/c/0/0/0/0"
+    if damage == "truncated":
+        victim.write_bytes(victim.read_bytes()[:-20])
+    elif damage == "gone":
+        victim.unlink()
+    else:
+        victim.write_bytes((tmp_path / "s/k/c/1/0/0/0").read_bytes())
+    (problem,) = store.verify()
+    assert "shard 0 " in problem
+    if damage != "exchanged":
+        with pytest.raises(StoreError):
+            ShardedStore.open(store.uri, finished=False).read("k", 0, 4)
+
+
+def test_store_travels_as_its_uri(uri: str) -> None:
+    store = make(uri)
+    text = pickle.dumps(store)
+    assert len(text) < 400
+    copy = pickle.loads(text)
+    fill(copy)
+    assert store.pending() == []
+    np.testing.assert_array_equal(store.read("x", 0, 10), copy.read("x", 0, 10))
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, where this machine lets us mount one."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mount.returncode != 0:
+        pytest.skip("cannot mount a small file system here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_is_explained_and_resumable(tiny_disk: Path) -> None:
+    ballast = tiny_disk / "ballast"
+    store = ShardedStore.create(str(tiny_disk / "s"), n=12, shard_size=4, arrays={"x": ArrayLayout((32, 64))}, attrs={})
+    noise = np.random.default_rng(0).standard_normal((12, 32, 64)).astype(np.float32)
+
+    def write_all() -> None:
+        for shard in store.pending():
+            store.write(shard, {"x": noise[shard.start : shard.stop]}, record={})
+
+    ballast.write_bytes(b"x" * 150_000)
+    with pytest.raises(StoreFull, match="resumes"):
+        write_all()
+    assert 0 < len(store.pending()) < 3
+    assert store.verify() == []
+    ballast.unlink()
+    write_all()
+    store.finish()
+    np.testing.assert_array_equal(ShardedStore.open(store.uri).read("x", 0, 12), noise)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_full_quota_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    store = make(str(tmp_path / "s"))
+
+    def full(*_: object) -> None:
+        raise OSError(code, "no room")
+
+    monkeypatch.setattr("storage.shards.os.fsync", full)
+    with pytest.raises(StoreFull, match=str(tmp_path)):
+        store.write(store.plan()[0], values(store.plan()[0]), record={})
+    assert len(store.pending()) == 3
