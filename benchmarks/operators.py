@@ -163,8 +163,8 @@ def report(timings: list[Row], accuracy: dict[str, float], n_repeats: int) -> st
             "",
             f"Goal: {GOAL:.0f} times at 23 views and batch 16. Reached: {min(goal):.1f} to {max(goal):.1f} times.",
             "",
-            "Relative error of the projection of the pixelated head phantom, 23 views, against the exact sinogram of its "
-            "ellipses: " + ", ".join(f"{name} {error:.4f}" for name, error in accuracy.items()) + ". "
+            "Relative error of the projection of the pixelated head phantom, 23 views, against the exact sinogram of "
+            "its ellipses: " + ", ".join(f"{name} {error:.4f}" for name, error in accuracy.items()) + ". "
             "(scikit-image turns about the pixel at size // 2, half a pixel beside the centre of an even image.)",
             "",
         ]
@@ -174,7 +174,9 @@ def report(timings: list[Row], accuracy: dict[str, float], n_repeats: int) -> st
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1], help="Of torch; more need idle cores to be worth it."
+    )
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()

@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from flows.help import explain
+    from flows.help import explain, hide_tracebacks
 
+    if not os.environ.get("SCOREINV_TRACEBACK"):
+        hide_tracebacks()
     try:
         return _run_stage(options)
     except KeyboardInterrupt:
@@ -160,7 +162,9 @@ def _prepare_prefect(workspace: Path) -> None:
     }
     if "PREFECT_API_URL" not in os.environ and not (Path.home() / ".prefect" / "profiles.toml").exists():
         # Without a server of the user's own, runs are recorded beside the results.
-        defaults["PREFECT_HOME"] = str(workspace / ".prefect")
+        home = workspace / ".prefect"
+        home.mkdir(parents=True, exist_ok=True)
+        defaults["PREFECT_HOME"] = str(home)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     logging.getLogger("distributed").setLevel(logging.ERROR)

@@ -79,6 +79,10 @@ class MeasurementSpec(Spec):
         """Which images can be measured so."""
 
     @abstractmethod
+    def title(self) -> str:
+        """The measurement in a few words, for headings."""
+
+    @abstractmethod
     def operator(self, size: int) -> "LinearOperator":
         """The operator on images of size x size pixels."""
 

@@ -52,7 +52,7 @@ class InverseProblem:
 class Step(NamedTuple):
     """One step of a method: the current image (batch, 1, height, width), its noise level, the calls so far."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     sigma: float
     x: Tensor
     nfe: int = 0
@@ -61,6 +61,8 @@ class Step(NamedTuple):
 class Method(Spec):
     """Anything that goes from an inverse problem to an image."""
 
+    label: ClassVar[str]
+    """What people call the method."""
     needs_denoiser: ClassVar[bool] = True
     is_stochastic: ClassVar[bool] = True
 

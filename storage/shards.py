@@ -102,7 +102,9 @@ class ShardedStore:
         return store
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (type(self), self.uri))
+        # A worker may run in another folder.
+        uri = str(local_path(self.uri).absolute()) if is_local(self.uri) else self.uri
+        return (_reopen, (type(self), uri))
 
     def __len__(self) -> int:
         return self.n

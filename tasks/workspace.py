@@ -3,7 +3,7 @@
 from typing import Literal
 
 from storage.errors import StoreNotFound
-from storage.models import shipped_names
+from storage.models import shipped
 from storage.uri import exists, join, list_names
 
 StageName = Literal["datasets", "measurements", "priors", "reconstructions", "scores", "reports"]
@@ -36,12 +36,12 @@ def locate_prior(workspace: str, ref: str) -> str:
     Raises:
         StoreNotFound: if it is neither; names the shipped ones.
     """
-    if not ref or ref in shipped_names():
+    if not ref or ref in shipped():
         return ref
     if ref.startswith("priors/"):
         return join(locate(workspace, ref, "priors"), "prior")
     if exists(join(ref, "contract.json")):
         return ref
     raise StoreNotFound(
-        f"there is no prior {ref!r}: shipped are {', '.join(shipped_names()) or 'none'}; a trained one is priors/<digest>"
+        f"there is no prior {ref!r}: shipped are {', '.join(shipped()) or 'none'}; a trained one is priors/<digest>"
     )

@@ -11,6 +11,7 @@ from scoreinv.problem import InverseProblem, Method, Step
 class Direct(Method):
     """One application of the operator's direct inverse; what a scanner shows without a prior."""
 
+    label: ClassVar[str] = "direct"
     kind: Literal["direct"] = "direct"
     needs_denoiser: ClassVar[bool] = False
     is_stochastic: ClassVar[bool] = False

@@ -14,7 +14,6 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from scoreinv.contract import Modality
@@ -31,7 +30,7 @@ class SparseViewCT(MeasurementSpec):
     """Parallel-beam CT with few views over half a turn."""
 
     kind: Literal["sparse_view_ct"] = "sparse_view_ct"
-    n_views: int = Field(23, ge=1)
+    n_views: int = Field(23, ge=1, description="Measured views.")
     n_full: int = Field(180, ge=1, description="Views of the full scan that the measured ones are a part of.")
     views: ViewRule = Field(
         "equispaced",
@@ -42,6 +41,9 @@ class SparseViewCT(MeasurementSpec):
     @property
     def modality(self) -> Modality:
         return "ct"
+
+    def title(self) -> str:
+        return f"Sparse-view CT, {self.n_views} views"
 
     def angles(self) -> tuple[float, ...]:
         """Of the measured views, in radians."""
@@ -60,13 +62,16 @@ class LimitedAngleCT(MeasurementSpec):
     """Parallel-beam CT with views over a part of half a turn."""
 
     kind: Literal["limited_angle_ct"] = "limited_angle_ct"
-    n_views: int = Field(60, ge=1)
+    n_views: int = Field(60, ge=1, description="Measured views.")
     arc_degrees: float = Field(120.0, gt=0, le=180, description="The arc from the first view, end excluded.")
     backend: Backend = Field("matrix", description="What computes the line integrals.")
 
     @property
     def modality(self) -> Modality:
         return "ct"
+
+    def title(self) -> str:
+        return f"Limited-angle CT, {self.n_views} views over {self.arc_degrees:g} degrees"
 
     def angles(self) -> tuple[float, ...]:
         """Of the measured views, in radians."""
@@ -127,7 +132,7 @@ class ParallelBeam(MaskedTransform):
         self.backend: Backend = backend
         self.image_shape = (1, geometry.size, geometry.size)
         self.data_shape = (geometry.n_views, geometry.n_bins)
-        self.angles = torch.tensor(geometry.angles, dtype=torch.float64)
+        self.angles = torch.tensor(geometry.angles)
 
     def forward(self, x: Tensor) -> Tensor:
         return projector(self.geometry, self.backend).project(x)
@@ -169,7 +174,7 @@ def angular_step(geometry: ParallelBeamGeometry) -> float:
 def ramp_filter(y: Tensor) -> Tensor:
     """Sinograms (..., n_bins) convolved along the detector with the band-limited ramp h."""
     n_bins = y.shape[-1]
-    padded = next_fast_len(2 * n_bins - 1, real=True)
+    padded = 1 << (2 * n_bins - 2).bit_length()
     spectrum = torch.fft.rfft(y, padded) * _ramp_spectrum(n_bins, padded).to(y)
     filtered: Tensor = torch.fft.irfft(spectrum, padded)
     return filtered[..., :n_bins]

@@ -38,6 +38,9 @@ class CartesianMRI(MeasurementSpec):
     def modality(self) -> Modality:
         return "mri"
 
+    def title(self) -> str:
+        return f"MRI, {self.acceleration:g} times faster"
+
     def operator(self, size: int) -> "CartesianMRIOperator":
         return CartesianMRIOperator(self.mask(size), size, use_symmetry=not self.paper_faithful)
 

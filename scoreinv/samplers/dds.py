@@ -10,7 +10,7 @@ One network call a level, no gradient through the network.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ from scoreinv.samplers.grid import SigmaGrid
 class DDS(Method):
     """The fast default: about 50 network calls."""
 
+    label: ClassVar[str] = "DDS"
     kind: Literal["dds"] = "dds"
     grid: SigmaGrid = Field(SigmaGrid(n_levels=50, sigma_max=3.0, sigma_min=0.01), title="Noise levels")
     eta: float = Field(0.85, ge=0, le=1, description="Share of fresh noise: 0 deterministic, 1 all fresh.")

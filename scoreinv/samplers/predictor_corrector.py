@@ -10,7 +10,7 @@ its neighbours.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -29,6 +29,7 @@ PAPER_GRID = SigmaGrid(n_levels=1000, sigma_max=128.0, sigma_min=0.01, spacing="
 class PredictorCorrector(Method):
     """Unconditional samples: of the problem only the shape is used."""
 
+    label: ClassVar[str] = "Algorithm 1"
     kind: Literal["predictor_corrector"] = "predictor_corrector"
     grid: SigmaGrid = Field(PAPER_GRID, title="Noise levels")
     snr: float = Field(0.16, ge=0, lt=1, description="Signal-to-noise ratio of the corrector; 0: no corrector.")

@@ -12,7 +12,7 @@ entries tell of unmeasured ones, whatever the number of levels.
 """
 
 from collections.abc import Iterator
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 from pydantic import Field
 from torch import Tensor
@@ -29,6 +29,7 @@ from scoreinv.samplers.predictor_corrector import PAPER_GRID, correct, predict
 class Projection(Method):
     """The paper's sampler; needs an operator with an invertible transform."""
 
+    label: ClassVar[str] = "Algorithm 2"
     kind: Literal["projection"] = "projection"
     grid: SigmaGrid = Field(PAPER_GRID, title="Noise levels")
     strength: float = Field(0.841, ge=0, le=1, description="lambda: 1 replaces the data, 0 ignores them.")

@@ -10,18 +10,18 @@ from tasks.rendering.content import MethodRow
 
 Direction = Literal["high", "low", "near 1", "none"]
 ARROWS: Mapping[Direction, str] = {"high": " ↑", "low": " ↓", "near 1": " → 1", "none": ""}
-N_HEADLINE = 4
-"""Metrics in the main table; the others follow in a table of their own."""
+MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is written, and which way is better."""
+    """How a metric is written, which way is better, and whether the main table leaves it to the next one."""
 
     label: str
     unit: str = ""
     digits: int = 3
     better: Direction = "none"
+    is_detail: bool = False
 
     @property
     def heading(self) -> str:
@@ -36,12 +36,12 @@ METRICS: Mapping[str, Metric] = {
     "spread_skill": Metric("Spread / error", "", 2, "near 1"),
     "coverage_90": Metric("Coverage of 90 %", "", 3),
     "data_residual": Metric("Data residual", "", 2, "near 1"),
-    "diversity": Metric("Sample difference", "", 4),
-    "scale_error": Metric("Scale error", "dB", 2, "low"),
-    "psnr_circle": Metric("PSNR in circle", "dB", 2, "high"),
-    "ssim_circle": Metric("SSIM in circle", "", 3, "high"),
-    "psnr_circle_peaks": Metric("PSNR, peaks matched", "dB", 2, "high"),
-    "ssim_circle_peaks": Metric("SSIM, peaks matched", "", 3, "high"),
+    "diversity": Metric("Sample difference", "", 4, is_detail=True),
+    "scale_error": Metric("Scale error", "dB", 2, is_detail=True),
+    "psnr_circle": Metric("PSNR in circle", "dB", 2, "high", is_detail=True),
+    "ssim_circle": Metric("SSIM in circle", "", 3, "high", is_detail=True),
+    "psnr_circle_peaks": Metric("PSNR, peaks matched", "dB", 2, "high", is_detail=True),
+    "ssim_circle_peaks": Metric("SSIM, peaks matched", "", 3, "high", is_detail=True),
 }
 
 
@@ -64,7 +64,7 @@ def number(value: float, digits: int) -> str:
     if math.isnan(value):
         return "n/a"
     text = "∞" if math.isinf(value) else f"{abs(value):.{digits}f}"
-    return f"−{text}" if value < 0 and text.strip("0.") else text
+    return f"{MINUS}{text}" if value < 0 and text.strip("0.") else text
 
 
 def score_text(name: str, value: float) -> str:
@@ -79,6 +79,12 @@ def metric_names(rows: Sequence[MethodRow]) -> list[str]:
     return [name for name in METRICS if name in found] + [name for name in found if name not in METRICS]
 
 
+def split_metrics(rows: Sequence[MethodRow]) -> tuple[list[str], list[str]]:
+    """The metrics of the main table, and those of the table of details."""
+    names = metric_names(rows)
+    return [n for n in names if not metric_of(n).is_detail], [n for n in names if metric_of(n).is_detail]
+
+
 def cells(rows: Sequence[MethodRow], name: str, baseline: str) -> list[Cell]:
     """One column of the table."""
     metric = metric_of(name)
@@ -87,7 +93,8 @@ def cells(rows: Sequence[MethodRow], name: str, baseline: str) -> list[Cell]:
     column = []
     for row, mean in zip(rows, means, strict=True):
         text, std = number(mean, metric.digits), row.metrics.get(name, (math.nan, math.nan))[1]
-        gain = "" if row.method == baseline else _signed(mean - reference, metric.digits)
+        has_gain = row.method != baseline and metric.better in ("high", "low")
+        gain = _signed(mean - reference, metric.digits) if has_gain else ""
         column.append(Cell(text, "" if math.isnan(std) else number(std, metric.digits), gain, text == best))
     return column
 
@@ -155,7 +162,7 @@ def _signed(value: float, digits: int) -> str:
     if not math.isfinite(value):
         return ""
     text = number(value, digits)
-    return text if text.startswith("−") else f"+{text}"
+    return text if text.startswith(MINUS) else f"+{text}"
 
 
 def _markdown_line(texts: Sequence[str]) -> str:
@@ -171,9 +178,8 @@ def _markdown_cell(cell: Cell) -> str:
 def _html_row(row: MethodRow, row_cells: Sequence[Cell]) -> str:
     body = "".join(f"<td>{_html_cell(cell)}</td>" for cell in row_cells)
     calls, seconds = costs(row)
-    return (
-        f'<tr><th scope="row">{html.escape(row.method)}</th><td>{row.n}</td>{body}<td>{calls}</td><td>{seconds}</td></tr>'
-    )
+    head = f'<th scope="row">{html.escape(row.method)}</th><td>{row.n}</td>'
+    return f"<tr>{head}{body}<td>{calls}</td><td>{seconds}</td></tr>"
 
 
 def _html_cell(cell: Cell) -> str:

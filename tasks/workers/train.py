@@ -5,6 +5,7 @@ It ends by itself when the process that launched it goes away.
 """
 
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from scoreinv.training.data import ImageBatches, balanced_weights
 from scoreinv.training.loop import TrainState, TrainStep, train
 from scoreinv.training.loss import denoising_curve
 from storage.datasets import DatasetStore
-from storage.models import publish, sha256_of
+from storage.models import publish
 from storage.uri import exists, join, read_bytes, write_bytes
 from tasks.recipes import TrainRecipe
 
@@ -118,7 +119,7 @@ def _publish(job: TrainJob, state: TrainState, image: ImageContract) -> None:
         training_data=list(recipe.training_data),
         licence=recipe.licence,
         images_seen=state.images_seen,
-        sha256=sha256_of(weights),
+        sha256=hashlib.sha256(weights).hexdigest(),
         versions={"scoreinv": scoreinv.__version__, "torch": torch.__version__},
     )
     publish(join(job.target, "prior"), weights, contract)

@@ -64,7 +64,7 @@ def test_damaged_weights_are_refused(uri: str) -> None:
     publish(uri, b"weights", contract(b"weights"))
     name = next(name for name in list_names(uri) if name.endswith(".safetensors"))
     write_bytes(join(uri, name), b"weightz")
-    with pytest.raises(StoreMismatch, match="is damaged.*fetch it again"):
+    with pytest.raises(StoreMismatch, match=r"is damaged.*fetch it again"):
         load(uri)
     delete(join(uri, name))
     with pytest.raises(StoreNotFound, match="safetensors"):

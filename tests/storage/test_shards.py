@@ -3,6 +3,7 @@
 import errno
 import pickle
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -308,6 +309,54 @@ def test_store_travels_as_its_uri(uri: str) -> None:
     fill(copy)
     assert store.pending() == []
     np.testing.assert_array_equal(store.read("x", 0, 10), copy.read("x", 0, 10))
+
+
+def test_a_relative_place_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = pickle.dumps(make("store"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    fill(pickle.loads(text))
+    assert ShardedStore.open(str(tmp_path / "store"), finished=False).pending() == []
+
+
+WRITER = """
+import sys
+import numpy as np
+from storage.shards import ShardedStore
+store = ShardedStore.open(sys.argv[1], finished=False)
+for shard in store.pending()[int(sys.argv[2])::2]:
+    values = np.random.default_rng(shard.index).standard_normal((shard.stop - shard.start, 64, 64))
+    store.write(shard, {"x": values.astype(np.float32)}, record={"shard": shard.index})
+    print(shard.index, flush=True)
+"""
+
+
+def test_processes_that_are_killed_leave_only_whole_shards(tmp_path: Path) -> None:
+    uri = str(tmp_path / "s")
+    store = ShardedStore.create(uri, n=400, shard_size=2, arrays={"x": ArrayLayout((64, 64))}, attrs={})
+
+    def start(part: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", WRITER, uri, str(part)], stdout=subprocess.PIPE)
+
+    writers = [start(part) for part in range(2)]
+    for writer in writers:
+        assert writer.stdout is not None
+        for _ in range(3):
+            writer.stdout.readline()
+        writer.kill()
+        writer.communicate()
+    done = 200 - len(store.pending())
+    assert 6 <= done < 200
+    assert store.verify() == []
+    for shard in store.pending():
+        values = np.random.default_rng(shard.index).standard_normal((2, 64, 64)).astype(np.float32)
+        store.write(shard, {"x": values}, record={"shard": shard.index})
+    store.finish()
+    assert store.verify() == []
+    for shard in store.plan()[::17]:
+        expected = np.random.default_rng(shard.index).standard_normal((2, 64, 64)).astype(np.float32)
+        np.testing.assert_array_equal(store.read("x", shard.start, shard.stop), expected)
 
 
 @pytest.fixture

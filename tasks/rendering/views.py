@@ -1,0 +1,120 @@
+"""What a panel shows: its images, each on a stated scale, and the words under them."""
+
+import math
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from numpy.typing import NDArray
+
+from tasks.rendering.content import Image, Panel
+from tasks.rendering.tables import MINUS, score_text
+
+GREY = matplotlib.colormaps["gray"]
+SPREAD = matplotlib.colormaps["magma"]
+ERROR = LinearSegmentedColormap.from_list(
+    "error", ["#d2f0ff", "#52aef2", "#1c5aa6", "#0b0b0d", "#a83a14", "#f28a3a", "#ffe6b0"]
+)
+"""Dark at zero like air in the images, so that what lights up is wrong; blue is too low, orange too high."""
+
+NAIVE_PERCENTILE, PERCENTILE = 90, 99.5
+"""Where error and spread scales end: a few pixels, or the worse of two images, should not darken the rest."""
+
+
+class Scale(NamedTuple):
+    """Which values a colour map spans, from ``low`` to ``high``, in ``unit``."""
+
+    colours: Colormap
+    low: float
+    high: float
+    unit: str
+    n_levels: int
+
+
+class View(NamedTuple):
+    """One image of a panel with its scale and the lines under it."""
+
+    role: str
+    name: str
+    note: str
+    values: Image | None
+    scale: Scale
+
+
+def panel_views(panel: Panel) -> list[View]:
+    """Truth, naive, result, the errors of the two on one scale, and the spread, in this order."""
+    window = Scale(GREY, panel.low, panel.high, panel.value_label, 255)
+    naive_error, result_error = panel.naive - panel.truth, panel.result - panel.truth
+    limit = nice_ceiling(max(_top(np.abs(naive_error), NAIVE_PERCENTILE), _top(np.abs(result_error), PERCENTILE)))
+    error = Scale(ERROR, -limit, limit, panel.value_label, 127)
+    spread = Scale(
+        SPREAD, 0.0, nice_ceiling(0.0 if panel.std is None else _top(panel.std, PERCENTILE)), panel.value_label, 127
+    )
+    return [
+        View("truth", "Truth", "reference", panel.truth, window),
+        View("naive", panel.naive_name, "", panel.naive, window),
+        View("result", panel.result_name, "", panel.result, window),
+        View(
+            "error",
+            f"Error of {panel.naive_name}",
+            _mean_text("mean |error|", np.abs(naive_error), panel),
+            naive_error,
+            error,
+        ),
+        View(
+            "error",
+            f"Error of {panel.result_name}",
+            _mean_text("mean |error|", np.abs(result_error), panel),
+            result_error,
+            error,
+        ),
+        View("spread", _spread_name(panel), _spread_note(panel), panel.std, spread),
+    ]
+
+
+def caption_of(panel: Panel, view: View) -> str:
+    """The line under a view: its scores on this slice, or its note."""
+    scores = panel.scores.get(view.name, {}) if view.role in ("naive", "result") else {}
+    return " · ".join(score_text(name, scores[name]) for name in ("psnr", "ssim") if name in scores) or view.note
+
+
+def nice_ceiling(value: float) -> float:
+    """The smallest of 1, 1.5, 2, 3, 5, 8 times a power of ten that is not below ``value``; 1 for nothing."""
+    if not 0 < value < math.inf:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 1.5, 2, 3, 5, 8, 10) if step * power >= value * (1 - 1e-9))
+
+
+def scale_bar_mm(panel: Panel) -> float:
+    """A round length of about a quarter of the image's width."""
+    quarter = panel.truth.shape[1] * panel.pixel_mm / 3.5
+    power = 10.0 ** math.floor(math.log10(quarter))
+    return max(step * power for step in (1, 2, 5) if step * power <= quarter)
+
+
+def value_text(value: float) -> str:
+    """A value with three significant digits and a true minus sign."""
+    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return text.replace("-", MINUS)
+
+
+def _top(values: NDArray[Any], percentile: float) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.percentile(finite, percentile)) if finite.size else 0.0
+
+
+def _mean_text(what: str, values: Image, panel: Panel) -> str:
+    finite = values[np.isfinite(values)]
+    return f"{what} {value_text(float(finite.mean()))} {panel.value_label}".strip() if finite.size else f"{what} n/a"
+
+
+def _spread_name(panel: Panel) -> str:
+    return (
+        f"Spread of {panel.n_samples} samples" if panel.n_samples > 1 and panel.std is not None else "Spread of samples"
+    )
+
+
+def _spread_note(panel: Panel) -> str:
+    return "needs several samples" if panel.std is None else _mean_text("mean std", panel.std, panel)
