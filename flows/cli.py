@@ -8,38 +8,28 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
-
-import yaml
+from typing import TYPE_CHECKING
 
 from scoreinv.spec import Spec
+from storage.uri import is_local, join, local_path
 
-STAGES = ("ingest", "measure", "train", "reconstruct", "evaluate", "report", "pipeline")
-
-
-class Stage(NamedTuple):
-    """A flow with the recipe it takes."""
-
-    recipe: type[Spec]
-    flow: Callable[..., str]
-
+if TYPE_CHECKING:  # pulls in Dask
+    from tasks.shards import Execution
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit."""
     options = _parser().parse_args(arguments)
-    # Prefect reads its settings at import, so everything below is imported late.
-    _prepare_prefect(Path(options.workspace).resolve())
     sys.exit(_run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
-    from flows.help import explain, hide_tracebacks
+    # What needs torch or Prefect is imported late, so that --help is quick.
+    from flows.help import explain
 
-    if not os.environ.get("SCOREINV_TRACEBACK"):
-        hide_tracebacks()
     try:
-        return _run_stage(options)
+        return _run_command(options)
     except KeyboardInterrupt:
         print("stopped; what is done is kept, the same command resumes", file=sys.stderr)
         return 130
@@ -51,29 +41,40 @@ def _run(options: argparse.Namespace) -> int:
         return 1
 
 
-def _run_stage(options: argparse.Namespace) -> int:
+def _run_command(options: argparse.Namespace) -> int:
     from flows.help import describe_plan, show_keys
+    from tasks.checks import check_pipeline
+    from tasks.recipes import PipelineRecipe
+
+    stage = "pipeline" if options.command == "demo" else options.command
+    if options.keys:
+        show_keys(_recipe_kind(stage))
+        return 0
+    recipe, execution = _parameters(options, _recipe_kind(stage))
+    if isinstance(recipe, PipelineRecipe):
+        check_pipeline(recipe, execution.workspace)
+    if options.dry_run:
+        describe_plan(recipe, execution)
+        return 0
+    _prepare_prefect(execution.workspace)
+    print(join(execution.workspace, _flow(stage)(recipe, execution)))
+    return 0
+
+
+def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
+    """What and how, from the file and from the command line."""
     from flows.recipe_files import RECIPES, find_recipe, load_recipe
     from tasks.shards import Execution
 
-    stage = _stage("pipeline" if options.command == "demo" else options.command)
-    if options.keys:
-        show_keys(stage.recipe)
-        return 0
-    workspace = str(Path(options.workspace).resolve()) if "://" not in options.workspace else options.workspace
+    workspace = options.workspace
+    if is_local(workspace):
+        workspace = str(local_path(workspace).resolve())
     changes, execution_changes = _split(options.changes)
     path = _recipe_path(options, changes, find_recipe)
     if options.command == "demo":
         os.chdir(RECIPES.parents[1])
-    recipe = load_recipe(stage.recipe, path, changes)
     execution = load_recipe(Execution, None, [f"workspace={workspace}", *_shortcuts(options), *execution_changes])
-    if options.dry_run:
-        print(yaml.safe_dump({"recipe": recipe.model_dump(mode="json")}, sort_keys=False), end="")
-        print(yaml.safe_dump({"execution": execution.model_dump(mode="json")}, sort_keys=False), end="")
-        describe_plan(recipe, execution)
-        return 0
-    print(f"{Path(workspace) / stage.flow(recipe, execution)}")
-    return 0
+    return load_recipe(kind, path, changes), execution
 
 
 def _recipe_path(options: argparse.Namespace, changes: list[str], find: Callable[[str], Path]) -> Path | None:
@@ -97,20 +98,28 @@ def _shortcuts(options: argparse.Namespace) -> list[str]:
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
-def _stage(name: str) -> Stage:
-    from flows import evaluate, ingest, measure, pipeline, reconstruct, report, train
+def _recipe_kind(stage: str) -> type[Spec]:
     from tasks import recipes
 
-    stages = {
-        "ingest": Stage(recipes.IngestRecipe, ingest.ingest_flow),
-        "measure": Stage(recipes.MeasureRecipe, measure.measure_flow),
-        "train": Stage(recipes.TrainRecipe, train.train_flow),
-        "reconstruct": Stage(recipes.ReconstructRecipe, reconstruct.reconstruct_flow),
-        "evaluate": Stage(recipes.EvaluateRecipe, evaluate.evaluate_flow),
-        "report": Stage(recipes.ReportRecipe, report.report_flow),
-        "pipeline": Stage(recipes.PipelineRecipe, pipeline.pipeline_flow),
+    kinds: dict[str, type[Spec]] = {
+        "ingest": recipes.IngestRecipe,
+        "measure": recipes.MeasureRecipe,
+        "train": recipes.TrainRecipe,
+        "reconstruct": recipes.ReconstructRecipe,
+        "evaluate": recipes.EvaluateRecipe,
+        "report": recipes.ReportRecipe,
+        "pipeline": recipes.PipelineRecipe,
     }
-    return stages[name]
+    return kinds[stage]
+
+
+def _flow(stage: str) -> "Callable[[Spec, Execution], str]":
+    from flows.logs import quieten
+
+    if not os.environ.get("SCOREINV_TRACEBACK"):
+        quieten()
+    flow: Callable[[Spec, Execution], str] = getattr(import_module(f"flows.{stage}"), f"{stage}_flow")
+    return flow
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -152,7 +161,8 @@ def _add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
 
 
-def _prepare_prefect(workspace: Path) -> None:
+def _prepare_prefect(workspace: str) -> None:
+    """Prefect reads its settings when it is imported, which is after this."""
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -162,7 +172,7 @@ def _prepare_prefect(workspace: Path) -> None:
     }
     if "PREFECT_API_URL" not in os.environ and not (Path.home() / ".prefect" / "profiles.toml").exists():
         # Without a server of the user's own, runs are recorded beside the results.
-        home = workspace / ".prefect"
+        home = local_path(workspace) / ".prefect" if is_local(workspace) else Path.home() / ".prefect"
         home.mkdir(parents=True, exist_ok=True)
         defaults["PREFECT_HOME"] = str(home)
     for name, value in defaults.items():

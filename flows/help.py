@@ -1,8 +1,8 @@
-"""What the command says to people: keys, plans, and errors without tracebacks."""
+"""What the command says to people: keys, plans, and errors."""
 
-import logging
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -21,17 +21,6 @@ def explain(error: BaseException) -> str | None:
     return str(error) if isinstance(error, EXPECTED) and str(error) else None
 
 
-def hide_tracebacks() -> None:
-    """Make Prefect log a failed run as one line; the command prints the reason at its end."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_one_line)
-
-
-def _one_line(record: logging.LogRecord) -> bool:
-    record.exc_info, record.exc_text, record.stack_info = None, None, None
-    return True
-
-
 def show_keys(kind: type[Spec]) -> None:
     """Print every key of a recipe with its choices, default and meaning."""
     schema = kind.model_json_schema()
@@ -42,7 +31,9 @@ def show_keys(kind: type[Spec]) -> None:
 
 
 def describe_plan(recipe: Spec, execution: Execution) -> None:
-    """Print what a pipeline would do; other stages say where their result would lie."""
+    """Print the full recipe, and what a pipeline would do; other stages say where their result would lie."""
+    for name, spec in (("recipe", recipe), ("execution", execution)):
+        print(yaml.safe_dump({name: spec.model_dump(mode="json")}, sort_keys=False), end="")
     if not isinstance(recipe, PipelineRecipe):
         print(f"# digest {recipe.digest()}, results under {execution.workspace}")
         return

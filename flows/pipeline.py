@@ -8,6 +8,8 @@ from flows.measure import measure_flow
 from flows.reconstruct import reconstruct_flow
 from flows.report import report_flow
 from flows.train import train_flow
+from tasks.checks import check_pipeline
+from tasks.cluster import kept_running
 from tasks.recipes import (
     EvaluateRecipe,
     MeasureRecipe,
@@ -31,14 +33,17 @@ def pipeline_flow(recipe: PipelineRecipe, execution: Execution = Execution()) ->
     Returns:
         The reference reports/<digest> within the workspace.
     """
-    scores = tuple(_study(study, execution) for study in recipe.studies)
+    check_pipeline(recipe, execution.workspace)
+    with kept_running(execution.cluster) as cluster:
+        kept = execution.model_copy(update={"cluster": cluster})
+        scores = tuple(_study(study, kept) for study in recipe.studies)
     return report_flow(ReportRecipe(title=recipe.title, scores=scores, n_pictures=recipe.n_pictures), execution)
 
 
 def _study(study: Study, execution: Execution) -> str:
     dataset = ingest_flow(study.ingest, execution)
     measurements = measure_flow(MeasureRecipe(dataset=dataset, simulation=study.simulation), execution)
-    trained = _train(study, dataset, execution)
+    trained = _train(study, execution)
     references = tuple(
         reconstruct_flow(ReconstructRecipe(measurements=measurements, reconstruction=choice), execution)
         for choice in (_with_prior(choice, trained) for choice in study.reconstructions)
@@ -46,10 +51,11 @@ def _study(study: Study, execution: Execution) -> str:
     return evaluate_flow(EvaluateRecipe(reconstructions=references), execution)
 
 
-def _train(study: Study, dataset: str, execution: Execution) -> str:
-    if study.train is None:
+def _train(study: Study, execution: Execution) -> str:
+    if study.training is None:
         return ""
-    return train_flow(study.train.model_copy(update={"datasets": (dataset,)}), execution)
+    datasets = tuple(ingest_flow(recipe, execution) for recipe in study.training.ingest)
+    return train_flow(study.training.train.model_copy(update={"datasets": datasets}), execution)
 
 
 def _with_prior(choice: Reconstruction, trained: str) -> Reconstruction:

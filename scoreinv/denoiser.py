@@ -73,9 +73,7 @@ class VPPreconditioning(Spec):
         return Coefficients(skip=torch.ones_like(sigma), out=sigma, input=self.sde.scale(t), label=999 * t)
 
 
-AnyPreconditioning = Annotated[
-    EDMPreconditioning | VEPreconditioning | VPPreconditioning, Field(discriminator="kind")
-]
+AnyPreconditioning = Annotated[EDMPreconditioning | VEPreconditioning | VPPreconditioning, Field(discriminator="kind")]
 
 
 class ScoreModel(nn.Module):
@@ -98,7 +96,7 @@ class ScoreModel(nn.Module):
         skip, out, scale = (v.view(-1, 1, 1, 1) for v in (c.skip, c.out, c.input))
         centred = x - self.preconditioning.mean
         with torch.autocast(x.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
-            raw = self.network(scale * centred, c.label)
+            raw: Tensor = self.network(scale * centred, c.label)
         return skip * centred + out * raw.float() + self.preconditioning.mean
 
     def score(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -129,12 +127,14 @@ class GaussianDenoiser:
         shrink = variances / (variances + sigma.to(x).expand(len(x)).view(-1, 1) ** 2)
         basis = self._basis.to(x)
         centred = (x - self.mean.to(x)).flatten(1)
-        return self.mean.to(x) + ((centred @ basis * shrink) @ basis.T).view(x.shape)
+        denoised: Tensor = (centred @ basis * shrink) @ basis.T
+        return self.mean.to(x) + denoised.view(x.shape)
 
     def sample(self, standard: Tensor) -> Tensor:
         """Exact prior samples from standard normal draws (batch, 1, height, width)."""
         root = self._basis * self._variances.clamp_min(0).sqrt()
-        return self.mean.to(standard) + (standard.flatten(1) @ root.T.to(standard)).view(standard.shape)
+        samples: Tensor = standard.flatten(1) @ root.T.to(standard)
+        return self.mean.to(standard) + samples.view(standard.shape)
 
     def posterior(self, matrix: Tensor, y: Tensor, noise_std: float) -> tuple[Tensor, Tensor]:
         """Mean (n,) and covariance (n, n) of x0 given y = matrix x0 + noise, with y of shape (m,)."""

@@ -4,7 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scoreinv.baselines import Direct
-from scoreinv.samplers import DDS, PredictorCorrector, Projection
+from scoreinv.baselines.direct import Direct
+from scoreinv.samplers.dds import DDS
+from scoreinv.samplers.predictor_corrector import PredictorCorrector
+from scoreinv.samplers.projection import Projection
 
 AnyMethod = Annotated[DDS | Projection | PredictorCorrector | Direct, Field(discriminator="kind")]

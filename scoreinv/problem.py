@@ -103,9 +103,7 @@ def run(method: Method, problem: InverseProblem, denoiser: Denoiser | None = Non
         yield step._replace(nfe=counted.nfe)
 
 
-def reconstruct(
-    method: Method, problem: InverseProblem, denoiser: Denoiser | None = None, *, noise: Noise
-) -> Step:
+def reconstruct(method: Method, problem: InverseProblem, denoiser: Denoiser | None = None, *, noise: Noise) -> Step:
     """The last step of a method: its result ``x`` and the denoiser calls ``nfe`` it took."""
     step = None
     for step in run(method, problem, denoiser, noise=noise):

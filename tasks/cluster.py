@@ -4,21 +4,31 @@ Every worker has one slot and one thread, so that a worker runs one shard at a t
 one worker. Workers that are started by hand need the slot too:
 
     CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1 --resources SLOT=1
+
+Workers on this machine start when the first shards arrive, never more than there are shards, and end
+with the process that started them, however that ends.
 """
 
+import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import dask
+import torch
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.diagnostics.plugin import SchedulerPlugin
 from pydantic import Field
 
 from scoreinv.spec import Spec
 
 SLOT = "SLOT"
 """The Dask resource of which every worker has one."""
+
+ALLOWED_DEATHS = 3
+"""So many workers may die under one shard; the next death counts as the shard's own fault."""
 
 
 class Inline(Spec):
@@ -28,7 +38,7 @@ class Inline(Spec):
 
 
 class LocalWorkers(Spec):
-    """Dask workers on this machine, one process each; on GPUs, worker i sees GPU i alone."""
+    """Dask workers on this machine, one process each; worker i sees one GPU, the i-th, in turns."""
 
     kind: Literal["local"] = "local"
     n_workers: int = Field(2, ge=1, le=1024, description="Worker processes; one per GPU where there are GPUs.")
@@ -52,48 +62,100 @@ def connect(cluster: LocalWorkers | RemoteWorkers) -> Iterator[Client]:
     Raises:
         ConnectionError: if nothing answers at the address.
     """
-    # Three workers may die under one shard before it counts as the shard's own fault.
-    settings = {"distributed.scheduler.allowed-failures": 3, "distributed.worker.daemon": True}
-    with dask.config.set(settings):
-        if isinstance(cluster, RemoteWorkers):
-            with _client(cluster.address) as client:
-                yield client
-        else:
-            with _local(cluster) as workers, Client(workers, set_as_default=False) as client:
-                client.wait_for_workers(cluster.n_workers, timeout=300)
-                yield client
+    with kept_running(cluster) as running, _client(running.address) as client:
+        yield client
+
+
+@contextmanager
+def kept_running(cluster: AnyCluster) -> Iterator[Any]:
+    """The same workers for everything in the block: local ones under an address, others as they are.
+
+    This costs a scheduler, which is part of this process; workers start when there is work.
+    """
+    if not isinstance(cluster, LocalWorkers):
+        yield cluster
+        return
+    with (
+        _quiet(),
+        tempfile.TemporaryDirectory(prefix="scoreinv-dask-", ignore_cleanup_errors=True) as folder,
+        _OnDemandWorkers(cluster, folder) as workers,
+    ):
+        yield RemoteWorkers(address=workers.scheduler_address)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A block in which Dask says nothing below an error, here and in the workers that start in it."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "error"}):
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _client(address: str) -> Client:
     try:
         return Client(address, timeout=10, set_as_default=False)
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ValueError) as error:
         raise ConnectionError(
             f"no Dask scheduler answers at {address} ({error}): start one with `dask scheduler`, or use cluster.kind=local"
         ) from error
 
 
-def _local(cluster: LocalWorkers) -> SpecCluster:
-    workers = {
-        i: {
-            "cls": Nanny,
-            "options": {
-                "nthreads": 1,
-                "resources": {SLOT: 1},
-                "env": _environment(i, cluster.n_threads),
-                "host": "127.0.0.1",
-                "dashboard_address": None,
-            },
+class _OnDemandWorkers(SpecCluster):
+    """A scheduler in this process; worker processes follow when tasks arrive."""
+
+    def __init__(self, cluster: LocalWorkers, folder: str) -> None:
+        self._cluster = cluster
+        self._folder = folder
+        options = {
+            "host": "127.0.0.1",
+            "dashboard_address": None,
+            "allowed_failures": ALLOWED_DEATHS,
+            "plugins": [_StartWorkers(self, cluster.n_workers)],
         }
-        for i in range(cluster.n_workers)
-    }
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": None}}
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs="ERROR")
+        super().__init__(scheduler={"cls": Scheduler, "options": options}, silence_logs=False)
+
+    def new_worker_spec(self) -> dict[int, dict[str, Any]]:
+        """The next worker, by its number."""
+        index = len(self.worker_spec)
+        options = {
+            "nthreads": 1,
+            "resources": {SLOT: 1},
+            "env": _environment(index, self._cluster.n_threads),
+            "preload": ["tasks.workers.setup"],
+            "host": "127.0.0.1",
+            "dashboard_address": None,
+            "local_directory": self._folder,
+            # Arrays never pass through Dask, so its accounting would only pause workers that use what they need.
+            "memory_limit": 0,
+        }
+        return {index: {"cls": Nanny, "options": options}}
+
+
+class _StartWorkers(SchedulerPlugin):  # type: ignore[misc]
+    """Starts as many workers as there are tasks, up to a limit."""
+
+    def __init__(self, cluster: SpecCluster, n_workers: int) -> None:
+        self.cluster = cluster
+        self.n_workers = n_workers
+
+    def update_graph(self, scheduler: Scheduler, **_: Any) -> None:
+        wanted = min(self.n_workers, len(scheduler.tasks))
+        if wanted > len(self.cluster.worker_spec):
+            self.cluster.scale(wanted)
 
 
 def _environment(index: int, n_threads: int) -> dict[str, str]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    gpus = visible.split(",") if visible else []
-    mine = gpus[index % len(gpus)] if gpus else str(index)
-    threads = str(n_threads)
-    return {"CUDA_VISIBLE_DEVICES": mine, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    threads = {"OMP_NUM_THREADS": str(n_threads), "MKL_NUM_THREADS": str(n_threads)}
+    gpus = _gpus()
+    return threads | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
+
+
+def _gpus() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+    return names[: torch.cuda.device_count()]

@@ -2,39 +2,49 @@
 
 from prefect import task
 
-from storage.datasets import DatasetStore
+from scoreinv.spec import digest_of
 from storage.scores import write_scores
 from storage.shards import ShardedStore
 from storage.uri import join
 from tasks.progress import follow
-from tasks.recipes import EvaluateRecipe
+from tasks.recipes import EvaluateRecipe, MeasureRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
-from tasks.workers.evaluate import EvaluateJob, evaluate_shard
+from tasks.workers.evaluate import VERSION, Candidate, EvaluateJob, evaluate_shard
 from tasks.workspace import locate, reference
 
 
 @task(name="evaluate", retries=1, retry_condition_fn=worth_retrying)
 def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     """The reference of the scores: one row per slice, method and estimate."""
-    uris = tuple(locate(execution.workspace, ref, "reconstructions") for ref in recipe.reconstructions)
-    stores = [ShardedStore.open(uri) for uri in uris]
-    dataset_ref = _common_dataset(stores)
-    dataset_uri = locate(execution.workspace, dataset_ref, "datasets")
-    ref = reference("scores", recipe.digest())
+    stores = [
+        ShardedStore.open(locate(execution.workspace, ref, "reconstructions")) for ref in recipe.reconstructions
+    ]
+    dataset = _common_dataset(stores)
+    ref = reference("scores", digest_of(recipe.digest(), VERSION))
     target = ShardedStore.create(
         join(execution.workspace, ref),
         n=stores[0].n,
         shard_size=stores[0].shard_size,
         arrays={},
-        attrs={"recipe": recipe.model_dump(mode="json"), "dataset": dataset_ref},
+        attrs={"recipe": recipe.model_dump(mode="json"), "dataset": dataset},
     )
     if not target.is_finished():
-        job = EvaluateJob(dataset=dataset_uri, reconstructions=uris, target=target.uri)
-        follow(map_shards(evaluate_shard, job, target, execution), target, f"Evaluating {dataset_ref}")
+        job = EvaluateJob(
+            dataset=locate(execution.workspace, dataset, "datasets"),
+            candidates=tuple(_candidate(execution.workspace, store) for store in stores),
+            target=target.uri,
+        )
+        follow(map_shards(evaluate_shard, job, target, execution), target, f"Evaluating {dataset}")
         write_scores(target.uri, [row for record in target.records() for row in record["rows"]])
-        target.finish(manifest={"n_slices": len(DatasetStore.open(dataset_uri))})
+        target.finish(manifest={"n_slices": target.n})
     return ref
+
+
+def _candidate(workspace: str, store: ShardedStore) -> Candidate:
+    uri = locate(workspace, store.attrs["recipe"]["measurements"], "measurements")
+    recipe = MeasureRecipe.model_validate(ShardedStore.open(uri).attrs["recipe"])
+    return Candidate(uri=store.uri, measurements=uri, measurement=recipe.simulation.measurement)
 
 
 def _common_dataset(stores: list[ShardedStore]) -> str:

@@ -2,10 +2,10 @@
 
 from prefect import task
 
-from scoreinv.operators import AnyMeasurement
 from storage.datasets import DatasetStore
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
+from tasks.checks import require_modality
 from tasks.progress import follow
 from tasks.recipes import MeasureRecipe
 from tasks.retry import worth_retrying
@@ -20,7 +20,7 @@ def measure(recipe: MeasureRecipe, execution: Execution) -> str:
     dataset_uri = locate(execution.workspace, recipe.dataset, "datasets")
     dataset = DatasetStore.open(dataset_uri)
     ref = reference("measurements", recipe.digest())
-    store = _create(recipe, dataset, join(execution.workspace, ref))
+    store = measurement_store(recipe, dataset, join(execution.workspace, ref))
     if not store.is_finished():
         job = MeasureJob(dataset=dataset_uri, target=store.uri, simulation=recipe.simulation)
         follow(map_shards(measure_shard, job, store, execution), store, f"Measuring {recipe.dataset}")
@@ -29,7 +29,8 @@ def measure(recipe: MeasureRecipe, execution: Execution) -> str:
     return ref
 
 
-def _create(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) -> ShardedStore:
+def measurement_store(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) -> ShardedStore:
+    """The store of the measurements, made where it is not there yet."""
     _check(recipe, dataset)
     operator = recipe.simulation.measurement.operator(dataset.contract.size)
     dtype = "complex64" if recipe.simulation.measurement.modality == "mri" else "float32"
@@ -47,11 +48,6 @@ def _create(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) -> ShardedSt
 
 
 def _check(recipe: MeasureRecipe, dataset: DatasetStore) -> None:
-    measurement: AnyMeasurement = recipe.simulation.measurement
-    if measurement.modality != dataset.contract.modality:
-        raise ValueError(
-            f"measurement.kind={measurement.kind!r} is for {measurement.modality} images, "
-            f"but {recipe.dataset} holds {dataset.contract.modality}: choose another measurement or data set"
-        )
+    require_modality(recipe.simulation.measurement, dataset.contract)
     if recipe.simulation.uses_fine_images and dataset.fine_factor == 1:
         raise ValueError(f"uses_fine_images needs a finer grid, but {recipe.dataset} was ingested with fine_factor=1")

@@ -17,20 +17,17 @@ ARTIFACT_SECONDS = 2.0
 LOG_SECONDS = 15.0
 
 
-def follow(events: Iterable[ShardEvent], store: ShardedStore, title: str) -> list[str]:
-    """Consume the events of ``map_shards`` and show them; the errors of the shards that failed for good."""
-    shards = {shard.index: shard for shard in store.plan()}
-    fractions = {index: 1.0 for index in shards} | {shard.index: 0.0 for shard in store.pending()}
-    skipped = sum(shards[i].stop - shards[i].start for i, f in fractions.items() if f == 1.0)
-    meter = _Meter(title, total=store.n, skipped=skipped)
-    errors = []
-    with meter:
+def follow(events: Iterable[ShardEvent], store: ShardedStore, title: str) -> None:
+    """Consume the events of ``map_shards`` and show them."""
+    pending = {shard.index: shard.stop - shard.start for shard in store.pending()}
+    fractions = dict.fromkeys(pending, 0.0)
+    skipped = store.n - sum(pending.values())
+    with _Meter(title, total=store.n, skipped=skipped) as meter:
         for event in events:
             fractions[event.shard] = max(fractions[event.shard], event.fraction)
             if event.error:
-                errors.append(f"shard {event.shard}: {event.error}")
-            meter.show(sum(f * (shards[i].stop - shards[i].start) for i, f in fractions.items()))
-    return errors
+                meter.log.warning("%s: shard %d failed: %s", title, event.shard, event.error)
+            meter.show(skipped + sum(share * pending[index] for index, share in fractions.items()))
 
 
 class _Meter:

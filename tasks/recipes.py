@@ -36,7 +36,8 @@ class Simulation(Spec):
 
     measurement: AnyMeasurement = Field(title="Measurement")
     uses_fine_images: bool = Field(
-        False, description="Simulate from the finer grid, so that the data are not made by the operator that inverts them."
+        False,
+        description="Simulate from the finer grid, so that the data are not made by the operator that inverts them.",
     )
     seed: int = Field(0, description="Of the measurement noise.")
 
@@ -76,7 +77,9 @@ class Reconstruction(Spec):
     """One method with its options, applied to every slice."""
 
     method: AnyMethod = Field(DDS(), title="Method")
-    prior: str = Field("", description="A shipped prior by name, or priors/<digest>; empty for methods without one.")
+    prior: str = Field(
+        "", description="A shipped prior by name, priors/<digest>, or 'trained' in a study; empty for methods without."
+    )
     n_samples: int = Field(1, ge=1, le=256, description="Posterior samples per slice; mean and deviation are kept.")
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the network; all else is float32.")
@@ -107,8 +110,19 @@ class ReportRecipe(Spec):
     """One page with pictures and a table per study."""
 
     title: str = "Reconstructions"
-    scores: tuple[str, ...] = Field(min_length=1, description="References of evaluations: scores/<digest>, one per study.")
+    scores: tuple[str, ...] = Field(
+        min_length=1, description="References of evaluations: scores/<digest>, one per study."
+    )
     n_pictures: int = Field(3, ge=1, le=50, description="Slices shown per study, spread evenly over the data set.")
+
+
+class Training(Spec):
+    """A prior that is trained before it is used, on images of its own."""
+
+    ingest: tuple[IngestRecipe, ...] = Field(
+        min_length=1, description="One per collection; the data sets of ``train``."
+    )
+    train: TrainRecipe = Field(title="Train", description="Its datasets are replaced by those ingested here.")
 
 
 class Study(Spec):
@@ -118,7 +132,13 @@ class Study(Spec):
     ingest: IngestRecipe = Field(title="Ingest")
     simulation: Simulation = Field(title="Simulation")
     reconstructions: tuple[Reconstruction, ...] = Field(min_length=1)
-    train: TrainRecipe | None = Field(None, title="Train", description="Train a prior on the same images first.")
+    training: Training | None = Field(None, title="Training", description="Makes the prior called 'trained'.")
+
+    @model_validator(mode="after")
+    def _trained_prior_is_made(self) -> "Study":
+        if self.training is None and any(choice.prior == "trained" for choice in self.reconstructions):
+            raise ValueError(f"study {self.name!r} uses the prior 'trained' but has no training: add one")
+        return self
 
 
 class PipelineRecipe(Spec):

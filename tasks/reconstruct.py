@@ -21,7 +21,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     measurements = ShardedStore.open(locate(execution.workspace, recipe.measurements, "measurements"))
     prior = locate_prior(execution.workspace, recipe.reconstruction.prior)
     ref = reference("reconstructions", digest_of(recipe.digest(), _checked_prior(prior, measurements)))
-    store = _create(recipe, measurements, join(execution.workspace, ref))
+    store = reconstruction_store(recipe, measurements, join(execution.workspace, ref))
     if not store.is_finished():
         job = ReconstructJob(
             measurements=measurements.uri,
@@ -33,9 +33,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
             device=execution.device,
         )
         title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
-        errors = follow(map_shards(reconstruct_shard, job, store, execution), store, title)
-        if errors:
-            raise RuntimeError(f"{len(errors)} shards of {ref} failed, the rest is kept: {'; '.join(errors[:3])}")
+        follow(map_shards(reconstruct_shard, job, store, execution), store, title)
         store.finish()
     return ref
 
@@ -48,7 +46,8 @@ def _checked_prior(prior: str, measurements: ShardedStore) -> str:
     return contract.sha256
 
 
-def _create(recipe: ReconstructRecipe, measurements: ShardedStore, uri: str) -> ShardedStore:
+def reconstruction_store(recipe: ReconstructRecipe, measurements: ShardedStore, uri: str) -> ShardedStore:
+    """The store of the reconstructions, made where it is not there yet."""
     size = image_contract(measurements.attrs).size
     names = ("mean", "std", "sample") if recipe.reconstruction.n_samples > 1 else ("sample",)
     return ShardedStore.create(

@@ -1,5 +1,6 @@
 """What a report says of one study: the table of its methods, and pictures of some of its slices."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,15 +10,18 @@ import yaml
 
 from scoreinv.contract import ImageContract
 from scoreinv.operators import AnyMeasurement
-from storage.datasets import DatasetStore
+from storage.datasets import DatasetStore, Rejected
 from storage.scores import read_scores
 from storage.shards import ShardedStore
-from storage.uri import join
 from tasks.recipes import MeasureRecipe, Reconstruction
 from tasks.rendering import MethodRow, Panel, ReportSection
+from tasks.rendering.tables import METRICS
 from tasks.workspace import locate
 
-METRICS = ("psnr", "ssim", "nmse")
+CAPTION_METRICS = ("psnr", "ssim", "nmse")
+"""Of a single slice, under its pictures; the table has all that ``tasks.rendering.tables`` knows."""
+
+N_REJECTED_SHOWN = 5
 
 Row = Mapping[str, Any]
 
@@ -29,6 +33,11 @@ class Result(NamedTuple):
     reconstruction: Reconstruction
     measurement: AnyMeasurement
     size: int
+
+    @property
+    def digest(self) -> str:
+        """By which the scores name it."""
+        return self.store.uri.rsplit("/", 1)[-1]
 
     @property
     def name(self) -> str:
@@ -75,15 +84,24 @@ def _heading(measurement: AnyMeasurement, dataset: DatasetStore) -> str:
 
 def _intro(measurement: AnyMeasurement, dataset: DatasetStore) -> list[str]:
     listing, contract = dataset.listing, dataset.contract
-    left_out = f" {len(listing.rejected)} files were left out." if listing.rejected else ""
     return [
-        f"{len(listing.subjects())} subjects, {len(listing.volumes)} volumes, pixels of {contract.pixel_mm:g} mm.{left_out}",
-        f"Measurement noise: {measurement.noise.kind}. PSNR and SSIM on values in [0, 1], data range 1.",
+        f"{len(listing.subjects())} subjects, {len(listing.volumes)} volumes, pixels of {contract.pixel_mm:g} mm.",
+        f"Measurement noise: {measurement.noise.kind}. PSNR and SSIM on values in [0, 1], data range 1. "
+        "Coverage and spread within the body.",
+        *_left_out(listing.rejected),
     ]
 
 
+def _left_out(rejected: Sequence[Rejected]) -> list[str]:
+    if not rejected:
+        return []
+    shown = "; ".join(f"{bad.file} ({bad.reason})" for bad in rejected[:N_REJECTED_SHOWN])
+    more = f"; and {len(rejected) - N_REJECTED_SHOWN} more" if len(rejected) > N_REJECTED_SHOWN else ""
+    return [f"Left out: {shown}{more}."]
+
+
 def _method_rows(result: Result, rows: Sequence[Row]) -> list[MethodRow]:
-    mine = [row for row in rows if row["reconstruction"] == result.store.uri.rsplit("/", 1)[-1]]
+    mine = [row for row in rows if row["reconstruction"] == result.digest]
     return [
         _method_row(_row_name(result, estimate), [row for row in mine if row["estimate"] == estimate])
         for estimate in dict.fromkeys(str(row["estimate"]) for row in mine)
@@ -98,13 +116,18 @@ def _row_name(result: Result, estimate: str) -> str:
 
 
 def _method_row(name: str, rows: Sequence[Row]) -> MethodRow:
-    metrics = {m: _mean_and_deviation([float(row[m]) for row in rows]) for m in METRICS}
+    found = {m: _mean_and_deviation([float(row[m]) for row in rows if row.get(m) is not None]) for m in METRICS}
     seconds = statistics.fmean(float(row["seconds"]) for row in rows)
+    metrics = {metric: values for metric, values in found.items() if not math.isnan(values[0])}
     return MethodRow(method=name, n=len(rows), nfe=int(rows[0]["nfe"]), seconds_per_slice=seconds, metrics=metrics)
 
 
 def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+    """Over the slices that have this metric: an empty one has no NMSE, for example."""
+    known = [value for value in values if not math.isnan(value)]
+    if not known or math.isinf(sum(known)):
+        return (known[0] if len(set(known)) == 1 else math.inf if known else math.nan), 0.0
+    return statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0
 
 
 def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows: Sequence[Row]) -> Panel:
@@ -119,7 +142,7 @@ def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows:
         std=_spread(best.store, place, contract) if n > 1 else None,
         naive_name=naive.name,
         result_name=_row_name(best, estimate),
-        scores={_row_name_of(row, (naive, best)): _scores(row) for row in rows if _is_shown(row, record.slice_id, naive, best)},
+        scores=_scores_of_slice(record.slice_id, (naive, best), rows),
         value_label="HU" if contract.modality == "ct" else "relative signal",
         low=-1000.0 if contract.modality == "ct" else 0.0,
         high=400.0 if contract.modality == "ct" else 1.0,
@@ -128,18 +151,13 @@ def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows:
     )
 
 
-def _is_shown(row: Row, slice_id: str, naive: Result, best: Result) -> bool:
-    digests = {result.store.uri.rsplit("/", 1)[-1] for result in (naive, best)}
-    return row["slice_id"] == slice_id and row["reconstruction"] in digests
-
-
-def _row_name_of(row: Row, results: Sequence[Result]) -> str:
-    result = next(r for r in results if r.store.uri.rsplit("/", 1)[-1] == row["reconstruction"])
-    return _row_name(result, str(row["estimate"]))
-
-
-def _scores(row: Row) -> dict[str, float]:
-    return {metric: float(row[metric]) for metric in METRICS}
+def _scores_of_slice(slice_id: str, results: Sequence[Result], rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    shown = {result.digest: result for result in results}
+    return {
+        _row_name(shown[row["reconstruction"]], str(row["estimate"])): {m: float(row[m]) for m in CAPTION_METRICS}
+        for row in rows
+        if row["slice_id"] == slice_id and row["reconstruction"] in shown
+    }
 
 
 def _in_units(image: np.ndarray, contract: ImageContract) -> np.ndarray:
@@ -153,7 +171,7 @@ def _spread(store: ShardedStore, place: int, contract: ImageContract) -> np.ndar
 
 def _recipe_yaml(dataset: DatasetStore, results: Sequence[Result]) -> str:
     content = {
-        "dataset": {"uri": join(dataset.uri), "recipe": dataset.shards.attrs["recipe"]},
+        "dataset": {"uri": dataset.uri, "recipe": dataset.shards.attrs["recipe"]},
         "measurement": results[0].measurement.model_dump(mode="json"),
         "reconstructions": [result.reconstruction.model_dump(mode="json") for result in results],
     }

@@ -1,20 +1,26 @@
 """Train a prior: launch torchrun, stream its log, stop it with the flow."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
 from storage.shards import ShardedStore
 from storage.uri import exists, join, read_json, write_json
 from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
+from tasks.workers.launch import PARENT, reason_path
 from tasks.workers.train import TrainJob
 from tasks.workspace import locate, reference
 
@@ -27,12 +33,12 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     """The reference of the trained prior; goes on from its checkpoint where there is one.
 
     Raises:
-        RuntimeError: if the training ended with an error; its last lines are in the message.
+        RuntimeError: if the training ended with an error, which is in the message.
     """
-    ref = reference("priors", recipe.address())
+    ref, log = reference("priors", recipe.address()), get_run_logger()
     target = join(execution.workspace, ref)
-    if _images_seen(target) >= recipe.training.n_images:
-        get_run_logger().info("%s has seen %d images: nothing to do", ref, _images_seen(target))
+    if is_trained(target, recipe.training.n_images):
+        log.info("%s has seen %d images: nothing to do", ref, recipe.training.n_images)
         return ref
     job = TrainJob(
         recipe=recipe,
@@ -43,44 +49,68 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     )
     for uri in job.datasets:
         ShardedStore.open(uri)
-    for line in torchrun(job, execution.training.n_processes):
-        get_run_logger().info(line)
+    _follow(torchrun(job, execution.training.n_processes), f"Training {ref}")
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
     return ref
+
+
+def is_trained(target: str, n_images: int) -> bool:
+    """Whether the prior in a folder has seen so many images and has its card."""
+    prior = join(target, "prior")
+    if not exists(join(prior, "card.md")) or not exists(join(prior, "contract.json")):
+        return False
+    return int(read_json(join(prior, "contract.json"))["images_seen"]) >= n_images
 
 
 def torchrun(job: TrainJob, n_processes: int) -> Iterator[str]:
     """Yield the lines that a training prints; ending the loop early ends the training.
 
     Raises:
-        RuntimeError: if it exits with an error.
+        RuntimeError: if it fails; the message is the error of the process that failed first.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         path.write_text(job.model_dump_json())
         process = _start(path, n_processes)
-        last: list[str] = []
+        last = deque[str](maxlen=5)
         try:
             for line in process.stdout or ():
-                last = [*last[-19:], line.rstrip()]
-                yield line.rstrip()
+                last.append(line.rstrip())
+                yield last[-1]
             code = process.wait()
         finally:
             _stop(process)
-    if code:
-        raise RuntimeError(f"the training ended with exit code {code}; its last lines:\n" + "\n".join(last))
+        if code:
+            raise RuntimeError(_failure(reason_path(path), code, last))
+
+
+def progress_of(line: str) -> float | None:
+    """The percentage that a line "images N of M ..." of a training tells; None for other lines."""
+    found = re.match(r"images (\d+) of (\d+)\b", line)
+    return min(100.0, 100 * int(found[1]) / int(found[2])) if found else None
+
+
+def _follow(lines: Iterator[str], title: str) -> None:
+    artifact, log = create_progress_artifact(0.0, description=title), get_run_logger()
+    with closing(lines):  # type: ignore[type-var]
+        for line in lines:
+            log.info(line)
+            percent = progress_of(line)
+            if percent is not None and isinstance(artifact, UUID):
+                update_progress_artifact(artifact, progress=percent)
 
 
 def _start(job: Path, n_processes: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
-    environment = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONUNBUFFERED": "1", **os.environ}
+    # Gloo looks up this machine's name otherwise, which fails where no name server knows it.
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    defaults = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback}
     return subprocess.Popen(
-        [*command, "--max-restarts=0", "-m", "tasks.workers.train", str(job)],
+        [sys.executable, "-m", "tasks.workers.launch", "group", str(job), str(n_processes)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env=environment,
+        env={**defaults, **os.environ, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())},
     )
 
 
@@ -95,6 +125,7 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         process.wait()
 
 
-def _images_seen(target: str) -> int:
-    contract = join(target, "prior", "contract.json")
-    return int(read_json(contract)["images_seen"]) if exists(contract) else 0
+def _failure(reason: Path, code: int, last: deque[str]) -> str:
+    if reason.exists():
+        return f"the training failed: {reason.read_text()}"
+    return "\n".join([f"the training ended with exit code {code}, perhaps out of memory; its last lines:", *last])

@@ -5,9 +5,13 @@ A member without a case fails a test (``missing``), so whoever adds a member add
 
 from typing import Any, get_args
 
+from scoreinv.baselines import Direct
 from scoreinv.measurement import MeasurementSpec
 from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
+from scoreinv.problem import Method
+from scoreinv.samplers import DDS, PredictorCorrector, Projection
+from scoreinv.samplers.grid import SigmaGrid
 
 MEASUREMENTS: dict[str, MeasurementSpec] = {
     "mri_paper": CartesianMRI(acceleration=4),
@@ -20,6 +24,18 @@ MEASUREMENTS: dict[str, MeasurementSpec] = {
     "ct_sparse_paper": SparseViewCT(n_views=9, n_full=32, views="paper"),
     "ct_three_views": SparseViewCT(n_views=3),
     "ct_limited_angle": LimitedAngleCT(n_views=10, arc_degrees=100),
+}
+
+SHORT = SigmaGrid(n_levels=12, sigma_max=3.0, sigma_min=0.02, spacing="geometric")
+
+METHODS: dict[str, Method] = {
+    "dds": DDS(grid=SigmaGrid(n_levels=10)),
+    "dds_deterministic": DDS(grid=SigmaGrid(n_levels=10), eta=0.0),
+    "projection": Projection(grid=SHORT, strength=0.9, snr=0.16),
+    "projection_without_corrector": Projection(grid=SHORT, strength=0.9, snr=0.0),
+    "projection_fourier_slice": Projection(grid=SHORT, strength=0.9, snr=0.16, transform="fourier_slice"),
+    "predictor_corrector": PredictorCorrector(grid=SHORT),
+    "direct": Direct(),
 }
 
 

@@ -7,7 +7,7 @@ the spread-skill ratio is 1.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from scipy.special import stdtrit
@@ -16,6 +16,17 @@ from torch import Tensor
 from scoreinv.problem import InverseProblem
 
 Interval = Literal["gaussian", "quantile"]
+
+
+class Ensemble(NamedTuple):
+    """What is kept of K samples: their mean and deviation, (batch, 1, height, width), and K.
+
+    The variance is the sum of squares over K - 1.
+    """
+
+    mean: Tensor
+    std: Tensor
+    n_samples: int
 
 
 def coverage(
@@ -36,12 +47,33 @@ def coverage(
         ValueError: if shapes do not fit, a level is not between 0 and 1, or K is too small for a level.
     """
     samples, truth = _checked(samples, truth)
-    bounds = _gaussian_bounds if interval == "gaussian" else _quantile_bounds
-    shares = []
-    for level in levels:
-        low, high = bounds(samples, level)
-        shares.append(_masked_mean(((low <= truth) & (truth <= high)).double(), mask))
-    return torch.stack(shares)
+    if interval == "gaussian":
+        ensemble = ensemble_of(samples)
+        return torch.stack([ensemble_coverage(ensemble, truth, level=level, mask=mask) for level in levels])
+    bounds = (_quantile_bounds(samples, level) for level in levels)
+    return torch.stack([_share_between(low, high, truth, mask) for low, high in bounds])
+
+
+def ensemble_of(samples: Tensor) -> Ensemble:
+    """Mean and deviation of samples (n_samples, batch, 1, height, width)."""
+    _require_samples(samples)
+    return Ensemble(samples.mean(0), samples.std(0), len(samples))
+
+
+def ensemble_coverage(ensemble: Ensemble, truth: Tensor, *, level: float, mask: Tensor | None = None) -> Tensor:
+    """``coverage`` with the Gaussian interval of one level, from mean and deviation alone, (batch,)."""
+    _require_level(level)
+    mean, std, truth = _checked_ensemble(ensemble, truth)
+    n = ensemble.n_samples
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * (1 + 1 / n) ** 0.5 * std
+    return _share_between(mean - half, mean + half, truth, mask)
+
+
+def ensemble_spread_skill(ensemble: Ensemble, truth: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """``spread_skill`` from mean and deviation alone, (batch,)."""
+    mean, std, truth = _checked_ensemble(ensemble, truth)
+    variance = _masked_mean(std**2, mask) * (ensemble.n_samples + 1) / ensemble.n_samples
+    return (variance / _masked_mean((mean - truth) ** 2, mask)).sqrt()
 
 
 def spread_skill(samples: Tensor, truth: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -51,8 +83,7 @@ def spread_skill(samples: Tensor, truth: Tensor, *, mask: Tensor | None = None) 
     mean of K samples (Fortin et al. 2014, doi:10.1175/JHM-D-14-0008.1).
     """
     samples, truth = _checked(samples, truth)
-    variance = _masked_mean(samples.var(0), mask) * (len(samples) + 1) / len(samples)
-    return (variance / _masked_mean((samples.mean(0) - truth) ** 2, mask)).sqrt()
+    return ensemble_spread_skill(ensemble_of(samples), truth, mask=mask)
 
 
 def diversity(samples: Tensor, *, data_range: float) -> Tensor:
@@ -89,12 +120,8 @@ def _reached(problem: InverseProblem) -> Tensor:
     return problem.operator.forward(probe.to(problem.y.device))[0].abs() > 0
 
 
-def _gaussian_bounds(samples: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    _require_level(level)
-    n = len(samples)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * (1 + 1 / n) ** 0.5 * samples.std(0)
-    mean = samples.mean(0)
-    return mean - half, mean + half
+def _share_between(low: Tensor, high: Tensor, truth: Tensor, mask: Tensor | None) -> Tensor:
+    return _masked_mean(((low <= truth) & (truth <= high)).double(), mask)
 
 
 def _quantile_bounds(samples: Tensor, level: float) -> tuple[Tensor, Tensor]:
@@ -124,6 +151,17 @@ def _checked(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
             "samples need one axis more, in front"
         )
     return samples.double(), truth.double()
+
+
+def _checked_ensemble(ensemble: Ensemble, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if ensemble.n_samples < 2:
+        raise ValueError(f"a deviation needs 2 samples or more, got n_samples={ensemble.n_samples}")
+    if not ensemble.mean.shape == ensemble.std.shape == truth.shape:
+        raise ValueError(
+            f"mean {tuple(ensemble.mean.shape)}, deviation {tuple(ensemble.std.shape)} and truth {tuple(truth.shape)} "
+            "must have one shape"
+        )
+    return ensemble.mean.double(), ensemble.std.double(), truth.double()
 
 
 def _require_samples(samples: Tensor) -> None:

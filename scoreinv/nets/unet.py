@@ -67,18 +67,18 @@ class UNetNetwork(nn.Module):
     def _check(self, x: Tensor) -> None:
         multiple = self.spec.patch * 2 ** (len(self.spec.channel_multipliers) - 1)
         if x.shape[-1] % multiple or x.shape[-2] % multiple:
-            raise ValueError(f"images of {tuple(x.shape[-2:])} pixels do not divide by {multiple}: pad or resample them")
+            raise ValueError(f"images of {tuple(x.shape[-2:])} pixels do not divide by {multiple}: pad them")
 
 
 class LabelEmbedding(nn.Module):
-    """Sines and cosines of the noise label through a two-layer network."""
+    """Sines and cosines of the noise label through a two-layer network; made for labels of a few units, as EDM's."""
 
     frequencies: Tensor
 
     def __init__(self, n_out: int, *, n_frequencies: int = 32) -> None:
         super().__init__()
-        # The label of EDM spans about [-1.5, 1]: from a quarter period over it to several cycles per unit.
-        self.register_buffer("frequencies", torch.logspace(-2, 2, n_frequencies, base=2.0) * 2 * math.pi / 2)
+        # The label of EDM spans about [-1.5, 1]: from a third of a period over all of it to two periods per unit.
+        self.register_buffer("frequencies", torch.logspace(-2, 2, n_frequencies, base=2.0) * math.pi)
         self.net = nn.Sequential(nn.Linear(2 * n_frequencies, n_out), nn.SiLU(), nn.Linear(n_out, n_out), nn.SiLU())
 
     def forward(self, label: Tensor) -> Tensor:

@@ -12,7 +12,10 @@ from scoreinv.training.loop import TrainState
 
 
 def build_model(network: AnyNetwork, preconditioning: AnyPreconditioning, *, seed: int = 0) -> ScoreModel:
-    """A new score model with weights drawn from ``seed``, in channels-last layout."""
+    """A new score model with weights drawn from ``seed``, in channels-last layout.
+
+    The layout of a convolution's weights decides that of its output, so that images need not be converted.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ScoreModel(network.build(), preconditioning)
@@ -43,7 +46,7 @@ def restore(state: TrainState, data: bytes, recipe_digest: str) -> None:
     """
     content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     if content["recipe"] != recipe_digest:
-        raise ValueError(f"the checkpoint is of recipe {content['recipe']}, not {recipe_digest}: train in another place")
+        raise ValueError(f"the checkpoint is of recipe {content['recipe']}, not {recipe_digest}: train elsewhere")
     state.model.load_state_dict(content["model"])
     state.ema.model.load_state_dict(content["ema"])
     state.optimizer.load_state_dict(content["optimizer"])
@@ -51,8 +54,12 @@ def restore(state: TrainState, data: bytes, recipe_digest: str) -> None:
 
 
 def weights_bytes(model: ScoreModel, *, dtype: torch.dtype = torch.float32) -> bytes:
-    """The network's weights as safetensors."""
-    state = {name: value.detach().cpu().to(dtype).contiguous() for name, value in model.network.state_dict().items()}
+    """The network's weights as safetensors; ``dtype`` is for the parameters, buffers keep theirs."""
+    parameters = {name for name, _ in model.network.named_parameters()}
+    state = {
+        name: (value.to(dtype) if name in parameters else value).cpu().contiguous()
+        for name, value in model.network.state_dict().items()
+    }
     return save_safetensors(state)
 
 

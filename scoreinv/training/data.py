@@ -23,8 +23,12 @@ class ImageBatches:
     def __init__(
         self, images: Tensor, size: int, *, weights: Tensor, augmentation: Augmentation, device: torch.device
     ) -> None:
-        if len(weights) != len(images) or images.shape[-1] % size:
-            raise ValueError(f"{len(images)} images of {images.shape[-1]} pixels do not fit {len(weights)} weights, {size}")
+        if len(weights) != len(images):
+            raise ValueError(f"{len(images)} images came with {len(weights)} weights: give one for each")
+        if images.shape[-1] != images.shape[-2] or images.shape[-1] % size:
+            raise ValueError(
+                f"images of {tuple(images.shape[-2:])} pixels are no whole multiple of {size}: resample them"
+            )
         self.images = images
         self.size = size
         self.weights = weights

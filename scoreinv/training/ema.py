@@ -1,15 +1,18 @@
 """Exponential moving average of weights, with a half-life in images seen."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
-class EMA:
+class EMA(Generic[ModelT]):
     """A slowly following copy of a model; the copy is used for everything at test time."""
 
-    def __init__(self, model: nn.Module, *, half_life: float, ramp: float = 0.1) -> None:
+    def __init__(self, model: ModelT, *, half_life: float, ramp: float = 0.1) -> None:
         """Start at the model's weights.
 
         Args:
@@ -23,11 +26,11 @@ class EMA:
         self.ramp = ramp
 
     @torch.no_grad()
-    def update(self, model: nn.Module, *, images_seen: int, n_new: int) -> None:
+    def update(self, model: ModelT, *, images_seen: int, n_new: int) -> None:
         """Follow the model after a step over ``n_new`` images."""
         half_life = min(self.half_life, max(self.ramp * images_seen, 1e-9))
         weight = 1 - 0.5 ** (n_new / half_life)
-        averaged, current = list(self.model.parameters()), list(model.parameters())
+        averaged, current = list[Tensor](self.model.parameters()), list[Tensor](model.parameters())
         torch._foreach_lerp_(averaged, current, weight)
         for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             mine.copy_(theirs)

@@ -1,9 +1,10 @@
 """The training loop: a generator that reads from top to bottom.
 
-Progress is counted in images seen. Every draw is seeded by (seed, images seen, rank), so a resumed run
+Progress is counted in images seen. Every draw is seeded by (seed, rank, images seen), so a resumed run
 equals an unbroken one. Logging, validation, saving and stopping belong to whoever consumes the loop.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class TrainState:
     """Everything that changes during training."""
 
     model: ScoreModel
-    ema: EMA
+    ema: EMA[ScoreModel]
     optimizer: torch.optim.Optimizer
     images_seen: int = 0
 
@@ -85,7 +86,7 @@ def train(
 
     Raises:
         ValueError: if the batch does not divide among the processes.
-        FloatingPointError: if the loss is no longer finite.
+        FloatingPointError: if the loss is no longer finite; the state is still that of the step before.
     """
     if spec.batch_size % n_ranks:
         raise ValueError(f"batch_size={spec.batch_size} does not divide among {n_ranks} processes: choose a multiple")
@@ -93,16 +94,23 @@ def train(
     state.model.autocast_dtype = torch.bfloat16 if spec.is_bfloat16 else None
     model: nn.Module = DistributedDataParallel(state.model) if n_ranks > 1 else state.model
     while state.images_seen < spec.n_images:
-        generator = _generator(spec.seed, state.images_seen, rank)
+        generator = step_generator(spec.seed, rank, state.images_seen)
         rate = spec.rate(state.images_seen)
         loss = _loss(model, batches(spec.batch_size // n_ranks, generator), spec, generator)
-        norm = _optimise(state, loss, rate, spec)
-        state.images_seen += spec.batch_size
-        state.ema.update(state.model, images_seen=state.images_seen, n_new=spec.batch_size)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value} after {state.images_seen} images: lower learning_rate")
+        norm = _optimise(state, loss, rate, spec)
+        state.images_seen += spec.batch_size
+        state.ema.update(state.model, images_seen=state.images_seen, n_new=spec.batch_size)
         yield TrainStep(state.images_seen, value, norm, rate)
+
+
+def step_generator(seed: int, rank: int, images_seen: int) -> torch.Generator:
+    """The random numbers of one process in one step."""
+    # PyTorch's CPU generator keeps only the low 32 bits of its seed, so the three are hashed, not packed side by side.
+    digest = hashlib.sha256(f"{seed}/{rank}/{images_seen}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
 
 
 def _loss(model: nn.Module, images: Tensor, spec: TrainSpec, generator: torch.Generator) -> Tensor:
@@ -117,10 +125,7 @@ def _optimise(state: TrainState, loss: Tensor, rate: float, spec: TrainSpec) -> 
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), spec.clip_norm)
+    # One overflow in bfloat16 should not end a training of days: that step is left out, and its norm is reported.
     if bool(norm.isfinite()):
         state.optimizer.step()
     return float(norm)
-
-
-def _generator(seed: int, images_seen: int, rank: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed * 1_000_003 + rank) * 2**31 + images_seen)

@@ -6,6 +6,8 @@ from torch import Tensor
 from scoreinv.denoiser import Denoiser
 from scoreinv.training.levels import AnyLevels
 
+N_AT_ONCE = 4
+
 
 def denoising_loss(denoiser: Denoiser, images: Tensor, sigma: Tensor, normal: Tensor, levels: AnyLevels) -> Tensor:
     """weight(sigma) mean |D(x0 + sigma n) - x0|^2 of each image, (batch,).
@@ -26,12 +28,15 @@ def denoising_loss(denoiser: Denoiser, images: Tensor, sigma: Tensor, normal: Te
 def denoising_curve(denoiser: Denoiser, images: Tensor, sigmas: Tensor, *, seed: int = 0) -> Tensor:
     """Root mean squared denoising error at each of the given noise levels, (n_levels,).
 
-    The noise is the same at every call, so that two networks can be compared.
+    The noise is the same at every call, so that two networks can be compared. A few images are denoised at
+    once, as a validation must not need more memory than the training.
     """
     generator = torch.Generator().manual_seed(seed)
     normal = torch.randn(images.shape, generator=generator).to(images.device)
-    errors = [
-        (denoiser(images + s * normal, s.expand(len(images)).to(images.device)) - images).square().mean().sqrt()
-        for s in sigmas
-    ]
-    return torch.stack(errors)
+    pairs = list(zip(torch.split(images, N_AT_ONCE), torch.split(normal, N_AT_ONCE), strict=True))
+    squares = [sum(float(_error(denoiser, x, n, sigma).sum()) for x, n in pairs) for sigma in sigmas.to(images.device)]
+    return torch.tensor(squares).div(images.numel()).sqrt()
+
+
+def _error(denoiser: Denoiser, images: Tensor, normal: Tensor, sigma: Tensor) -> Tensor:
+    return (denoiser(images + sigma * normal, sigma.expand(len(images))) - images).square()

@@ -1,55 +1,146 @@
 """Metrics of one shard of reconstructions."""
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from scoreinv.metrics.image import nmse, psnr, ssim
+from scoreinv.contract import ImageContract
+from scoreinv.metrics.image import nmse, psnr, published_scores, scale_error, ssim
+from scoreinv.metrics.posterior import Ensemble, data_residual, ensemble_coverage, ensemble_spread_skill
+from scoreinv.operators import AnyMeasurement
+from scoreinv.problem import InverseProblem
 from scoreinv.spec import Spec
-from storage.datasets import DatasetStore
+from storage.datasets import SliceRecord
 from storage.shards import Shard, ShardedStore
+from storage.sources.source import FOREGROUND
 from tasks.recipes import Reconstruction
 from tasks.shards import Report
+from tasks.workers.stores import open_dataset
+
+VERSION = 2
+"""Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
+
+Columns = dict[str, Tensor]
+"""Metric -> one value per slice."""
+
+
+class Candidate(Spec):
+    """A reconstruction, and the data it was made from."""
+
+    uri: str
+    measurements: str
+    measurement: AnyMeasurement
 
 
 class EvaluateJob(Spec):
     """Whose images are compared with which."""
 
     dataset: str
-    reconstructions: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
     target: str
+
+
+class Truth(NamedTuple):
+    """The slices of a shard: who they are, their images (batch, 1, height, width), and what those mean."""
+
+    records: tuple[SliceRecord, ...]
+    images: Tensor
+    contract: ImageContract
+
+    @property
+    def body(self) -> Tensor:
+        """Bool, the pixels that are not air: there is much of it, and it is easy."""
+        low, high = self.contract.low, self.contract.high
+        return self.images > (FOREGROUND[self.contract.modality] - low) / (high - low)
 
 
 def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
     """Write no array: the rows of a shard are its record."""
     target = ShardedStore.open(job.target, finished=False)
     shard = target.plan()[index]
-    dataset = DatasetStore.open(job.dataset)
-    truth = torch.from_numpy(dataset.images(shard.start, shard.stop))[:, None]
-    rows = [row for uri in job.reconstructions for row in _rows(uri, dataset, truth, shard)]
+    dataset = open_dataset(job.dataset)
+    images = torch.from_numpy(dataset.images(shard.start, shard.stop))[:, None]
+    truth = Truth(dataset.listing.slices[shard.start : shard.stop], images, dataset.contract)
+    rows = [row for candidate in job.candidates for row in _rows(candidate, truth, shard)]
     target.write(shard, {}, record={"rows": rows})
 
 
-def _rows(uri: str, dataset: DatasetStore, truth: Tensor, shard: Shard) -> list[dict[str, object]]:
-    store = ShardedStore.open(uri)
-    reconstruction = Reconstruction.model_validate(store.attrs["recipe"]["reconstruction"])
-    record = store.record(shard.index)
-    rows = []
+def _rows(candidate: Candidate, truth: Truth, shard: Shard) -> list[dict[str, object]]:
+    store = ShardedStore.open(candidate.uri)
+    choice = Reconstruction.model_validate(store.attrs["recipe"]["reconstruction"])
+    record, problem = store.record(shard.index), _problem(candidate, shard, truth.contract.size)
+    rows: list[dict[str, object]] = []
     for estimate in ("sample", "mean"):
-        if estimate in store.layouts:
-            images = torch.from_numpy(store.read(estimate, shard.start, shard.stop))[:, None]
-            n = reconstruction.n_samples if estimate == "mean" else 1
-            common = {"reconstruction": uri.rsplit("/", 1)[-1], "method": reconstruction.method.kind, "estimate": estimate}
-            costs = {"n_samples": n, "nfe": record["nfe"] * n, "seconds": record["seconds_per_slice"]}
-            for record_of, scores in zip(dataset.records[shard.start : shard.stop], _scores(images, truth), strict=True):
-                identity = {"slice_id": record_of.slice_id, "volume_id": record_of.volume_id, "subject_id": record_of.subject_id}
-                rows.append(identity | common | costs | scores)
+        if estimate not in store.layouts:
+            continue
+        n = choice.n_samples if estimate == "mean" else 1
+        about = {
+            "reconstruction": candidate.uri.rsplit("/", 1)[-1],
+            "method": choice.method.kind,
+            "estimate": estimate,
+            "n_samples": n,
+            "nfe": record["nfe"] * n,
+            "seconds": record["seconds_per_slice"] * n / choice.n_samples,
+        }
+        images = _read(store, estimate, shard)
+        columns = image_columns(images, truth.images) | _residual_column(images, problem)
+        if estimate == "mean":
+            columns |= spread_columns(Ensemble(images, _read(store, "std", shard), n), truth)
+        rows += [_identity(one) | about | scores for one, scores in zip(truth.records, _cells(columns), strict=True)]
     return rows
 
 
-def _scores(images: Tensor, truth: Tensor) -> list[dict[str, float]]:
+def image_columns(images: Tensor, truth: Tensor) -> Columns:
+    """How near images are to the truth, both (batch, 1, height, width) with values of interest in [0, 1]."""
+    seen, wanted = images.clamp(0, 1), truth.clamp(0, 1)
     columns = {
-        "psnr": psnr(images.clamp(0, 1), truth.clamp(0, 1), data_range=1.0),
-        "ssim": ssim(images.clamp(0, 1), truth.clamp(0, 1), data_range=1.0),
+        "psnr": psnr(seen, wanted, data_range=1.0),
+        "ssim": ssim(seen, wanted, data_range=1.0),
         "nmse": nmse(images, truth),
+        "scale_error": scale_error(images, truth),
     }
-    return [{name: float(values[i]) for name, values in columns.items()} for i in range(len(truth))]
+    for variant in ("circle", "circle_peaks"):
+        scores = published_scores(images, truth, data_range=1.0, variant=variant)
+        columns |= {f"{name}_{variant}": values for name, values in scores.items()}
+    return columns
+
+
+def spread_columns(ensemble: Ensemble, truth: Truth) -> Columns:
+    """How honest the deviation of the samples is, within the body."""
+    return {
+        "coverage_90": ensemble_coverage(ensemble, truth.images, level=0.9, mask=truth.body),
+        "spread_skill": ensemble_spread_skill(ensemble, truth.images, mask=truth.body),
+    }
+
+
+def _residual_column(images: Tensor, problem: InverseProblem) -> Columns:
+    return {"data_residual": data_residual(images, problem)} if problem.noise_std > 0 else {}
+
+
+def _problem(candidate: Candidate, shard: Shard, size: int) -> InverseProblem:
+    measurements = ShardedStore.open(candidate.measurements)
+    y = torch.from_numpy(measurements.read("y", shard.start, shard.stop))
+    return InverseProblem(candidate.measurement.operator(size), y, float(measurements.manifest()["noise_std"]))
+
+
+def _read(store: ShardedStore, name: str, shard: Shard) -> Tensor:
+    return torch.from_numpy(store.read(name, shard.start, shard.stop))[:, None]
+
+
+def _identity(record: SliceRecord) -> dict[str, object]:
+    return {"slice_id": record.slice_id, "volume_id": record.volume_id, "subject_id": record.subject_id}
+
+
+def _cells(columns: Columns) -> list[dict[str, object]]:
+    lists = {name: values.tolist() for name, values in columns.items()}
+    n = len(next(iter(lists.values())))
+    return [{name: _json(values[i]) for name, values in lists.items()} for i in range(n)]
+
+
+def _json(value: float) -> float | str:
+    # An empty slice has no NMSE, an exact one an infinite PSNR; JSON has neither, storage.scores reads these words.
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,9 +1,9 @@
 """Bring one shard of a listing onto the grid of the data set."""
 
 from scoreinv.spec import Spec
-from storage.datasets import DatasetStore
 from storage.sources import AnySource
 from tasks.shards import Report
+from tasks.workers.stores import open_dataset
 
 
 class IngestJob(Spec):
@@ -15,5 +15,5 @@ class IngestJob(Spec):
 
 def ingest_shard(job: IngestJob, index: int, report: Report) -> None:
     """Read, convert, resample and write the slices of one shard."""
-    target = DatasetStore.open(job.target, finished=False)
+    target = open_dataset(job.target, finished=False)
     target.ingest(target.shards.plan()[index], job.source.load)

@@ -1,40 +1,44 @@
-"""One process of a training, started by torchrun:  torchrun ... -m tasks.workers.train JOB.json
+"""One process of a training, as torchrun starts it through tasks.workers.launch.
 
-Process 0 validates, writes checkpoints and publishes; every line it prints is streamed to the flow's log.
-It ends by itself when the process that launched it goes away.
+Each process holds all images in memory. Process 0 validates, writes checkpoints and publishes; every line it prints
+is streamed to the flow's log. Checkpoints come first and the contract comes last, so a prior that says it has seen
+enough images is whole, and a training that was killed at any moment goes on.
 """
 
-import ctypes
 import hashlib
-import json
 import os
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional as F
 
 import scoreinv
-from scoreinv.contract import ImageContract, PriorContract
+from scoreinv.contract import PriorContract
 from scoreinv.denoiser import log_uniform_sigmas
 from scoreinv.spec import Spec
 from scoreinv.training.checkpoint import build_model, checkpoint_bytes, restore, weights_bytes
-from scoreinv.training.data import ImageBatches, balanced_weights
+from scoreinv.training.data import ImageBatches
 from scoreinv.training.loop import TrainState, TrainStep, train
 from scoreinv.training.loss import denoising_curve
-from storage.datasets import DatasetStore
 from storage.models import publish
-from storage.uri import exists, join, read_bytes, write_bytes
+from storage.uri import delete, exists, join, list_names, read_bytes, read_json, write_bytes
 from tasks.recipes import TrainRecipe
+from tasks.workers.curve import CurveRow, add_row, read_curve
+from tasks.workers.prior_card import prior_card
+from tasks.workers.prior_pictures import sampling_grid, write_pictures
+from tasks.workers.priors import pick_device
+from tasks.workers.training_images import TrainingImages, read_images
 
-N_VALIDATION = 64
-"""Held-out images per validation: enough for 1 % precision of the error, a few seconds on a CPU."""
+N_SIGMAS = 9
+"""Noise levels at which the error on held-out images is measured."""
+PROGRESS_SECONDS = 30.0
+PATIENCE = timedelta(hours=12)
+"""The other processes wait this long for process 0, which validates and draws samples alone."""
 
 
 class TrainJob(Spec):
@@ -49,69 +53,128 @@ class TrainJob(Spec):
 
 def main(path: str) -> None:
     """Train one process's part of the job described in a JSON file."""
-    _end_with_parent()
     with open(path) as file:
         job = TrainJob.model_validate_json(file.read())
     torch.set_num_threads(job.n_threads)
-    with _process_group() as (rank, n_ranks):
-        _train(job, rank, n_ranks)
+    device = _device(job.device)
+    with _process_group(device) as (rank, n_ranks):
+        _train(job, device, rank, n_ranks)
 
 
-def _train(job: TrainJob, rank: int, n_ranks: int) -> None:
-    device = _device(job.device, rank)
-    contract, batches, held_out = _data(job, device)
+def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int) -> None:
     recipe = job.recipe
+    images = read_images(recipe, job.datasets)
+    state = _state(job, device, rank)
+    batches = ImageBatches(
+        images.images, images.contract.size, weights=images.weights, augmentation=recipe.augmentation, device=device
+    )
+    steps = train(state, batches, recipe.training, rank=rank, n_ranks=n_ranks)
+    if rank == 0:
+        _follow(job, state, images, _with_progress(steps, state.images_seen, recipe.training.n_images))
+    else:
+        for _ in steps:
+            pass
+
+
+def _state(job: TrainJob, device: torch.device, rank: int) -> TrainState:
+    """The state of the last checkpoint, or a fresh one."""
+    recipe, checkpoint = job.recipe, join(job.target, "checkpoint.pt")
     model = build_model(recipe.network, recipe.preconditioning, seed=recipe.training.seed).to(device)
     state = TrainState.fresh(model, recipe.training)
-    if exists(join(job.target, "checkpoint.pt")):
-        restore(state, read_bytes(join(job.target, "checkpoint.pt")), recipe.address())
-        _say(rank, f"resumed after {state.images_seen} images")
+    if exists(checkpoint):
+        restore(state, read_bytes(checkpoint), recipe.address())
+        if rank == 0:
+            print(f"resumed after {state.images_seen} images", flush=True)
+    return state
+
+
+def _with_progress(steps: Iterator[TrainStep], seen_before: int, total: int) -> Iterator[TrainStep]:
+    """The steps, with a line of progress about every half minute."""
+    start = last = time.monotonic()
+    for step in steps:
+        now = time.monotonic()
+        if now - last >= PROGRESS_SECONDS:
+            last, rate = now, (step.images_seen - seen_before) / (now - start)
+            left = timedelta(seconds=round((total - step.images_seen) / rate))
+            print(f"images {step.images_seen} of {total}, {rate:.1f} images/s, about {left} left", flush=True)
+        yield step
+
+
+def _follow(job: TrainJob, state: TrainState, images: TrainingImages, steps: Iterator[TrainStep]) -> None:
+    """Save and publish at every validation; pictures at the end, also of a training that had only those to do."""
+    total = job.recipe.training.n_images
+    for row in _rows(job.recipe, state, images.held_out, steps):
+        add_row(job.target, row)
+        write_bytes(join(job.target, "checkpoint.pt"), checkpoint_bytes(state, job.recipe.address()))
+        if state.images_seen < total:
+            _publish(job, state, images)
+        print(_describe(row, total), flush=True)
+    levels = job.recipe.training.levels
+    grid = sampling_grid(levels.sigma_min, levels.sigma_max)
+    write_pictures(job.target, state.ema.model, images.contract.size, grid)
+    _publish(job, state, images)
+
+
+def _rows(recipe: TrainRecipe, state: TrainState, held_out: Tensor, steps: Iterator[TrainStep]) -> Iterator[CurveRow]:
+    """One row for every ``validate_every`` images and one at the end; training waits while a row is used."""
     start, losses = time.monotonic(), list[float]()
     next_stop = state.images_seen + recipe.validate_every
-    for step in train(state, batches, recipe.training, rank=rank, n_ranks=n_ranks):
+    for step in steps:
         losses.append(step.loss)
-        is_last = step.images_seen >= recipe.training.n_images
-        if step.images_seen >= next_stop or is_last:
+        if step.images_seen >= min(next_stop, recipe.training.n_images):
             next_stop += recipe.validate_every
-            if rank == 0:
-                _stop_over(job, state, step, contract, held_out, losses, time.monotonic() - start)
-            losses.clear()
-            start = time.monotonic()
+            row = _row(recipe, step, float(np.mean(losses)), time.monotonic() - start)
+            yield _validated(row, state, held_out)
+            start, losses = time.monotonic(), []
 
 
-def _stop_over(
-    job: TrainJob,
-    state: TrainState,
-    step: TrainStep,
-    contract: ImageContract,
-    held_out: Tensor,
-    losses: list[float],
-    seconds: float,
-) -> None:
-    levels = job.recipe.training.levels
-    sigmas = log_uniform_sigmas(9, levels.sigma_min, levels.sigma_max)
-    curve = denoising_curve(state.ema.model, held_out, sigmas) if len(held_out) else torch.zeros(0)
-    row = {
-        "images_seen": step.images_seen,
-        "loss": float(np.mean(losses)),
-        "learning_rate": step.learning_rate,
-        "seconds": seconds,
-        "sigmas": [float(s) for s in sigmas],
-        "validation_rmse": [float(e) for e in curve],
-    }
-    _append(join(job.target, "curve.jsonl"), row)
-    write_bytes(join(job.target, "checkpoint.pt"), checkpoint_bytes(state, job.recipe.address()))
-    _publish(job, state, contract)
-    rmse = " ".join(f"{e:.4f}" for e in curve)
-    print(f"images {step.images_seen} loss {row['loss']:.4f} validation rmse {rmse} ({seconds:.0f} s)", flush=True)
+def _row(recipe: TrainRecipe, step: TrainStep, loss: float, seconds: float) -> CurveRow:
+    levels = recipe.training.levels
+    return CurveRow(
+        images_seen=step.images_seen,
+        loss=loss,
+        learning_rate=step.learning_rate,
+        seconds=seconds,
+        sigmas=tuple(log_uniform_sigmas(N_SIGMAS, levels.sigma_min, levels.sigma_max).tolist()),
+    )
 
 
-def _publish(job: TrainJob, state: TrainState, image: ImageContract) -> None:
-    recipe, levels = job.recipe, job.recipe.training.levels
-    weights = weights_bytes(state.ema.model)
-    contract = PriorContract(
+def _validated(row: CurveRow, state: TrainState, held_out: Tensor) -> CurveRow:
+    if not len(held_out):
+        return row
+    images = held_out.to(next(state.model.parameters()).device)
+    errors = denoising_curve(state.ema.model, images, torch.tensor(row.sigmas))
+    return row.model_copy(update={"validation_rmse": tuple(errors.tolist())})
+
+
+def _describe(row: CurveRow, total: int) -> str:
+    rmse = " ".join(f"{error:.4f}" for error in row.validation_rmse) or "none, as no subject is held out"
+    return f"images {row.images_seen} of {total}, loss {row.loss:.4f}, validation rmse {rmse} ({row.seconds:.0f} s)"
+
+
+def _publish(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
+    prior, weights = join(job.target, "prior"), weights_bytes(state.ema.model)
+    contract = _contract(job.recipe, state, images, hashlib.sha256(weights).hexdigest())
+    kept = {contract.sha256, _published_sha256(prior)}
+    card = prior_card(contract, read_curve(job.target), len(images.images))
+    write_bytes(join(prior, "card.md"), card.encode())
+    publish(prior, weights, contract)
+    # The weights before these stay: somebody may have read their contract just now.
+    for name in list_names(prior):
+        if name.endswith(".safetensors") and name.removesuffix(".safetensors") not in kept:
+            delete(join(prior, name))
+
+
+def _published_sha256(prior: str) -> str:
+    contract = join(prior, "contract.json")
+    return str(read_json(contract)["sha256"]) if exists(contract) else ""
+
+
+def _contract(recipe: TrainRecipe, state: TrainState, images: TrainingImages, sha256: str) -> PriorContract:
+    levels = recipe.training.levels
+    return PriorContract(
         name=recipe.name,
-        image=image,
+        image=images.contract,
         network=recipe.network.model_dump(mode="json"),
         preconditioning=recipe.preconditioning.model_dump(mode="json"),
         sigma_min=levels.sigma_min,
@@ -119,92 +182,29 @@ def _publish(job: TrainJob, state: TrainState, image: ImageContract) -> None:
         training_data=list(recipe.training_data),
         licence=recipe.licence,
         images_seen=state.images_seen,
-        sha256=hashlib.sha256(weights).hexdigest(),
+        sha256=sha256,
         versions={"scoreinv": scoreinv.__version__, "torch": torch.__version__},
     )
-    publish(join(job.target, "prior"), weights, contract)
 
 
-def _data(job: TrainJob, device: torch.device) -> tuple[ImageContract, ImageBatches, Tensor]:
-    stores = [DatasetStore.open(uri) for uri in job.datasets]
-    contract = stores[0].contract
-    for store in stores[1:]:
-        if store.contract != contract:
-            raise ValueError(f"{store.uri} holds {store.contract} but {stores[0].uri} holds {contract}: ingest them alike")
-    images = torch.cat([_images(store) for store in stores])[:, None]
-    weights = torch.cat(_weights(job.recipe, stores))
-    is_held_out = weights == 0
-    if bool(is_held_out.all()):
-        raise ValueError("validation_subjects holds every subject: nothing is left to train on")
-    batches = ImageBatches(
-        images[~is_held_out],
-        contract.size,
-        weights=weights[~is_held_out],
-        augmentation=job.recipe.augmentation,
-        device=device,
-    )
-    return contract, batches, _validation_images(images[is_held_out], contract.size).to(device)
-
-
-def _weights(recipe: TrainRecipe, stores: list[DatasetStore]) -> list[Tensor]:
-    """Chance of each image of each data set; 0 for those of held-out subjects."""
-    shares = recipe.shares or tuple(float(len(store)) for store in stores)
-    if len(shares) != len(stores):
-        raise ValueError(f"shares has {len(shares)} numbers for {len(stores)} data sets: give one for each, or none")
-    weights = []
-    for share, store in zip(shares, stores, strict=True):
-        subjects = [record.subject_id for record in store.records]
-        is_free = torch.tensor([s not in recipe.validation_subjects for s in subjects])
-        weights.append(share * balanced_weights(subjects, power=recipe.balance_power) * is_free)
-    return weights
-
-
-def _images(store: DatasetStore) -> Tensor:
-    read = store.fine_images if store.fine_factor > 1 else store.images
-    return torch.from_numpy(read(0, len(store)))
-
-
-def _validation_images(images: Tensor, size: int) -> Tensor:
-    if len(images) > N_VALIDATION:
-        images = images[torch.linspace(0, len(images) - 1, N_VALIDATION).long()]
-    return F.avg_pool2d(images, images.shape[-1] // size) if len(images) else images
-
-
-def _append(uri: str, row: dict[str, object]) -> None:
-    before = read_bytes(uri) if exists(uri) else b""
-    write_bytes(uri, before + json.dumps(row).encode() + b"\n")
-
-
-def _device(device: str, rank: int) -> torch.device:
-    if device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)))
-    return torch.device("cuda")
+def _device(name: str) -> torch.device:
+    device, index = pick_device(name), int(os.environ.get("LOCAL_RANK", "0"))
+    if device.type != "cuda":
+        return device
+    if index >= torch.cuda.device_count():
+        raise ValueError(f"there is no GPU for process {index + 1}: lower execution.training.n_processes")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 @contextmanager
-def _process_group() -> Iterator[tuple[int, int]]:
+def _process_group(device: torch.device) -> Iterator[tuple[int, int]]:
     n_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if n_ranks == 1:
         yield 0, 1
         return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield dist.get_rank(), n_ranks
     finally:
         dist.destroy_process_group()
-
-
-def _say(rank: int, text: str) -> None:
-    if rank == 0:
-        print(text, flush=True)
-
-
-def _end_with_parent() -> None:
-    # PR_SET_PDEATHSIG = 1: the kernel ends this process when its parent dies, even by SIGKILL. Linux only.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

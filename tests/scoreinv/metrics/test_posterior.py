@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoreinv.metrics.posterior import coverage, data_residual, diversity, spread_skill
+from scoreinv.metrics.posterior import (
+    Ensemble,
+    coverage,
+    data_residual,
+    diversity,
+    ensemble_coverage,
+    ensemble_spread_skill,
+    spread_skill,
+)
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem
 
@@ -148,3 +156,27 @@ def test_wrong_shapes_and_levels_are_refused() -> None:
         coverage(samples, truth, levels=[90], interval="gaussian")
     with pytest.raises(ValueError, match="data_range must be positive"):
         diversity(samples, data_range=0)
+
+
+@pytest.mark.parametrize("n_samples", [2, 5, 16])
+def test_mean_and_deviation_say_the_same_as_the_samples(n_samples: int) -> None:
+    samples, truth = draws(n_samples, width=0.7)
+    mask = torch.rand(SIDE, SIDE, generator=torch.Generator().manual_seed(1)) < 0.3
+    kept = Ensemble(
+        torch.from_numpy(samples.numpy().mean(0)), torch.from_numpy(samples.numpy().std(0, ddof=1)), n_samples
+    )
+    (share,) = coverage(samples, truth, levels=[0.9], interval="gaussian", mask=mask)
+    torch.testing.assert_close(ensemble_coverage(kept, truth, level=0.9, mask=mask), share, rtol=0, atol=2e-3)
+    torch.testing.assert_close(
+        ensemble_spread_skill(kept, truth, mask=mask), spread_skill(samples, truth, mask=mask), rtol=1e-5, atol=0
+    )
+
+
+def test_ensembles_that_cannot_be_judged_are_refused() -> None:
+    image = torch.zeros(1, 1, 4, 4)
+    with pytest.raises(ValueError, match="2 samples or more"):
+        ensemble_coverage(Ensemble(image, image, 1), image, level=0.9)
+    with pytest.raises(ValueError, match="one shape"):
+        ensemble_spread_skill(Ensemble(image, image[..., :2], 4), image)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        ensemble_coverage(Ensemble(image, image, 4), image, level=90)

@@ -1,6 +1,6 @@
 """Gaussian problems whose posterior is known exactly, and how far a sampler's samples are from it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,11 +8,13 @@ from torch import Tensor
 
 from scoreinv.denoiser import GaussianDenoiser
 from scoreinv.noise import Noise
-from scoreinv.operators.fourier import fft2c
+from scoreinv.operators.fourier import fft2c, mirror
 from scoreinv.operators.linear import LinearOperator
 from scoreinv.problem import InverseProblem, Method, reconstruct
 
 SIZE = 8
+MEASURED = 0.05
+"""A direction counts as measured if its singular value is above this share of the largest."""
 
 
 class BatchNoise(Noise):
@@ -25,22 +27,22 @@ class BatchNoise(Noise):
     def __len__(self) -> int:
         return self._n
 
-    def normal(self, shape: object, *, device: torch.device | None = None) -> Tensor:
-        return torch.randn(self._n, *shape, generator=self._generator)  # type: ignore[misc]
+    def normal(self, shape: Sequence[int], *, device: torch.device | None = None) -> Tensor:
+        return torch.randn(self._n, *shape, generator=self._generator).to(device)
 
 
 def stationary_prior(size: int = SIZE) -> GaussianDenoiser:
     """Smooth images around 0.5 whose covariance is diagonal in the Fourier basis."""
     f = torch.arange(size, dtype=torch.float64) - size // 2
     power = 0.3 / (1 + f[:, None] ** 2 + f[None, :] ** 2)
+    power = (power + mirror(power)) / 2
     basis = fft2c(torch.eye(size * size, dtype=torch.float64).view(-1, 1, size, size)).view(size * size, -1)
-    symmetric = (power + power.roll((-1, -1), (0, 1)).flip(0, 1).roll((0, 0), (0, 1))) / 2
-    covariance = (basis.conj() * symmetric.flatten() @ basis.T).real
-    return GaussianDenoiser(torch.full((size, size), 0.5, dtype=torch.float64), (covariance + covariance.T) / 2)
+    covariance = (basis.conj() * power.flatten() @ basis.T).real
+    return GaussianDenoiser(torch.full((size, size), 0.5, dtype=torch.float64), covariance)
 
 
 def varying_prior(size: int = SIZE) -> GaussianDenoiser:
-    """Smooth images whose variance falls towards the border: not diagonal in any convenient basis."""
+    """Smooth images whose variance falls towards the border: diagonal in no convenient basis."""
     grid = torch.linspace(-1, 1, size, dtype=torch.float64)
     rows, columns = (g.flatten() for g in torch.meshgrid(grid, grid, indexing="ij"))
     distance = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
@@ -50,10 +52,9 @@ def varying_prior(size: int = SIZE) -> GaussianDenoiser:
 
 
 def real_matrix(operator: LinearOperator) -> Tensor:
-    """The operator as a real matrix, the real and imaginary part of complex data below each other."""
+    """The operator as a real matrix, the imaginary part of complex data below the real part."""
     n = operator.image_shape[-1]
-    columns = operator.forward(torch.eye(n * n, dtype=torch.float64).view(-1, 1, n, n))
-    return as_real(columns).T
+    return as_real(operator.forward(torch.eye(n * n, dtype=torch.float64).view(-1, 1, n, n))).T
 
 
 def as_real(y: Tensor) -> Tensor:
@@ -63,43 +64,42 @@ def as_real(y: Tensor) -> Tensor:
 
 
 class Errors(NamedTuple):
-    """Of samples against the exact posterior, apart for directions that were measured and those that were not.
+    """Of samples against the exact posterior, apart for measured directions and for the others.
 
-    ``mean`` is in units of the Monte Carlo error (1 is perfect), ``variance`` is sampled over exact.
+    ``mean`` is the root mean square error of the sample mean in posterior standard deviations, ``variance``
+    the sampled variance over the exact one; ``monte_carlo`` is what ``mean`` would be for exact samples.
     """
 
     mean_measured: float
     mean_unmeasured: float
     variance_measured: float
     variance_unmeasured: float
+    monte_carlo: float
 
 
 def compare(method: Method, operator: LinearOperator, prior: GaussianDenoiser, *, noise_std: float, n: int) -> Errors:
-    """Run a method on one noisy measurement of one prior sample, n times, and compare with the posterior."""
-    size = operator.image_shape[-1]
-    truth = prior.sample(torch.randn(1, 1, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
+    """Run a method n times on one noisy measurement of one sample of the prior."""
+    truth = prior.sample(BatchNoise(1, seed=3).normal(operator.image_shape).double())
     matrix = real_matrix(operator)
-    y = operator.forward(truth)
-    y = y + noise_std * BatchNoise(1, seed=5).normal_like(y) * (operator.forward(torch.ones_like(truth)) != 0 if y.is_complex() else 1)
-    mean, covariance = prior.posterior(matrix, as_real(y)[0], max(noise_std, 1e-4))
-    problem = InverseProblem(operator, y.expand(n, *y.shape[1:]).to(_single(y)), noise_std)
-    samples = reconstruct(method, problem, prior, noise=BatchNoise(n)).x.double().flatten(1)
-    return Errors(*_by_direction(samples, mean, covariance, matrix))
+    clean = operator.forward(truth)
+    is_reached = operator.forward(torch.randn_like(truth)) != 0
+    y = clean + noise_std * BatchNoise(1, seed=5).normal_like(clean) * is_reached
+    mean, covariance = prior.posterior(matrix, as_real(y)[0], noise_std)
+    data = y.to(torch.complex64 if y.is_complex() else torch.float32).expand(n, *y.shape[1:])
+    result = reconstruct(method, InverseProblem(operator, data, noise_std), prior, noise=BatchNoise(n))
+    return errors_by_direction(result.x.double().flatten(1), mean, covariance, matrix)
 
 
-def _by_direction(samples: Tensor, mean: Tensor, covariance: Tensor, matrix: Tensor) -> tuple[float, ...]:
-    _, values, rows = torch.linalg.svd(matrix, full_matrices=True)
-    padded = torch.zeros(len(rows), dtype=values.dtype)
-    padded[: len(values)] = values
-    is_measured = padded > 0.05 * padded.max()
-    coordinates, centre = samples @ rows.T, rows @ mean
-    exact = (rows @ covariance @ rows.T).diagonal().clamp_min(1e-8)
-    means, variances = coordinates.mean(0), coordinates.var(0)
-    error = (means - centre).square() / (exact / len(samples))
-    ratio: Callable[[Tensor], float] = lambda d: float(variances[d].sum() / exact[d].sum())  # noqa: E731
-    rms: Callable[[Tensor], float] = lambda d: float(error[d].mean().sqrt())  # noqa: E731
-    return rms(is_measured), rms(~is_measured), ratio(is_measured), ratio(~is_measured)
-
-
-def _single(y: Tensor) -> torch.dtype:
-    return torch.complex64 if y.is_complex() else torch.float32
+def errors_by_direction(samples: Tensor, mean: Tensor, covariance: Tensor, matrix: Tensor) -> Errors:
+    """Sample moments against exact ones along the right singular vectors of the measurement."""
+    _, values, directions = torch.linalg.svd(matrix, full_matrices=True)
+    strength = torch.zeros(len(directions), dtype=values.dtype)
+    strength[: len(values)] = values
+    measured = strength > MEASURED * strength.max()
+    coordinates = samples @ directions.T
+    exact = (directions @ covariance @ directions.T).diagonal()
+    offset = (coordinates.mean(0) - directions @ mean) / exact.sqrt()
+    ratio = coordinates.var(0) / exact
+    parts = [float(offset[d].square().mean().sqrt()) for d in (measured, ~measured)]
+    parts += [float(ratio[d].mean()) for d in (measured, ~measured)]
+    return Errors(*parts, monte_carlo=len(samples) ** -0.5)

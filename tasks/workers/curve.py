@@ -1,0 +1,31 @@
+"""curve.jsonl: how a training goes, one line per validation."""
+
+from scoreinv.spec import Spec
+from storage.uri import exists, join, read_bytes, write_bytes
+
+
+class CurveRow(Spec):
+    """The state of a training at one of its validations."""
+
+    images_seen: int
+    loss: float
+    """Mean weighted loss since the row before."""
+    learning_rate: float
+    seconds: float
+    """Of training since the row before, or since it was resumed."""
+    sigmas: tuple[float, ...]
+    validation_rmse: tuple[float, ...] = ()
+    """On held-out images at each of ``sigmas``; empty if none are held out."""
+
+
+def read_curve(uri: str) -> list[CurveRow]:
+    """The rows of the training in a folder, in order; none if it has not got that far."""
+    path = join(uri, "curve.jsonl")
+    lines = read_bytes(path).splitlines() if exists(path) else []
+    return [CurveRow.model_validate_json(line) for line in lines]
+
+
+def add_row(uri: str, row: CurveRow) -> None:
+    """Put a row at the end, in place of what a training that was killed wrote after its last checkpoint."""
+    rows = [*(old for old in read_curve(uri) if old.images_seen < row.images_seen), row]
+    write_bytes(join(uri, "curve.jsonl"), "".join(f"{one.model_dump_json()}\n" for one in rows).encode())

@@ -1,0 +1,84 @@
+"""Where every process of a training starts: it ends when the process that started it does.
+
+    python -m tasks.workers.launch group JOB.json N      torchrun with N trainers
+    python -m tasks.workers.launch trainer JOB.json      one of them
+
+The flow starts the group and the group starts the trainers, so that whichever of them is killed, even by
+SIGKILL, leaves nothing behind. A trainer that fails leaves the reason in JOB.error.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+PARENT = "SCOREINV_PARENT"
+"""The environment variable that tells a process who should be its parent."""
+
+
+def main(arguments: list[str]) -> None:
+    """Become the group or one trainer."""
+    # Before torch is imported, which takes seconds in which the parent may go.
+    end_with_parent()
+    os.environ[PARENT] = str(os.getpid())
+    role, job, *rest = arguments
+    if role == "group":
+        run_group(job, int(rest[0]))
+    else:
+        run_trainer(job)
+
+
+def run_group(job: str, n_processes: int) -> None:
+    """Run trainers under torchrun until all have ended or one has failed."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    options = ["--standalone", f"--nproc-per-node={n_processes}", "--max-restarts=0"]
+    try:
+        run(parse_args([*options, "-m", "tasks.workers.launch", "trainer", job]))  # type: ignore[no-untyped-call]
+    except ChildFailedError:
+        sys.exit(1)
+    except SignalException as stopped:
+        sys.exit(128 + stopped.sigval)
+
+
+def run_trainer(job: str) -> None:
+    """Train; the first trainer that fails leaves its error as one text."""
+    from tasks.workers.train import main as train
+
+    try:
+        train(job)
+    except Exception as error:
+        leave_reason(job, error)
+        raise
+
+
+def leave_reason(job: str, error: Exception) -> None:
+    """Write why a training failed, unless another of its processes, which failed earlier, has."""
+    try:
+        with reason_path(job).open("x") as file:
+            file.write(f"{type(error).__name__}: {error}")
+    except FileExistsError:
+        pass
+
+
+def reason_path(job: str | Path) -> Path:
+    """Where a failed training leaves its reason."""
+    return Path(job).with_suffix(".error")
+
+
+def end_with_parent() -> None:
+    """Ask the kernel to end this process when its parent dies, and end at once if it has. Linux only."""
+    if sys.platform != "linux":
+        return
+    # PR_SET_PDEATHSIG = 1, see prctl(2).
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    expected = os.environ.get(PARENT)
+    if expected is not None and os.getppid() != int(expected):
+        sys.exit("the process that started this training is gone")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

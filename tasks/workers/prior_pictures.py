@@ -1,0 +1,105 @@
+"""Pictures of a prior: how its training went, and what it draws when nothing is measured.
+
+python -m tasks.workers.prior_pictures FOLDER      makes them for a training that is still running, too
+"""
+
+import io
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from scoreinv.denoiser import Denoiser, ScoreModel
+from scoreinv.noise import Noise
+from scoreinv.samplers.grid import SigmaGrid
+from storage.uri import join, write_bytes
+from tasks.workers.curve import CurveRow, read_curve
+from tasks.workers.priors import load_prior
+
+N_SAMPLES = 8
+N_LEVELS = 32
+"""Between the 18 and 40 that Heun's method needs on small and on larger images (Karras et al. 2022, figure 2)."""
+
+
+def write_pictures(uri: str, model: ScoreModel, size: int, grid: SigmaGrid) -> None:
+    """Put samples.png and curve.png beside the prior that is trained in a folder."""
+    device = next(model.parameters()).device
+    samples = prior_samples(model, Noise(0, [f"sample-{i}" for i in range(N_SAMPLES)]), size, grid, device=device)
+    write_bytes(join(uri, "prior", "samples.png"), _png(samples_figure(samples)))
+    write_bytes(join(uri, "prior", "curve.png"), _png(curve_figure(read_curve(uri))))
+
+
+def sampling_grid(sigma_min: float, sigma_max: float) -> SigmaGrid:
+    """The noise levels that the samples of a prior go through."""
+    return SigmaGrid(n_levels=N_LEVELS, sigma_min=sigma_min, sigma_max=sigma_max)
+
+
+@torch.no_grad()
+def prior_samples(
+    denoiser: Denoiser, noise: Noise, size: int, grid: SigmaGrid, *, device: torch.device | None = None
+) -> Tensor:
+    """Unconditional samples (batch, 1, size, size) by Heun's method (Karras et al. 2022, algorithm 1)."""
+    levels = grid.levels().to(device)
+    x = levels[0] * noise.normal((1, size, size), device=device)
+    for sigma, sigma_next in pairwise(levels):
+        slope = _slope(denoiser, x, sigma)
+        if sigma_next > 0:
+            slope = (slope + _slope(denoiser, x + (sigma_next - sigma) * slope, sigma_next)) / 2
+        x = x + (sigma_next - sigma) * slope
+    return x
+
+
+def _slope(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+    return (x - denoiser(x, sigma.expand(len(x)))) / sigma
+
+
+def samples_figure(samples: Tensor) -> Figure:
+    """The samples in two rows, black at 0 and white at 1."""
+    figure = Figure(figsize=(10, 5.1), layout="constrained")
+    for axis, image in zip(figure.subplots(2, -(-len(samples) // 2)).flat, samples[:, 0].cpu(), strict=False):
+        axis.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1)
+    for axis in figure.axes:
+        axis.set_axis_off()
+    return figure
+
+
+def curve_figure(rows: Sequence[CurveRow]) -> Figure:
+    """The training loss, and the error on held-out images at each noise level, over the images seen."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    loss, validation = figure.subplots(1, 2)
+    loss.plot([row.images_seen for row in rows], [row.loss for row in rows], marker=".")
+    loss.set(xlabel="images seen", ylabel="training loss", yscale="log")
+    _plot_validation(validation, [row for row in rows if row.validation_rmse])
+    return figure
+
+
+def _plot_validation(axis: Axes, rows: Sequence[CurveRow]) -> None:
+    axis.set(xlabel="images seen", ylabel="RMSE of denoised held-out images", yscale="log")
+    if not rows:
+        axis.text(0.5, 0.5, "no subject is held out", transform=axis.transAxes, ha="center")
+        return
+    for index, sigma in reversed(list(enumerate(rows[-1].sigmas))):
+        seen, errors = [row.images_seen for row in rows], [row.validation_rmse[index] for row in rows]
+        axis.plot(seen, errors, marker=".", label=f"{sigma:.3g}")
+    axis.legend(title="noise level", loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def main(uri: str) -> None:
+    """Make the pictures of the prior that was last published in a folder."""
+    model, contract = load_prior(join(uri, "prior"), "auto", "float32")
+    write_pictures(uri, model, contract.image.size, sampling_grid(contract.sigma_min, contract.sigma_max))
+    print(f"wrote samples.png and curve.png into {join(uri, 'prior')}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

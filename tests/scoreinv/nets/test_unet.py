@@ -1,0 +1,150 @@
+"""The U-Net starts at zero, knows positions only when told, and works in any layout and precision."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scoreinv.nets.unet import LabelEmbedding, SelfAttention, UNet, UNetNetwork
+
+SMALL = UNet(patch=2, n_features=16, channel_multipliers=(1, 2), n_blocks=1)
+SHIPPED = UNet(patch=1, n_features=24, channel_multipliers=(1, 2, 3, 4), n_blocks=1, n_middle=1, has_position=True)
+LABEL = torch.tensor([-1.2, 0.3])
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(side: int = 16, n: int = 2) -> Tensor:
+    return torch.randn(n, 1, side, side, generator=generator())
+
+
+def stirred(spec: UNet) -> UNetNetwork:
+    """A network none of whose weights are zero, as after training."""
+    network = spec.build().eval()
+    draws = generator(1)
+    for parameter in network.parameters():
+        with torch.no_grad():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=draws))
+    return network
+
+
+@pytest.mark.parametrize("spec", [SMALL, SHIPPED, SMALL.model_copy(update={"n_middle": 0, "n_blocks": 2})])
+def test_a_new_network_returns_zero(spec: UNet) -> None:
+    out = spec.build()(images(), LABEL)
+    assert out.shape == (2, 1, 16, 16)
+    assert float(out.detach().abs().max()) == 0.0
+
+
+def test_the_shipped_configuration_has_its_number_of_parameters() -> None:
+    assert sum(parameter.numel() for parameter in SHIPPED.build().parameters()) == 1_868_665
+
+
+def test_published_names_of_parameters_do_not_change() -> None:
+    names = SHIPPED.build().state_dict().keys()
+    expected = [
+        "label.frequencies",
+        "label.net.0.weight",
+        "stem.weight",
+        "down.0.modulation.weight",
+        "down.1.conv.weight",
+    ]
+    expected += [
+        "middle.0.block.conv1.weight",
+        "middle.0.attention.qkv.weight",
+        "up.2.conv.weight",
+        "norm.weight",
+        "head.bias",
+    ]
+    assert set(expected) <= set(names)
+    assert len(names) == 181
+
+
+def test_every_parameter_has_an_influence() -> None:
+    network = stirred(SHIPPED)
+    network(images(), LABEL).square().sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not bool(p.grad.any())] == []
+
+
+def test_images_of_a_batch_do_not_touch_each_other() -> None:
+    network = stirred(SMALL)
+    together = network(images(), LABEL)
+    alone = torch.cat([network(images()[i : i + 1], LABEL[i : i + 1]) for i in range(2)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_noise_label_matters() -> None:
+    network = stirred(SMALL)
+    assert float((network(images(), LABEL) - network(images(), LABEL + 0.5)).detach().abs().max()) > 1e-3
+
+
+def test_only_with_position_channels_a_constant_image_shows_where_it_is() -> None:
+    def spread(has_position: bool) -> float:
+        network = stirred(UNet(patch=1, n_features=16, channel_multipliers=(1,), n_blocks=1, has_position=has_position))
+        # Away from the border, where padding tells the position too.
+        out = network(torch.full((1, 1, 40, 40), 0.5), LABEL[:1])[..., 12:28, 12:28]
+        return float(out.detach().std())
+
+    assert spread(False) < 1e-5
+    assert spread(True) > 1e-3
+
+
+def test_sides_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"images of \(16, 18\) pixels do not divide by 4"):
+        SMALL.build()(torch.zeros(1, 1, 16, 18), LABEL[:1])
+    assert SMALL.build()(torch.zeros(1, 1, 16, 20), LABEL[:1]).shape == (1, 1, 16, 20)
+
+
+def test_channels_last_gives_the_same_images_and_is_kept_throughout() -> None:
+    network = stirred(SHIPPED)
+    expected = network(images(), LABEL)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    strange = list[str]()
+
+    def watch(name: str, output: Tensor) -> None:
+        if output.ndim == 4 and not output.is_contiguous(memory_format=torch.channels_last):
+            strange.append(name)
+
+    for name, module in network.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda _m, _i, output, name=name: watch(name, output))
+    torch.testing.assert_close(network(images(), LABEL), expected, atol=1e-5, rtol=1e-4)
+    # Images come as they are: the layout of the weights decides.
+    assert strange == []
+
+
+def test_bfloat16_autocast_stays_close() -> None:
+    network = stirred(SHIPPED)
+    expected = network(images(), LABEL).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = network(images(), LABEL).detach()
+    assert out.dtype == torch.bfloat16
+    assert float((out.float() - expected).norm() / expected.norm()) < 0.03
+
+
+def test_a_state_fits_into_a_new_network() -> None:
+    network, other = stirred(SHIPPED), SHIPPED.build().eval()
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(other(images(), LABEL), network(images(), LABEL))
+
+
+def test_attention_is_permutation_equivariant() -> None:
+    attention = SelfAttention(128)
+    nn.init.normal_(attention.out.weight, generator=generator())
+    x, order = torch.randn(2, 128, 4, 4, generator=generator()), torch.randperm(16, generator=generator())
+
+    def shuffled(images: Tensor) -> Tensor:
+        return images.flatten(2)[:, :, order].view_as(images)
+
+    torch.testing.assert_close(attention(shuffled(x)), shuffled(attention(x)), atol=1e-4, rtol=1e-4)
+
+
+def test_label_embedding_tells_close_levels_apart_and_distant_ones_too() -> None:
+    features = LabelEmbedding(8)
+    angles = torch.linspace(-1.5, 1, 251)[:, None] * features.frequencies
+    waves = torch.cat([angles.cos(), angles.sin()], 1)
+    distance = torch.cdist(waves, waves)
+    # The nearest level is a neighbour, and no two levels are confused.
+    assert float(distance[0, 1]) > 0.1
+    assert float((distance + 100 * torch.eye(251)).min()) > 0.1
+    assert bool(((distance + 100 * torch.eye(251)).argmin(1) - torch.arange(251)).abs().le(1).all())

@@ -1,0 +1,134 @@
+"""What every method promises, on both modalities."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from scoreinv.denoiser import MixtureDenoiser
+from scoreinv.methods import AnyMethod
+from scoreinv.noise import Noise
+from scoreinv.operators.ct import SparseViewCT
+from scoreinv.operators.mri import CartesianMRI
+from scoreinv.phantoms import SHEPP_LOGAN, rasterise
+from scoreinv.problem import InverseProblem, Method, reconstruct, run
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from cases import METHODS, missing
+
+SIZE = 16
+MEASUREMENTS = {"mri": CartesianMRI(acceleration=3), "ct": SparseViewCT(n_views=7, n_full=24)}
+each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
+each_modality = pytest.mark.parametrize("modality", MEASUREMENTS)
+
+
+def images(n: int) -> torch.Tensor:
+    phantom = torch.from_numpy(rasterise(SHEPP_LOGAN, SIZE)).float()
+    return torch.stack([phantom.roll(i, 0) * (1 - 0.05 * i) for i in range(n)])[:, None]
+
+
+def problem(modality: str, n: int) -> InverseProblem:
+    operator = MEASUREMENTS[modality].operator(SIZE)
+    return InverseProblem(operator, operator.forward(images(n)))
+
+
+def prior() -> MixtureDenoiser:
+    return MixtureDenoiser(images(6)[:, 0], std=0.03)
+
+
+def solve(method: Method, modality: str, names: list[str], *, seed: int = 0) -> torch.Tensor:
+    places = [int(name) for name in names]
+    whole = problem(modality, max(places) + 1)
+    part = InverseProblem(whole.operator, whole.y[places])
+    return reconstruct(method, part, prior(), noise=Noise(seed, names)).x
+
+
+def test_every_method_has_a_case():
+    assert missing(METHODS, AnyMethod) == set()
+
+
+@each_modality
+@each_method
+def test_a_batch_of_one_equals_a_batch_of_eight(method: Method, modality: str):
+    names = [str(i) for i in range(8)]
+    together = solve(method, modality, names)
+    for name in ("0", "5"):
+        alone = solve(method, modality, [name])
+        torch.testing.assert_close(alone[0], together[int(name)], rtol=1e-4, atol=1e-4)
+
+
+@each_modality
+@each_method
+def test_the_order_of_a_batch_does_not_matter(method: Method, modality: str):
+    forwards, backwards = solve(method, modality, ["0", "1", "2"]), solve(method, modality, ["2", "1", "0"])
+    torch.testing.assert_close(forwards, backwards.flip(0), rtol=1e-4, atol=1e-4)
+
+
+@each_modality
+@each_method
+def test_the_same_seed_gives_the_same_image_and_another_one_does_not(method: Method, modality: str):
+    first, again, other = (solve(method, modality, ["0"], seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) != method.is_stochastic
+
+
+@each_modality
+@each_method
+def test_network_calls_are_counted_and_as_promised(method: Method, modality: str):
+    steps = list(run(method, problem(modality, 1), prior(), noise=Noise(0, ["0"])))
+    assert steps[-1].nfe == method.n_calls
+    assert [step.nfe for step in steps] == sorted(step.nfe for step in steps)
+    assert steps[-1].sigma == 0.0
+
+
+@each_modality
+@each_method
+def test_the_result_is_a_finite_image_and_the_data_are_left_alone(method: Method, modality: str):
+    case = problem(modality, 2)
+    before = case.y.clone()
+    x = reconstruct(method, case, prior(), noise=Noise(0, ["0", "1"])).x
+    assert x.shape == (2, 1, SIZE, SIZE)
+    assert x.isfinite().all()
+    assert torch.equal(case.y, before)
+
+
+@each_method
+def test_options_survive_json(method: Method):
+    again = type(method).model_validate_json(method.model_dump_json())
+    assert again == method
+    assert again.digest() == method.digest()
+
+
+@each_modality
+@pytest.mark.parametrize(
+    "name", [name for name, m in METHODS.items() if m.needs_denoiser and name != "predictor_corrector"]
+)
+def test_samplers_beat_the_direct_reconstruction_with_a_good_prior(name: str, modality: str):
+    case, truth = problem(modality, 3), images(3)
+    method = METHODS[name]
+    finer = method.grid.model_copy(update={"n_levels": 60})  # type: ignore[attr-defined]
+    x = reconstruct(method.model_copy(update={"grid": finer}), case, prior(), noise=Noise(0, ["0", "1", "2"])).x
+    direct = case.operator.direct(case.y)
+    assert float((x - truth).square().mean()) < 0.75 * float((direct - truth).square().mean())
+
+
+def test_a_sampler_without_a_prior_is_refused():
+    with pytest.raises(ValueError, match="needs a prior"):
+        reconstruct(METHODS["dds"], problem("ct", 1), noise=Noise(0, ["0"]))
+
+
+def test_algorithm_2_refuses_an_operator_without_a_transform():
+    from scoreinv.operators.linear import LinearOperator
+
+    class Blur(LinearOperator):
+        image_shape = (1, SIZE, SIZE)
+        data_shape = (1, SIZE, SIZE)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + x.roll(1, -1)) / 2
+
+    case = InverseProblem(Blur(), images(1))
+    with pytest.raises(TypeError, match="use DDS"):
+        reconstruct(METHODS["projection"], case, prior(), noise=Noise(0, ["0"]))
+    assert reconstruct(METHODS["dds"], case, prior(), noise=Noise(0, ["0"])).x.isfinite().all()

@@ -1,0 +1,311 @@
+"""A training under torchrun: it publishes, resumes bit for bit, and never outlives the process that started it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from scoreinv.contract import ImageContract
+from scoreinv.denoiser import EDMPreconditioning
+from scoreinv.nets.unet import UNet
+from scoreinv.training.augment import Augmentation
+from scoreinv.training.levels import LogNormalLevels
+from scoreinv.training.loop import TrainSpec
+from storage.datasets import DatasetStore
+from storage.models import load
+from storage.sources.phantom import PhantomSource
+from storage.uri import join
+from tasks.recipes import TrainRecipe
+from tasks.train import GRACE_SECONDS, is_trained, progress_of, torchrun
+from tasks.workers import train as worker
+from tasks.workers.curve import CurveRow, add_row, read_curve
+from tasks.workers.launch import leave_reason, reason_path
+from tasks.workers.priors import load_prior
+from tasks.workers.train import TrainJob
+from tasks.workers.training_images import read_images
+
+SIZE = 16
+FOREVER = 10_000_000
+RECIPE = TrainRecipe(
+    name="tiny",
+    datasets=("datasets/phantoms",),
+    network=UNet(patch=2, n_features=8, channel_multipliers=(1, 2), n_blocks=1, has_position=True),
+    preconditioning=EDMPreconditioning(mean=0.3, sigma_data=0.3),
+    training=TrainSpec(
+        n_images=160,
+        batch_size=8,
+        learning_rate=2e-3,
+        warmup_images=0,
+        ema_half_life=40,
+        levels=LogNormalLevels(sigma_min=0.01, sigma_max=10.0, sigma_data=0.3),
+    ),
+    augmentation=Augmentation(),
+    validation_subjects=("phantom-3",),
+    validate_every=48,
+    training_data=("Phantoms (public domain)",),
+    licence="CC0",
+)
+
+
+def ingested(uri: str, source: PhantomSource, *, fine_factor: int = 2) -> str:
+    """A data set of phantoms in a folder, made without Prefect and Dask."""
+    contract = ImageContract(modality="ct", size=SIZE, pixel_mm=20.0, low=-1000, high=1000)
+    store = DatasetStore.create(
+        uri, source.listing(), contract=contract, recipe={}, fine_factor=fine_factor, shard_size=8
+    )
+    for shard in store.shards.plan():
+        store.ingest(shard, source.load)
+    store.finish()
+    return store.uri
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four phantoms of 6 slices."""
+    return ingested(
+        str(tmp_path_factory.mktemp("data") / "phantoms"), PhantomSource(n_slices=6, size=32, pixel_mm=10.0)
+    )
+
+
+def job_for(dataset: str, target: Path, **changes: Any) -> TrainJob:
+    """A job on one CPU thread; changes are to the recipe, n_images to its training."""
+    training = RECIPE.training.model_copy(update={"n_images": changes.pop("n_images", RECIPE.training.n_images)})
+    recipe = RECIPE.model_copy(update={"training": training, **changes})
+    return TrainJob(recipe=recipe, datasets=(dataset,), target=str(target), n_threads=1, device="cpu")
+
+
+def run_here(job: TrainJob, folder: Path) -> None:
+    """Train in this process, as a single trainer does."""
+    path = folder / "job.json"
+    path.write_text(job.model_dump_json())
+    worker.main(str(path))
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def assert_gone(processes: list[psutil.Process], seconds: float) -> None:
+    """All of the processes end within the time."""
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    left = [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    for one in left:
+        one.kill()
+    assert left == []
+
+
+def until(lines: Iterator[str], text: str) -> str:
+    """The first line that holds the text."""
+    seen = []
+    for line in lines:
+        seen.append(line)
+        if text in line:
+            return line
+    raise AssertionError(f"no line with {text!r} in:\n" + "\n".join(seen))
+
+
+@pytest.fixture(scope="module")
+def two_processes(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder and the lines of a training of two processes from beginning to end."""
+    target = tmp_path_factory.mktemp("two") / "prior"
+    return target, list(torchrun(job_for(dataset, target), 2))
+
+
+@pytest.fixture(scope="module")
+def one_process(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same training, unbroken in one process."""
+    folder = tmp_path_factory.mktemp("one")
+    run_here(job_for(dataset, folder / "prior"), folder)
+    return folder / "prior"
+
+
+def test_two_processes_publish_a_prior_that_can_be_used(two_processes: tuple[Path, list[str]]) -> None:
+    uri = str(two_processes[0] / "prior")
+    _, contract = load(uri)
+    assert (contract.name, contract.images_seen, contract.image.size) == ("tiny", 160, SIZE)
+    assert contract.training_data == ["Phantoms (public domain)"]
+    model, _ = load_prior(uri, "cpu", "float32")
+    clean = torch.full((2, 1, SIZE, SIZE), 0.3)
+    noisy = clean + 5.0 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    denoised = model(noisy, torch.tensor([5.0, 5.0]))
+    assert float((denoised - clean).std()) < 0.2 * float((noisy - clean).std())
+
+
+def test_every_validation_leaves_a_row_and_a_line(two_processes: tuple[Path, list[str]]) -> None:
+    target, lines = two_processes
+    rows = read_curve(str(target))
+    assert [row.images_seen for row in rows] == [48, 96, 144, 160]
+    assert [progress_of(line) for line in lines if progress_of(line) is not None] == [30.0, 60.0, 90.0, 100.0]
+    assert {len(row.validation_rmse) for row in rows} == {len(rows[0].sigmas)}
+    # The error at large noise starts at about that of an answer by the mean, and falls.
+    assert rows[-1].validation_rmse[-2] < rows[0].validation_rmse[-2]
+
+
+def test_a_card_and_pictures_lie_beside_the_contract(two_processes: tuple[Path, list[str]]) -> None:
+    prior = two_processes[0] / "prior"
+    card = (prior / "card.md").read_text()
+    for text in (
+        "# tiny",
+        "16 x 16 pixels of 20 mm",
+        "160 images seen, drawn from 18 different",
+        "Phantoms (public domain)",
+    ):
+        assert text in card
+    for text in ("CC0", "| noise level | after 48 images | after 160 images |", "Not for diagnosis"):
+        assert text in card
+    for name in ("curve.png", "samples.png"):
+        assert (prior / name).read_bytes().startswith(b"\x89PNG")
+    assert is_trained(str(two_processes[0]), 160)
+    assert not is_trained(str(two_processes[0]), 161)
+
+
+def test_the_weights_of_the_last_two_publications_are_kept(two_processes: tuple[Path, list[str]]) -> None:
+    assert len(list((two_processes[0] / "prior").glob("*.safetensors"))) == 2
+
+
+def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(
+    dataset: str, one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = job_for(dataset, tmp_path / "prior", n_images=FOREVER)
+    lines = torchrun(job, 1)
+    until(lines, "images 48 of")
+    victim = max(children_of(psutil.Process().pid), key=lambda one: one.create_time())
+    victim.kill()
+    with pytest.raises(RuntimeError, match="the training ended with exit code 1"):
+        list(lines)
+    # What a training that was killed between a row and its checkpoint leaves behind.
+    resumed_at = read_curve(job.target)[-1].images_seen
+    assert resumed_at < 160
+    add_row(job.target, CurveRow(images_seen=159, loss=0.0, learning_rate=0.0, seconds=0.0, sigmas=()))
+    run_here(job_for(dataset, tmp_path / "prior"), tmp_path)
+    assert f"resumed after {resumed_at} images" in capsys.readouterr().out
+    assert (tmp_path / "prior" / "checkpoint.pt").read_bytes() == (one_process / "checkpoint.pt").read_bytes()
+    assert load(join(job.target, "prior"))[0] == load(str(one_process / "prior"))[0]
+    assert [row.images_seen for row in read_curve(job.target)][-1] == 160
+    assert 159 not in [row.images_seen for row in read_curve(job.target)]
+
+
+def test_a_training_that_was_killed_before_its_last_publication_publishes(dataset: str, one_process: Path) -> None:
+    (one_process / "prior" / "contract.json").unlink()
+    (one_process / "prior" / "samples.png").unlink()
+    run_here(job_for(dataset, one_process), one_process.parent)
+    assert load(str(one_process / "prior"))[1].images_seen == 160
+    assert (one_process / "prior" / "samples.png").exists()
+
+
+def test_a_longer_training_goes_on_from_a_shorter_one(
+    dataset: str, one_process: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_here(job_for(dataset, one_process, n_images=200), one_process.parent)
+    assert "resumed after 160 images" in capsys.readouterr().out
+    assert load(str(one_process / "prior"))[1].images_seen == 200
+    assert [row.images_seen for row in read_curve(str(one_process))] == [48, 96, 144, 160, 200]
+
+
+def test_closing_the_lines_ends_every_process(dataset: str, tmp_path: Path) -> None:
+    lines = torchrun(job_for(dataset, tmp_path / "prior", n_images=FOREVER), 2)
+    until(lines, "images 48 of")
+    started = [one for one in children_of(psutil.Process().pid) if "tasks.workers.launch" in one.cmdline()]
+    assert len(started) == 3
+    before = time.monotonic()
+    lines.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - before < GRACE_SECONDS + 5
+    assert_gone(started, 5)
+
+
+LAUNCHER = """
+import sys
+from tasks.train import torchrun
+from tasks.workers.train import TrainJob
+for line in torchrun(TrainJob.model_validate_json(sys.argv[1]), 2):
+    print(line, flush=True)
+"""
+
+
+def test_a_launcher_that_is_killed_leaves_no_trainer_behind(dataset: str, tmp_path: Path) -> None:
+    job = job_for(dataset, tmp_path / "prior", n_images=FOREVER)
+    command = [sys.executable, "-c", LAUNCHER, job.model_dump_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        until(iter(launcher.stdout), "images 48 of")
+        started = children_of(launcher.pid)
+        assert len(started) == 3
+        launcher.kill()
+        assert_gone(started, 60)
+
+
+def test_a_launcher_that_is_killed_at_once_leaves_nothing_either(dataset: str, tmp_path: Path) -> None:
+    job = job_for(dataset, tmp_path / "prior", n_images=FOREVER)
+    command = [sys.executable, "-c", LAUNCHER, job.model_dump_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
+        started: list[psutil.Process] = []
+        while not started and launcher.poll() is None:
+            started = children_of(launcher.pid)
+        launcher.kill()
+        assert len(started) == 1
+        assert_gone(started, 60)
+
+
+def test_a_failure_shows_the_error_and_nothing_else(dataset: str, tmp_path: Path) -> None:
+    everyone = tuple(f"phantom-{i}" for i in range(4))
+    with pytest.raises(RuntimeError) as failure:
+        list(torchrun(job_for(dataset, tmp_path / "prior", validation_subjects=everyone), 2))
+    expected = "the training failed: ValueError: validation_subjects holds every subject: nothing is left to train on"
+    assert str(failure.value) == expected
+
+
+def test_the_first_reason_is_kept(tmp_path: Path) -> None:
+    job = str(tmp_path / "job.json")
+    leave_reason(job, ValueError("the cause"))
+    leave_reason(job, RuntimeError("connection closed by peer"))
+    assert reason_path(job).read_text() == "ValueError: the cause"
+
+
+def test_images_of_held_out_subjects_are_not_trained_on(dataset: str) -> None:
+    store = DatasetStore.open(dataset)
+    found = read_images(RECIPE, [dataset])
+    held_out = torch.tensor([record.subject_id == "phantom-3" for record in store.records])
+    assert torch.equal(found.images[:, 0], torch.from_numpy(store.fine_images(0, 24))[~held_out])
+    torch.testing.assert_close(found.held_out[:, 0], torch.from_numpy(store.images(0, 24))[held_out], atol=1e-5, rtol=0)
+
+
+def test_each_data_set_is_drawn_by_its_share_whoever_is_held_out(dataset: str, tmp_path: Path) -> None:
+    other = ingested(str(tmp_path / "other"), PhantomSource(n_volumes=2, n_slices=8, size=32, pixel_mm=10.0, seed=7))
+    recipe = RECIPE.model_copy(update={"datasets": ("datasets/a", "datasets/b"), "shares": (0.7, 0.3)})
+    found = read_images(recipe, [dataset, other])
+    assert len(found.images) == 18 + 16
+    assert float(found.weights[:18].sum()) == pytest.approx(0.7)
+    assert float(found.weights[18:].sum()) == pytest.approx(0.3)
+    by_size = read_images(recipe.model_copy(update={"shares": ()}), [dataset, other]).weights
+    assert float(by_size[:18].sum() / by_size.sum()) == pytest.approx(18 / 34)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"validation_subjects": ("phantom-3", "nobody")}, "validation_subjects names nobody"),
+        ({"shares": (0.5, 0.5)}, "shares has 2 numbers for 1 data sets"),
+    ],
+)
+def test_recipes_that_do_not_fit_the_data_are_refused(dataset: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_images(RECIPE.model_copy(update=changes), [dataset])
+
+
+def test_data_sets_that_differ_are_refused(dataset: str, tmp_path: Path) -> None:
+    coarse = ingested(str(tmp_path / "coarse"), PhantomSource(n_volumes=1, n_slices=1), fine_factor=1)
+    with pytest.raises(ValueError, match="1 times finer, but .* 2 times finer: ingest them alike"):
+        read_images(RECIPE, [dataset, coarse])
+
+
+def test_progress_is_read_from_its_lines_alone() -> None:
+    assert progress_of("images 1200 of 4800, 5.3 images/s, about 0:11:19 left") == 25.0
+    assert progress_of("images 160 of 150, loss 0.3") == 100.0
+    assert progress_of("resumed after 48 images") is None
+    assert progress_of("W0101 images 3 of 4") is None

@@ -1,0 +1,91 @@
+"""Work functions for tests; a worker imports them by name."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from scoreinv.spec import Spec
+from storage.errors import full_disk_explained
+from storage.shards import ArrayLayout, ShardedStore
+from tasks.shards import Report
+
+
+class Job(Spec):
+    """Where to write, where to leave a trace of each try, and which shards go wrong how often."""
+
+    target: str
+    traces: str
+    failing: dict[int, int] = {}
+
+
+def new_store(folder: Path, n: int = 6) -> tuple[Job, ShardedStore]:
+    """A store of n shards of one number each, and the job that fills it."""
+    traces = folder / "traces"
+    traces.mkdir()
+    store = ShardedStore.create(
+        str(folder / "store"), n=n, shard_size=1, arrays={"x": ArrayLayout((1, 1))}, attrs={"what": "numbers"}
+    )
+    return Job(target=store.uri, traces=str(traces)), store
+
+
+def tries(job: Job) -> dict[int, int]:
+    """How often each shard was tried."""
+    indices = [int(path.name.split("-")[0]) for path in Path(job.traces).iterdir()]
+    return {index: indices.count(index) for index in sorted(set(indices))}
+
+
+def fill(job: Job, index: int, report: Report) -> None:
+    """Write the shard's number; fail as often as the job says, in a way that another try may mend."""
+    attempt = _trace(job, index)
+    report(0.5)
+    if attempt < job.failing.get(index, 0):
+        raise OSError(f"try {attempt} of shard {index} went wrong")
+    _write(job, index)
+
+
+def refuse(job: Job, index: int, report: Report) -> None:
+    """Fail for good where the job says so."""
+    _trace(job, index)
+    if index in job.failing:
+        raise ValueError("this shard cannot be used")
+    _write(job, index)
+
+
+def fill_disk(job: Job, index: int, report: Report) -> None:
+    """Write to a device that is always full."""
+    _trace(job, index)
+    with full_disk_explained(job.target), open("/dev/full", "wb") as file:
+        file.write(b"x")
+        file.flush()
+
+
+def die(job: Job, index: int, report: Report) -> None:
+    """Take the process along where the job says so."""
+    _trace(job, index)
+    if index in job.failing:
+        os.kill(os.getpid(), signal.SIGKILL)
+    _write(job, index)
+
+
+def dawdle(job: Job, index: int, report: Report) -> None:
+    """Report for a minute."""
+    _trace(job, index)
+    for second in range(600):
+        time.sleep(0.1)
+        report(second / 600)
+    _write(job, index)
+
+
+def _trace(job: Job, index: int) -> int:
+    """Leave a file for this try; how many tries came before."""
+    before = tries(job).get(index, 0)
+    (Path(job.traces) / f"{index}-{before}-{os.getpid()}").touch()
+    return before
+
+
+def _write(job: Job, index: int) -> None:
+    store = ShardedStore.open(job.target, finished=False)
+    store.write(store.plan()[index], {"x": np.full((1, 1, 1), index, np.float32)}, record={})
