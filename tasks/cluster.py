@@ -27,8 +27,12 @@ from scoreinv.spec import Spec
 SLOT = "SLOT"
 """The Dask resource of which every worker has one."""
 
-ALLOWED_DEATHS = 3
-"""So many workers may die under one shard; the next death counts as the shard's own fault."""
+ALLOWED_DEATHS = 1
+"""So many workers may die under one shard; at the next death it is suspected of killing them."""
+
+
+CONNECT_SECONDS = 10.0
+"""A scheduler that is there answers sooner, also on a busy network."""
 
 
 class Inline(Spec):
@@ -98,7 +102,7 @@ def _quiet() -> Iterator[None]:
 
 def _client(address: str) -> Client:
     try:
-        return Client(address, timeout=10, set_as_default=False)
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConnectionError(
             f"no Dask scheduler answers at {address} ({error}): start one with `dask scheduler`, or use cluster.kind=local"
@@ -113,7 +117,8 @@ class _OnDemandWorkers(SpecCluster):
         self._folder = folder
         options = {
             "host": "127.0.0.1",
-            "dashboard_address": None,
+            "dashboard": False,
+            "dashboard_address": "127.0.0.1:0",
             "allowed_failures": ALLOWED_DEATHS,
             "plugins": [_StartWorkers(self, cluster.n_workers)],
         }
@@ -128,7 +133,8 @@ class _OnDemandWorkers(SpecCluster):
             "env": _environment(index, self._cluster.n_threads),
             "preload": ["tasks.workers.setup"],
             "host": "127.0.0.1",
-            "dashboard_address": None,
+            "dashboard": False,
+            "dashboard_address": "127.0.0.1:0",
             "local_directory": self._folder,
             # Arrays never pass through Dask, so its accounting would only pause workers that use what they need.
             "memory_limit": 0,

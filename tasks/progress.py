@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from contextlib import closing
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -10,19 +10,19 @@ from prefect.logging import get_run_logger
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from storage.shards import ShardedStore
-from tasks.shards import ShardEvent
+from tasks.shards import Events
 
 ARTIFACT_SECONDS = 2.0
 """The server should not be asked more often than this."""
 LOG_SECONDS = 15.0
 
 
-def follow(events: Iterable[ShardEvent], store: ShardedStore, title: str) -> None:
+def follow(events: Events, store: ShardedStore, title: str) -> None:
     """Consume the events of ``map_shards`` and show them."""
     pending = {shard.index: shard.stop - shard.start for shard in store.pending()}
     fractions = dict.fromkeys(pending, 0.0)
     skipped = store.n - sum(pending.values())
-    with _Meter(title, total=store.n, skipped=skipped) as meter:
+    with closing(events), _Meter(title, total=store.n, skipped=skipped) as meter:
         for event in events:
             fractions[event.shard] = max(fractions[event.shard], event.fraction)
             if event.error:

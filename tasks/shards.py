@@ -6,7 +6,9 @@ stopped, and a failed shard is redone by the same command.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from queue import Empty, SimpleQueue
 from typing import Literal, NamedTuple
 from uuid import uuid4
@@ -17,7 +19,7 @@ from pydantic import Field
 from scoreinv.spec import Spec
 from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
-from tasks.cluster import ALLOWED_DEATHS, SLOT, AnyCluster, Inline, LocalWorkers, connect
+from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect
 
 HOPELESS = (ValueError, TypeError, FileNotFoundError, MemoryError, StoreError)
 """What another try cannot mend; their messages need no class name before them."""
@@ -56,6 +58,9 @@ class ShardEvent(NamedTuple):
     error: str | None = None
 
 
+Events = Generator[ShardEvent, None, None]
+
+
 class TooManyFailures(RuntimeError):
     """Some shards failed, so the store cannot be finished; what is done is kept."""
 
@@ -79,34 +84,37 @@ class _Batch(NamedTuple):
     retries: int
 
 
-def map_shards(work: Work, job: Spec, store: ShardedStore, execution: Execution) -> Iterator[ShardEvent]:
+def map_shards(work: Work, job: Spec, store: ShardedStore, execution: Execution) -> Events:
     """Yield events until every pending shard is done or has failed for good.
+
+    Who stops listening closes the generator (``contextlib.closing``); the work in flight is then abandoned.
 
     Raises:
         TooManyFailures: as soon as more than ``execution.max_failed`` shards have failed, else at the end if
             any has; names the first reasons.
         ConnectionError: if there is no Dask cluster, or none of its workers takes a shard.
     """
-    pending = store.pending()
+    batch = _Batch(work, job, store.pending(), execution.retries)
     errors: list[str] = []
-    for event in _events(_Batch(work, job, pending, execution.retries), execution.cluster):
-        yield event
-        if event.error is not None:
-            errors.append(f"shard {event.shard}: {event.error}")
-        if len(errors) > execution.max_failed:
-            break
+    with closing(_events(batch, execution.cluster)) as events:
+        for event in events:
+            yield event
+            if event.error is not None:
+                errors.append(f"shard {event.shard}: {event.error}")
+            if len(errors) > execution.max_failed:
+                break
     if errors:
         raise TooManyFailures(_failure_text(errors, store))
 
 
-def _events(batch: _Batch, cluster: AnyCluster) -> Iterator[ShardEvent]:
+def _events(batch: _Batch, cluster: AnyCluster) -> Events:
     if not batch.shards:
         return
     if isinstance(cluster, Inline):
         yield from _inline(batch)
     else:
         with connect(cluster) as client:
-            yield from _on_dask(batch, client)
+            yield from _DaskRun(batch, client).events()
 
 
 def _failure_text(errors: list[str], store: ShardedStore) -> str:
@@ -123,62 +131,102 @@ def _inline(batch: _Batch) -> Iterator[ShardEvent]:
 
 
 def _tried(batch: _Batch, index: int) -> str | None:
-    error: Exception | None = None
-    for _ in range(batch.retries + 1):
+    """The reason why a shard failed for good, if it did."""
+    for attempt in range(batch.retries + 1):
         try:
             batch.work(batch.job, index, _ignore)
-        except HOPELESS as hopeless:
-            return _reason(hopeless)
-        except Exception as maybe:
-            error = maybe
+        except Exception as error:
+            if attempt == batch.retries or not _is_worth_another_try(error):
+                return _reason(error)
         else:
             return None
-    return _reason(error) if error else None
+    return None
 
 
-def _on_dask(batch: _Batch, client: Client) -> Iterator[ShardEvent]:
-    events: SimpleQueue[ShardEvent | Future] = SimpleQueue()
-    # Several runs may share a scheduler.
-    run = uuid4().hex
-    client.subscribe_topic(run, lambda event: events.put(ShardEvent(*event[1])))
-    # In one call, so that the cluster knows how many workers there is work for.
-    futures: list[Future] = client.map(
-        _on_worker,
-        [shard.index for shard in batch.shards],
-        work=batch.work,
-        job=batch.job,
-        run=run,
-        key=[f"shard-{shard.index}-{run}" for shard in batch.shards],
-        resources={SLOT: 1},
-        retries=batch.retries,
-        pure=False,
-    )
-    for future in futures:
-        future.add_done_callback(events.put)
-    try:
-        waiting = {future: shard.index for future, shard in zip(futures, batch.shards, strict=True)}
-        yield from _collect(events, waiting, client)
-    finally:
-        _abandon(client, futures, run)
+class _DaskRun:
+    """The shards of a batch on the workers of a cluster.
 
+    Dask blames a worker's death on every shard that waited there. So shards with too many deaths are only
+    suspects, which are tried again in the end, one on each worker at a time; then the blame is just.
+    """
 
-def _collect(
-    events: "SimpleQueue[ShardEvent | Future]", waiting: dict[Future, int], client: Client
-) -> Iterator[ShardEvent]:
-    last = time.monotonic()
-    while waiting:
+    def __init__(self, batch: _Batch, client: Client) -> None:
+        self.batch = batch
+        self.client = client
+        # Several runs may share a scheduler.
+        self.name = uuid4().hex
+        self.inbox: SimpleQueue[ShardEvent | Future] = SimpleQueue()
+        self.waiting: dict[Future, int] = {}
+        self.failures = Counter[int]()
+        self.suspects: list[int] = []
+        self.tried_alone: set[int] = set()
+
+    def events(self) -> Events:
+        """Yield what happens until every shard is done or has failed for good."""
+        self.client.subscribe_topic(self.name, lambda event: self.inbox.put(ShardEvent(*event[1])))
         try:
-            event = events.get(timeout=1.0)
-        except Empty:
-            _require_life(client, time.monotonic() - last)
-            continue
-        last = time.monotonic()
-        if isinstance(event, ShardEvent):
-            yield event
-        elif event in waiting:
-            shard = waiting.pop(event)
-            error = _error_of(event)
-            yield ShardEvent(shard, 0.0 if error else 1.0, error)
+            self._submit([shard.index for shard in self.batch.shards])
+            while self.waiting:
+                message = self._next_message()
+                if isinstance(message, ShardEvent):
+                    yield message
+                elif message in self.waiting:
+                    yield from self._settle(message, self.waiting.pop(message))
+                self._try_suspects()
+        finally:
+            self._abandon()
+
+    def _submit(self, indices: list[int]) -> None:
+        # In one call, so that the cluster knows how many workers there is work for.
+        futures = self.client.map(
+            _on_worker,
+            indices,
+            work=self.batch.work,
+            job=self.batch.job,
+            run=self.name,
+            key=[f"shard-{index}-{uuid4().hex}" for index in indices],
+            resources={SLOT: 1},
+            pure=False,
+        )
+        for future, index in zip(futures, indices, strict=True):
+            self.waiting[future] = index
+            future.add_done_callback(self.inbox.put)
+
+    def _next_message(self) -> "ShardEvent | Future":
+        start = time.monotonic()
+        while True:
+            try:
+                return self.inbox.get(timeout=1.0)
+            except Empty:
+                _require_life(self.client, time.monotonic() - start)
+
+    def _settle(self, future: Future, index: int) -> Iterator[ShardEvent]:
+        if future.status == "finished":
+            yield ShardEvent(index, 1.0)
+            return
+        error = RuntimeError("the Dask scheduler lost it") if future.cancelled() else future.exception()
+        self.failures[index] += 1
+        if isinstance(error, KilledWorker) and index not in self.tried_alone:
+            self.suspects.append(index)
+        elif _is_worth_another_try(error) and self.failures[index] <= self.batch.retries:
+            self._submit([index])
+        else:
+            yield ShardEvent(index, 0.0, _reason(error))
+
+    def _try_suspects(self) -> None:
+        if self.suspects and not self.waiting:
+            n_workers = max(1, len(self.client.nthreads()))
+            chosen, self.suspects = self.suspects[:n_workers], self.suspects[n_workers:]
+            self.tried_alone.update(chosen)
+            self._submit(chosen)
+
+    def _abandon(self) -> None:
+        try:
+            self.client.cancel(list(self.waiting), force=True)
+            self.client.unsubscribe_topic(self.name)
+        except (OSError, TimeoutError, RuntimeError):
+            # The scheduler is gone, and the shards with it.
+            return
 
 
 def _require_life(client: Client, silence: float) -> None:
@@ -193,36 +241,21 @@ def _require_life(client: Client, silence: float) -> None:
         )
 
 
-def _abandon(client: Client, futures: list[Future], run: str) -> None:
-    try:
-        client.cancel([future for future in futures if not future.done()], force=True)
-        client.unsubscribe_topic(run)
-    except (OSError, TimeoutError, RuntimeError):
-        # The scheduler is gone, and the shards with it.
-        return
-
-
-def _error_of(future: Future) -> str | None:
-    if future.status == "finished":
-        return future.result()  # type: ignore[no-any-return]
-    if future.cancelled():
-        return "the Dask scheduler lost it"
-    error = future.exception()
-    if isinstance(error, KilledWorker):
-        return f"{ALLOWED_DEATHS + 1} worker processes died under it; too little memory is the usual reason"
-    return _reason(error)
+def _is_worth_another_try(error: BaseException) -> bool:
+    return not isinstance(error, (*HOPELESS, KilledWorker))
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, KilledWorker):
+        return "worker processes died under it again and again; too little memory is the usual reason"
     text = str(error)
     return text if text and isinstance(error, HOPELESS) else f"{type(error).__name__}: {text}"
 
 
-def _on_worker(index: int, work: Work, job: Spec, run: str) -> str | None:
-    """The reason of a hopeless failure; others are raised, so that Dask tries again, perhaps elsewhere."""
+def _on_worker(index: int, work: Work, job: Spec, run: str) -> None:
     worker = get_worker()
     key = worker.get_current_task()
-    last = [0.0]
+    last = [time.monotonic()]
 
     def report(fraction: float) -> None:
         if time.monotonic() - last[0] < REPORT_SECONDS:
@@ -234,11 +267,7 @@ def _on_worker(index: int, work: Work, job: Spec, run: str) -> str | None:
             raise Stopped(f"shard {index} is no longer wanted")
         worker.log_event(run, (index, fraction))
 
-    try:
-        work(job, index, report)
-    except HOPELESS as error:
-        return _reason(error)
-    return None
+    work(job, index, report)
 
 
 def _ignore(fraction: float) -> None:

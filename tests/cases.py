@@ -7,8 +7,12 @@ from typing import Any, get_args
 
 from scoreinv.baselines import Direct
 from scoreinv.measurement import MeasurementSpec
+from scoreinv.nets import NCSNpp, UNet
 from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
+from scoreinv.spec import Spec
+from storage.sources import DicomSource, NiftiSource, OpenKBPSource, PhantomSource, SeveralSources, Source
+from tasks.cluster import Inline, LocalWorkers, RemoteWorkers
 from scoreinv.problem import Method
 from scoreinv.samplers import DDS, PredictorCorrector, Projection
 from scoreinv.samplers.grid import SigmaGrid
@@ -36,6 +40,25 @@ METHODS: dict[str, Method] = {
     "projection_fourier_slice": Projection(grid=SHORT, strength=0.9, snr=0.16, transform="fourier_slice"),
     "predictor_corrector": PredictorCorrector(grid=SHORT),
     "direct": Direct(),
+}
+
+SOURCES: dict[str, Source] = {
+    "dicom": DicomSource(path="scans"),
+    "nifti": NiftiSource(path="scans"),
+    "openkbp": OpenKBPSource(path="provided-data"),
+    "phantom": PhantomSource(),
+    "several": SeveralSources(sources=(PhantomSource(seed=1), PhantomSource(seed=2))),
+}
+
+CLUSTERS: dict[str, Spec] = {
+    "local": LocalWorkers(n_workers=3),
+    "inline": Inline(),
+    "remote": RemoteWorkers(address="tcp://10.0.0.1:8786"),
+}
+
+NETWORKS: dict[str, Spec] = {
+    "unet": UNet(n_features=16, channel_multipliers=(1, 2), n_blocks=1),
+    "ncsnpp": NCSNpp(),
 }
 
 

@@ -22,7 +22,7 @@ def prior_card(contract: PriorContract, rows: Sequence[CurveRow], n_images: int)
             f"- 0 is {image.low:g} and 1 is {image.high:g} {UNITS[image.modality]}",
             "\n## Training\n",
             f"- {contract.images_seen} images seen, drawn from {n_images} different ones and varied",
-            f"- {hours:.1f} hours; network {contract.network.get('kind')}, preconditioning "
+            f"- {hours:.2g} hours; network {contract.network.get('kind')}, preconditioning "
             f"{contract.preconditioning.get('kind')}; their options are in contract.json",
             "\n## Training data\n",
             *([f"- {name}" for name in contract.training_data] or ["Unstated."]),

@@ -70,10 +70,17 @@ def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int) -> None
     )
     steps = train(state, batches, recipe.training, rank=rank, n_ranks=n_ranks)
     if rank == 0:
+        print(_describe_start(state, images, device), flush=True)
         _follow(job, state, images, _with_progress(steps, state.images_seen, recipe.training.n_images))
     else:
         for _ in steps:
             pass
+
+
+def _describe_start(state: TrainState, images: TrainingImages, device: torch.device) -> str:
+    n = sum(parameter.numel() for parameter in state.model.parameters())
+    held_out = f"{len(images.held_out)} held-out ones to validate on"
+    return f"training {n} parameters on {device} from {len(images.images)} images, {held_out}"
 
 
 def _state(job: TrainJob, device: torch.device, rank: int) -> TrainState:

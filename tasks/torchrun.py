@@ -1,0 +1,69 @@
+"""Run a training under torchrun as a generator of the lines it prints; it never outlives its consumer."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Generator
+from pathlib import Path
+
+from tasks.workers.launch import PARENT, reason_path
+from tasks.workers.train import TrainJob
+
+GRACE_SECONDS = 20.0
+"""How long a training may take to end before it is killed."""
+
+
+def torchrun(job: TrainJob, n_processes: int) -> Generator[str, None, None]:
+    """Yield the lines that a training prints; ending the loop early ends the training.
+
+    Raises:
+        RuntimeError: if it fails; the message is the error of the process that failed first.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.json"
+        path.write_text(job.model_dump_json())
+        process = _start(path, n_processes)
+        last = deque[str](maxlen=5)
+        try:
+            for line in process.stdout or ():
+                last.append(line.rstrip())
+                yield last[-1]
+            code = process.wait()
+        finally:
+            _stop(process)
+        if code:
+            raise RuntimeError(_failure(reason_path(path), code, last))
+
+
+def _start(job: Path, n_processes: int) -> "subprocess.Popen[str]":
+    # Gloo looks up this machine's name otherwise, which fails where no name server knows it.
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    defaults = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tasks.workers.launch", "group", str(job), str(n_processes)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**defaults, **os.environ, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())},
+    )
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _failure(reason: Path, code: int, last: deque[str]) -> str:
+    if reason.exists():
+        return f"the training failed: {reason.read_text()}"
+    return "\n".join([f"the training ended with exit code {code}, perhaps out of memory; its last lines:", *last])
