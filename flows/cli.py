@@ -18,9 +18,15 @@ from storage.uri import is_local, join, local_path
 if TYPE_CHECKING:  # pulls in Dask
     from tasks.shards import Execution
 
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    # argparse gives up on a key=value that follows an option.
+    options, rest = parser.parse_known_args(arguments)
+    if strange := [text for text in rest if text.startswith("-") or "=" not in text]:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    options.changes += rest
     sys.exit(_run(options))
 
 
@@ -114,10 +120,11 @@ def _recipe_kind(stage: str) -> type[Spec]:
 
 
 def _flow(stage: str) -> "Callable[[Spec, Execution], str]":
-    from flows.logs import quieten
+    from flows.prefect_session import quieten, start_server
 
     if not os.environ.get("SCOREINV_TRACEBACK"):
         quieten()
+    start_server()
     flow: Callable[[Spec, Execution], str] = getattr(import_module(f"flows.{stage}"), f"{stage}_flow")
     return flow
 

@@ -3,8 +3,6 @@
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from flows.recipe_files import RecipeError
 from scoreinv.spec import Spec
@@ -12,7 +10,16 @@ from storage.errors import StoreError
 from tasks.recipes import PipelineRecipe, Study
 from tasks.shards import Execution, TooManyFailures
 
-EXPECTED = (RecipeError, StoreError, TooManyFailures, ValueError, FileNotFoundError, ConnectionError, OSError, RuntimeError)
+EXPECTED = (
+    RecipeError,
+    StoreError,
+    TooManyFailures,
+    ValueError,
+    FileNotFoundError,
+    ConnectionError,
+    OSError,
+    RuntimeError,
+)
 """Errors whose message tells the user what to do."""
 
 
@@ -24,10 +31,10 @@ def explain(error: BaseException) -> str | None:
 def show_keys(kind: type[Spec]) -> None:
     """Print every key of a recipe with its choices, default and meaning."""
     schema = kind.model_json_schema()
-    table = Table("key", "value", "default", "meaning", box=None, header_style="bold", pad_edge=False)
-    for row in _rows(schema, schema.get("$defs", {}), ""):
-        table.add_row(*row)
-    Console(soft_wrap=False).print(table)
+    for key, value, default, meaning in _rows(schema, schema.get("$defs", {}), ""):
+        print("  ".join(filter(None, (key, value, default and f"[{default}]"))))
+        if meaning:
+            print(f"    {meaning}")
 
 
 def describe_plan(recipe: Spec, execution: Execution) -> None:
@@ -55,7 +62,7 @@ def _rows(schema: dict[str, Any], defs: dict[str, Any], prefix: str) -> list[tup
     for name, field in schema.get("properties", {}).items():
         target = _resolve(field, defs)
         key = f"{prefix}{name}"
-        members = target.get("oneOf") or []
+        members = "discriminator" in target
         meaning = str(field.get("description") or target.get("description", "").split("\n")[0])
         rows.append((key, _value(target, defs), _short(field.get("default")), meaning))
         if members:
@@ -81,7 +88,7 @@ def _value(target: dict[str, Any], defs: dict[str, Any]) -> str:
         return " | ".join(map(str, target["enum"]))
     if "const" in target:
         return str(target["const"])
-    if "oneOf" in target:
+    if "discriminator" in target:
         return "one of the kinds below"
     bounds = {">=": "minimum", ">": "exclusiveMinimum", "<=": "maximum", "<": "exclusiveMaximum"}
     limits = [f"{sign} {target[name]}" for sign, name in bounds.items() if name in target]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from scoreinv.spec import Spec
 
@@ -39,7 +40,7 @@ def load_recipe(kind: type[SpecT], path: Path | None, changes: Sequence[str] = (
     Raises:
         RecipeError: if the file is no YAML mapping, or a key or value is wrong.
     """
-    content = _read(path) if path else {}
+    content = _defaults(kind) | (_read(path) if path else {})
     for change in changes:
         key, sign, value = change.partition("=")
         if not sign or not key:
@@ -49,6 +50,12 @@ def load_recipe(kind: type[SpecT], path: Path | None, changes: Sequence[str] = (
         return kind.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise RecipeError(f"{path or kind.__name__}: " + "\n  ".join(_lines(error, kind))) from error
+
+
+def _defaults(kind: type[Spec]) -> dict[str, Any]:
+    """So that ``cluster.n_workers=4`` need not say which kind of cluster the default is."""
+    defaults = {name: field.default for name, field in kind.model_fields.items()}
+    return {name: value.model_dump(mode="json") for name, value in defaults.items() if isinstance(value, Spec)}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -99,17 +106,32 @@ def _index(content: list[Any], key: str, path: str) -> int:
 def _lines(error: ValidationError, kind: type[Spec]) -> Iterator[str]:
     names = _field_names(kind.model_json_schema())
     for item in error.errors():
+        # A list whose items are wrong is also called too short.
+        if item["type"] == "too_short" and item["input"]:
+            continue
         key = ".".join(str(part) for part in item["loc"]) or "recipe"
-        yield f"{key}: {_sentence(item['type'], item['msg'], str(item['loc'][-1:] and item['loc'][-1]), names)}" + (
-            f" (got {item['input']!r})" if _is_short(item["input"]) and item["type"] != "extra_forbidden" else ""
-        )
+        yield f"{key}: {_sentence(item, names)}"
 
 
-def _sentence(kind: str, message: str, name: str, names: set[str]) -> str:
-    if kind != "extra_forbidden":
-        return message.removeprefix("Value error, ")
+def _sentence(item: ErrorDetails, names: set[str]) -> str:
+    match item["type"]:
+        case "extra_forbidden":
+            return f"there is no such key{_suggestion(str(item['loc'][-1]), names)}".rstrip(".")
+        case "missing":
+            return "is missing"
+        case "union_tag_invalid":
+            kinds = {kind.strip(" '") for kind in item["ctx"]["expected_tags"].split(",")}
+            tag = item["ctx"]["tag"]
+            return f"there is no kind {tag!r}{_suggestion(tag, kinds)} Choose {', '.join(sorted(kinds))}"
+        case "union_tag_not_found":
+            return "kind is missing: --keys lists the kinds there are"
+    got = f" (got {item['input']!r})" if _is_short(item["input"]) else ""
+    return item["msg"].removeprefix("Value error, ") + got
+
+
+def _suggestion(name: str, names: set[str]) -> str:
     close = difflib.get_close_matches(name, sorted(names), n=1)
-    return "there is no such key" + (f", did you mean {close[0]!r}?" if close else "")
+    return f", did you mean {close[0]!r}?" if close else "."
 
 
 def _field_names(schema: Any) -> set[str]:

@@ -2,8 +2,8 @@
 
 from prefect import flow
 
-from tasks.reconstruct import reconstruct
 from tasks.recipes import ReconstructRecipe
+from tasks.reconstruct import reconstruct
 from tasks.shards import Execution
 
 

@@ -2,8 +2,8 @@
 
 from prefect import flow
 
-from tasks.report import report
 from tasks.recipes import ReportRecipe
+from tasks.report import report
 from tasks.shards import Execution
 
 

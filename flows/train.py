@@ -2,9 +2,9 @@
 
 from prefect import flow
 
-from tasks.train import train
 from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
+from tasks.train import train
 
 
 @flow(name="train")

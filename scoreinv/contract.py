@@ -25,7 +25,7 @@ class ImageContract(Spec):
 
     modality: Modality = Field(description="ct: Hounsfield units; mri: magnitude images.")
     size: int = Field(ge=8, le=4096, description="Pixels along each side.")
-    pixel_mm: float = Field(gt=0, description="Side of a pixel in millimetres.")
+    pixel_mm: float = Field(gt=0, title="Pixel size", description="Side of a pixel in millimetres.")
     low: float = Field(description="What a value of 0 means (HU for CT, 0 for MRI).")
     high: float = Field(description="What a value of 1 means (HU for CT, 1 percentile unit for MRI).")
 

@@ -6,17 +6,52 @@ of a result and the record in a store's metadata.
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import ComputedFieldInfo, FieldInfo
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
+
+
+def _label(name: str, _: FieldInfo | ComputedFieldInfo) -> str:
+    """What forms call a field that has no title: "Number of samples" for n_samples."""
+    words = name.replace("_", " ")
+    return f"Number of {words[2:]}" if name.startswith("n_") else words[:1].upper() + words[1:]
+
+
+def _words(kind: type) -> str:
+    """What forms call a class of options: "Predictor Corrector" for PredictorCorrector."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__)
+
+
+def _offer_choices(schema: Any) -> None:
+    """Write unions as anyOf and without a default.
+
+    The forms of Prefect show a switch for anyOf and nothing but JSON for oneOf, and they mix the options of a
+    default of one kind with those of another kind that was chosen. The first kind is the default.
+    """
+    if isinstance(schema, list):
+        for item in schema:
+            _offer_choices(item)
+    elif isinstance(schema, dict):
+        if isinstance(schema.get("oneOf"), list):
+            schema["anyOf"] = schema.pop("oneOf")
+        for value in schema.values():
+            _offer_choices(value)
 
 
 class Spec(BaseModel):
     """A frozen set of options; unknown names are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        model_title_generator=_words,
+        field_title_generator=_label,
+        json_schema_extra=_offer_choices,
+    )
 
     def digest(self) -> str:
         """12 hexadecimal digits that depend on every option and on nothing else."""

@@ -56,7 +56,7 @@ class RemoteWorkers(Spec):
     address: str = Field(description="Of the scheduler, for example tcp://10.0.0.1:8786.")
 
 
-AnyCluster = Annotated[LocalWorkers | Inline | RemoteWorkers, Field(discriminator="kind")]
+AnyCluster = Annotated[Inline | LocalWorkers | RemoteWorkers, Field(discriminator="kind")]
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def _client(address: str) -> Client:
         ) from error
 
 
-class _OnDemandWorkers(SpecCluster):
+class _OnDemandWorkers(SpecCluster):  # type: ignore[misc]
     """A scheduler in this process; worker processes follow when tasks arrive."""
 
     def __init__(self, cluster: LocalWorkers, folder: str) -> None:

@@ -17,9 +17,7 @@ from tasks.workspace import locate, reference
 @task(name="evaluate", retries=1, retry_condition_fn=worth_retrying)
 def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     """The reference of the scores: one row per slice, method and estimate."""
-    stores = [
-        ShardedStore.open(locate(execution.workspace, ref, "reconstructions")) for ref in recipe.reconstructions
-    ]
+    stores = [ShardedStore.open(locate(execution.workspace, ref, "reconstructions")) for ref in recipe.reconstructions]
     dataset = _common_dataset(stores)
     ref = reference("scores", digest_of(recipe.digest(), VERSION))
     target = ShardedStore.create(

@@ -38,7 +38,13 @@ class _Meter:
         self.log = get_run_logger()
         self.start = self.last_artifact = self.last_log = time.monotonic()
         self.artifact = _artifact_id(create_progress_artifact(100 * skipped / total, description=title))
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         self.bar = Progress(*columns, disable=not sys.stderr.isatty(), transient=False)
         self.task = self.bar.add_task(title, total=total, completed=skipped)
 
@@ -48,9 +54,12 @@ class _Meter:
         self.bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.bar.stop()
         done = float(self.bar.tasks[0].completed)
+        if kind is not None and not issubclass(kind, Exception):
+            # Stopped by a person or the system: nothing may delay the end.
+            return
         update_progress_artifact(self.artifact, progress=min(100.0, 100 * done / self.total))
         self.log.info("%s: %.0f of %d slices after %.0f s", self.title, done, self.total, time.monotonic() - self.start)
 

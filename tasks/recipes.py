@@ -45,7 +45,7 @@ class Simulation(Spec):
 class MeasureRecipe(Spec):
     """A simulation of every image of a data set."""
 
-    dataset: str = Field(description="Reference of the data set: datasets/<digest>.")
+    dataset: str = Field(description="Reference of the data set, as datasets/0a1b2c3d4e5f.")
     simulation: Simulation = Field(title="Simulation")
 
 
@@ -53,7 +53,9 @@ class TrainRecipe(Spec):
     """A prior: which network learns from which images, and how."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Of the prior, for example ct-128.")
-    datasets: tuple[str, ...] = Field(min_length=1, description="References of the data sets: datasets/<digest>.")
+    datasets: tuple[str, ...] = Field(
+        min_length=1, description="References of the data sets, as datasets/0a1b2c3d4e5f."
+    )
     network: AnyNetwork = Field(UNet(), title="Network")
     preconditioning: AnyPreconditioning = Field(EDMPreconditioning(), title="Preconditioning")
     training: TrainSpec = Field(TrainSpec(), title="Training")
@@ -78,10 +80,11 @@ class Reconstruction(Spec):
 
     method: AnyMethod = Field(DDS(), title="Method")
     prior: str = Field(
-        "", description="A shipped prior by name, priors/<digest>, or 'trained' in a study; empty for methods without."
+        "",
+        description="A shipped prior (ct-128, mri-128), one as priors/0a1b2c3d4e5f, or 'trained' in a study; else empty.",
     )
     n_samples: int = Field(1, ge=1, le=256, description="Posterior samples per slice; mean and deviation are kept.")
-    seed: int = 0
+    seed: int = Field(0, description="Of the sampler's noise.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the network; all else is float32.")
 
     @model_validator(mode="after")
@@ -96,22 +99,24 @@ class Reconstruction(Spec):
 class ReconstructRecipe(Spec):
     """Images from measurements."""
 
-    measurements: str = Field(description="Reference of the measurements: measurements/<digest>.")
+    measurements: str = Field(description="Reference of the measurements, as measurements/0a1b2c3d4e5f.")
     reconstruction: Reconstruction = Field(title="Reconstruction")
 
 
 class EvaluateRecipe(Spec):
     """Metrics of reconstructions against the images that were measured."""
 
-    reconstructions: tuple[str, ...] = Field(min_length=1, description="References: reconstructions/<digest>.")
+    reconstructions: tuple[str, ...] = Field(
+        min_length=1, description="References, as reconstructions/0a1b2c3d4e5f; of one data set."
+    )
 
 
 class ReportRecipe(Spec):
     """One page with pictures and a table per study."""
 
-    title: str = "Reconstructions"
+    title: str = Field("Reconstructions", description="Heading of the report.")
     scores: tuple[str, ...] = Field(
-        min_length=1, description="References of evaluations: scores/<digest>, one per study."
+        min_length=1, description="References of evaluations, as scores/0a1b2c3d4e5f; one per study."
     )
     n_pictures: int = Field(3, ge=1, le=50, description="Slices shown per study, spread evenly over the data set.")
 
@@ -128,10 +133,10 @@ class Training(Spec):
 class Study(Spec):
     """One data set, one measurement, several methods side by side."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Lower-case letters, digits and hyphens.")
     ingest: IngestRecipe = Field(title="Ingest")
     simulation: Simulation = Field(title="Simulation")
-    reconstructions: tuple[Reconstruction, ...] = Field(min_length=1)
+    reconstructions: tuple[Reconstruction, ...] = Field(min_length=1, description="Methods to compare.")
     training: Training | None = Field(None, title="Training", description="Makes the prior called 'trained'.")
 
     @model_validator(mode="after")
@@ -144,9 +149,11 @@ class Study(Spec):
 class PipelineRecipe(Spec):
     """Ingest, measure, reconstruct, evaluate and report, for one or more studies."""
 
-    title: str = "Reconstructions"
-    studies: tuple[Study, ...] = Field(min_length=1)
-    n_pictures: int = Field(3, ge=1, le=50)
+    title: str = Field("Reconstructions", description="Heading of the report.")
+    studies: tuple[Study, ...] = Field(
+        min_length=1, description="Each with its own data set, measurement and methods; one section of the report."
+    )
+    n_pictures: int = Field(3, ge=1, le=50, description="Slices shown per study, spread evenly over the data set.")
 
     @field_validator("studies")
     @classmethod

@@ -2,10 +2,10 @@
 
 from prefect import task
 
+from scoreinv.spec import digest_of
 from storage.models import load
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
-from scoreinv.spec import digest_of
 from tasks.progress import follow
 from tasks.recipes import MeasureRecipe, ReconstructRecipe
 from tasks.retry import worth_retrying

@@ -10,9 +10,9 @@ from prefect.logging import get_run_logger
 
 import scoreinv
 from storage.uri import join, write_bytes
+from tasks.recipes import ReportRecipe
 from tasks.rendering import ReportSection, markdown_table, panel_png, render_report
 from tasks.shards import Execution
-from tasks.recipes import ReportRecipe
 from tasks.study import section_of
 from tasks.workspace import locate, reference
 

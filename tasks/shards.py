@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from queue import Empty, SimpleQueue
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker, get_worker
@@ -44,7 +44,9 @@ class Execution(Spec):
     workspace: str = Field("workspace", description="Folder or bucket that holds every result.")
     cluster: AnyCluster = Field(LocalWorkers(), title="Cluster")
     batch_size: int = Field(8, ge=1, description="Images per network call.")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where networks run; auto: a GPU if there is one."
+    )
     training: Launch = Field(Launch(), title="Training processes")
     retries: int = Field(2, ge=0, description="How often a failed shard is tried again within one run.")
     max_failed: int = Field(0, ge=0, description="Failed shards that a run tolerates before it stops early.")
@@ -61,17 +63,17 @@ class ShardEvent(NamedTuple):
 Events = Generator[ShardEvent, None, None]
 
 
-class TooManyFailures(RuntimeError):
+class TooManyFailures(RuntimeError):  # noqa: N818  (says what happened, as the errors of storage do)
     """Some shards failed, so the store cannot be finished; what is done is kept."""
 
 
-class Stopped(RuntimeError):
+class Stopped(RuntimeError):  # noqa: N818  (no error of anyone)
     """Nobody waits for this shard any more."""
 
 
 Report = Callable[[float], None]
 """Called by a work function with the share of its shard that is done."""
-Work = Callable[[Spec, int, Report], None]
+Work = Callable[[Any, int, Report], None]
 """(job, shard index, report) -> None; must be importable by name on the workers."""
 
 

@@ -5,17 +5,17 @@ A member without a case fails a test (``missing``), so whoever adds a member add
 
 from typing import Any, get_args
 
-from scoreinv.baselines import Direct
+from scoreinv.baselines import Direct, TotalVariation
 from scoreinv.measurement import MeasurementSpec
 from scoreinv.nets import NCSNpp, UNet
 from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
-from scoreinv.spec import Spec
-from storage.sources import DicomSource, NiftiSource, OpenKBPSource, PhantomSource, SeveralSources, Source
-from tasks.cluster import Inline, LocalWorkers, RemoteWorkers
 from scoreinv.problem import Method
 from scoreinv.samplers import DDS, PredictorCorrector, Projection
 from scoreinv.samplers.grid import SigmaGrid
+from scoreinv.spec import Spec
+from storage.sources import DicomSource, NiftiSource, OpenKBPSource, PhantomSource, SeveralSources, Source
+from tasks.cluster import Inline, LocalWorkers, RemoteWorkers
 
 MEASUREMENTS: dict[str, MeasurementSpec] = {
     "mri_paper": CartesianMRI(acceleration=4),
@@ -40,6 +40,7 @@ METHODS: dict[str, Method] = {
     "projection_fourier_slice": Projection(grid=SHORT, strength=0.9, snr=0.16, transform="fourier_slice"),
     "predictor_corrector": PredictorCorrector(grid=SHORT),
     "direct": Direct(),
+    "tv": TotalVariation(n_iters=20),
 }
 
 SOURCES: dict[str, Source] = {

@@ -1,5 +1,12 @@
 """Baselines: methods without a prior, one file each."""
 
-from scoreinv.baselines.direct import Direct
+from typing import Annotated
 
-AnyBaseline = Direct
+from pydantic import Field
+
+from scoreinv.baselines.direct import Direct
+from scoreinv.baselines.tv import TotalVariation
+
+AnyBaseline = Annotated[Direct | TotalVariation, Field(discriminator="kind")]
+
+__all__ = ["AnyBaseline", "Direct", "TotalVariation"]

@@ -25,7 +25,9 @@ class UNet(Spec):
     n_features: int = Field(64, ge=8, description="Channels at the finest level.")
     channel_multipliers: tuple[int, ...] = Field((1, 2, 2), min_length=1)
     n_blocks: int = Field(2, ge=1, description="Residual blocks per level.")
-    n_middle: int = Field(1, ge=0, description="Residual blocks and attentions at the coarsest level.")
+    n_middle: int = Field(
+        1, ge=0, title="Middle blocks", description="Residual blocks and attentions at the coarsest level."
+    )
     has_position: bool = Field(False, description="Two input channels that hold the pixel's position in [-1, 1].")
 
     def build(self) -> "UNetNetwork":

@@ -31,7 +31,9 @@ class SparseViewCT(MeasurementSpec):
 
     kind: Literal["sparse_view_ct"] = "sparse_view_ct"
     n_views: int = Field(23, ge=1, description="Measured views.")
-    n_full: int = Field(180, ge=1, description="Views of the full scan that the measured ones are a part of.")
+    n_full: int = Field(
+        180, ge=1, title="Views of the full scan", description="Of which the measured views are a part."
+    )
     views: ViewRule = Field(
         "equispaced",
         description="paper: rows of the full scan as Song et al. 2022 chose; their last is nearly the first.",

@@ -29,7 +29,10 @@ class CartesianMRI(MeasurementSpec):
     acceleration: float = Field(8.0, ge=1, description="All columns over acquired columns.")
     pattern: MaskPattern = Field("paper", description="How the columns are chosen; paper: Song et al. 2022.")
     n_acs: int | None = Field(
-        None, ge=1, description="Central columns, always acquired; the pattern's rule if not set."
+        None,
+        ge=1,
+        title="Central columns",
+        description="So many are always acquired; the pattern's rule if not set.",
     )
     seed: int = Field(0, ge=0, description="Of the random patterns; one mask serves all images.")
     paper_faithful: bool = Field(False, description="Project without conjugate symmetry, as Song et al. 2022 released.")

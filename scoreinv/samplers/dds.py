@@ -26,9 +26,11 @@ class DDS(Method):
 
     label: ClassVar[str] = "DDS"
     kind: Literal["dds"] = "dds"
-    grid: SigmaGrid = Field(SigmaGrid(n_levels=50, sigma_max=3.0, sigma_min=0.01), title="Noise levels")
+    grid: SigmaGrid = Field(SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.01), title="Noise levels")
     eta: float = Field(1.0, ge=0, le=1, description="Share of fresh noise: 0 deterministic, 1 all fresh.")
-    n_cg: int = Field(5, ge=1, le=100, description="Conjugate gradient steps per level.")
+    n_cg: int = Field(
+        5, ge=1, le=100, title="Conjugate gradient steps", description="Conjugate gradient steps per level."
+    )
 
     @property
     def n_calls(self) -> int:

@@ -32,7 +32,9 @@ class PredictorCorrector(Method):
     label: ClassVar[str] = "Algorithm 1"
     kind: Literal["predictor_corrector"] = "predictor_corrector"
     grid: SigmaGrid = Field(PAPER_GRID, title="Noise levels")
-    snr: float = Field(0.16, ge=0, lt=1, description="Signal-to-noise ratio of the corrector; 0: no corrector.")
+    snr: float = Field(
+        0.16, ge=0, lt=1, title="SNR", description="Signal-to-noise ratio of the corrector; 0: no corrector."
+    )
 
     @property
     def n_calls(self) -> int:

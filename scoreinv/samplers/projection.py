@@ -33,7 +33,9 @@ class Projection(Method):
     kind: Literal["projection"] = "projection"
     grid: SigmaGrid = Field(PAPER_GRID, title="Noise levels")
     strength: float = Field(0.841, ge=0, le=1, description="lambda: 1 replaces the data, 0 ignores them.")
-    snr: float = Field(0.246, ge=0, lt=1, description="Of the corrector; 0 drops it, which biases the result.")
+    snr: float = Field(
+        0.246, ge=0, lt=1, title="SNR", description="Of the corrector; 0 drops it, which biases the result."
+    )
     transform: Literal["residual", "fourier_slice"] = Field(
         "residual", description="CT only: full-view FBP of the residual, or the paper's Fourier-slice grid."
     )

@@ -42,7 +42,7 @@ class PhantomSource(Source):
     n_volumes: int = Field(default=4, ge=1)
     n_slices: int = Field(default=8, ge=1, description="Of every volume.")
     size: int = Field(default=64, ge=8, le=1024, description="Pixels along each side.")
-    pixel_mm: float = Field(default=5.0, gt=0)
+    pixel_mm: float = Field(default=5.0, gt=0, title="Pixel size", description="Side of a pixel in millimetres.")
     n_ellipses: int = Field(default=8, ge=0, description="Inside the body.")
     seed: int = Field(default=0, ge=0)
 

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, run
+from scoreinv.problem import InverseProblem, Step, run
 from scoreinv.spec import Spec
 from storage.shards import Shard, ShardedStore
 from tasks.recipes import Reconstruction, Simulation
@@ -35,6 +34,7 @@ class Task(NamedTuple):
     """One posterior sample of one slice, by its place in the shard."""
 
     place: int
+    slice_id: str
     sample: int
 
 
@@ -59,38 +59,35 @@ def _sample(job: ReconstructJob, shard: Shard, report: Report) -> tuple[np.ndarr
     problem = _problem(job, measurements, shard, device)
     denoiser = _denoiser(job, measurements)
     names = measurements.attrs["slice_ids"][shard.start : shard.stop]
-    todo = [Task(p, s) for p in range(len(names)) for s in range(job.reconstruction.n_samples)]
-    samples = np.empty((job.reconstruction.n_samples, len(names), *problem.operator.image_shape[1:]), np.float32)
+    n_samples, n_calls = job.reconstruction.n_samples, max(job.reconstruction.method.n_calls, 1)
+    todo = [Task(place, name, sample) for place, name in enumerate(names) for sample in range(n_samples)]
+    samples = np.empty((n_samples, len(names), *problem.operator.image_shape[1:]), np.float32)
     nfe, done, batch_size = 0, 0, job.batch_size
     while done < len(todo):
         batch = todo[done : done + batch_size]
         try:
-            for step_share, x, nfe in _run(job, problem, denoiser, batch, names):
-                report((done + step_share * len(batch)) / len(todo))
+            for step in _steps(job.reconstruction, problem, denoiser, batch):
+                report((done + step.nfe / n_calls * len(batch)) / len(todo))
         except torch.cuda.OutOfMemoryError:
             batch_size = _halved(batch_size)
             continue
-        for task, image in zip(batch, x.cpu().numpy(), strict=True):
+        for task, image in zip(batch, step.x.cpu().numpy(), strict=True):
             samples[task.sample, task.place] = image[0]
-        done += len(batch)
+        nfe, done = step.nfe, done + len(batch)
     return samples, nfe
 
 
-def _run(
-    job: ReconstructJob, problem: InverseProblem, denoiser: Denoiser | None, batch: list[Task], names: list[str]
-) -> Iterator[tuple[float, Tensor, int]]:
-    method = job.reconstruction.method
-    places = torch.tensor([task.place for task in batch])
-    part = InverseProblem(problem.operator, problem.y[places.to(problem.y.device)], problem.noise_std)
-    noise = Noise(job.reconstruction.seed, [names[t.place] for t in batch], [t.sample for t in batch])
+def _steps(
+    choice: Reconstruction, problem: InverseProblem, denoiser: Denoiser | None, batch: list[Task]
+) -> Iterator[Step]:
+    places = torch.tensor([task.place for task in batch], device=problem.y.device)
+    part = InverseProblem(problem.operator, problem.y[places], problem.noise_std)
+    noise = Noise(choice.seed, [task.slice_id for task in batch], [task.sample for task in batch])
     with torch.no_grad():
-        for step in run(method, part, denoiser, noise=noise):
-            yield step.nfe / max(method.n_calls, 1), step.x, step.nfe
+        yield from run(choice.method, part, denoiser, noise=noise)
 
 
-def _problem(
-    job: ReconstructJob, measurements: ShardedStore, shard: Shard, device: torch.device
-) -> InverseProblem:
+def _problem(job: ReconstructJob, measurements: ShardedStore, shard: Shard, device: torch.device) -> InverseProblem:
     contract = image_contract(measurements.attrs)
     operator = job.simulation.measurement.operator(contract.size).to(device)
     y = torch.from_numpy(measurements.read("y", shard.start, shard.stop)).to(device)

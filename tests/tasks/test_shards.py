@@ -156,7 +156,7 @@ def test_a_scheduler_that_is_not_there_is_a_message(tmp_path: Path, monkeypatch:
 def test_a_cluster_whose_workers_have_no_slot_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards_module, "PATIENCE_SECONDS", 1.0)
     job, store = new_store(tmp_path)
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": None}}
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
     with SpecCluster(workers={}, scheduler=scheduler) as empty:
         remote = RemoteWorkers(address=empty.scheduler_address)
         with pytest.raises(ConnectionError, match="--resources SLOT=1"):
@@ -184,7 +184,7 @@ from tasks.shards import Execution, map_shards
 if __name__ == "__main__":
     job = Job.model_validate_json(sys.argv[1])
     store = ShardedStore.open(job.target, finished=False)
-    for event in map_shards(dawdle, job, store, Execution(cluster=LocalWorkers(n_workers=2))):
+    for event in map_shards(dawdle, job, store, Execution(cluster=LocalWorkers(n_workers=1))):
         print("busy", flush=True)
 """
 
@@ -197,7 +197,7 @@ def test_no_worker_outlives_the_process_that_started_it(tmp_path: Path, ending: 
         assert process.stdout is not None
         assert process.stdout.readline() == "busy\n"
         family = psutil.Process(process.pid).children(recursive=True)
-        assert len(family) >= 2
+        assert len(family) >= 1
         # A terminal's Ctrl-C goes to the whole group.
         os.killpg(process.pid, ending) if ending == signal.SIGINT else process.kill()
         assert psutil.wait_procs(family, timeout=30)[1] == []

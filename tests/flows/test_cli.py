@@ -1,0 +1,219 @@
+"""The command: what it says, and what a user's mistake looks like."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import yaml
+
+from flows.cli import main
+from storage.models import shipped
+from tests.storage.dicom_files import write_series
+from tests.tasks import tiny
+
+COMMANDS = ("demo", "ingest", "measure", "train", "reconstruct", "evaluate", "report", "pipeline")
+ROOT = Path(__file__).parents[2]
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Runs the command in this process: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--workspace", str(tmp_path / "workspace")])
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    with patch.dict(os.environ):
+        yield run
+
+
+def test_help_needs_neither_torch_nor_prefect_nor_dask() -> None:
+    code = (
+        "import sys, flows.cli\n"
+        "try: flows.cli.main(['pipeline', '--help'])\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "assert not {'torch', 'prefect', 'distributed'} & set(sys.modules), 'slow imports'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--dry-run" in done.stdout
+
+
+def test_plans_and_keys_need_no_prefect(tmp_path: Path) -> None:
+    code = (
+        "import sys, flows.cli\n"
+        "for arguments in (['measure', '--keys'], ['pipeline', 'smoke', '--dry-run']):\n"
+        "    try: flows.cli.main([*arguments, '--workspace', sys.argv[1]])\n"
+        "    except SystemExit as ended: assert not ended.code\n"
+        "assert 'prefect' not in sys.modules, 'slow imports'\n"
+    )
+    place = tmp_path / "workspace"
+    call = [sys.executable, "-c", code, str(place)]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_keys_name_every_choice_in_full(command: Command, name: str) -> None:
+    code, out, _ = command(name, "--keys")
+    assert code == 0
+    assert "…" not in out
+    if name in ("measure", "pipeline"):
+        assert "simulation.measurement.kind=cartesian_mri" in out
+        assert "simulation.measurement.acceleration" in out
+
+
+ORDERS = (
+    ["smoke", "studies.0.simulation.seed=7", "execution.batch_size=3", "--workers", "5"],
+    ["--workers", "5", "smoke", "studies.0.simulation.seed=7", "execution.batch_size=3"],
+    ["smoke", "--workers", "5", "studies.0.simulation.seed=7", "--batch-size", "3"],
+    ["smoke", "studies.0.simulation.seed=7", "execution.cluster.n_workers=5", "execution.batch_size=3"],
+)
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=["changes first", "options first", "mixed", "no options"])
+def test_a_plan_shows_what_was_asked_for_in_any_order(command: Command, order: list[str]) -> None:
+    code, out, err = command("pipeline", *order, "--dry-run")
+    assert code == 0, err
+    plan = yaml.safe_load(out)
+    assert plan["recipe"]["studies"][0]["simulation"]["seed"] == 7
+    assert plan["execution"]["batch_size"] == 3
+    assert plan["execution"]["cluster"] == {"kind": "local", "n_workers": 5, "n_threads": 1}
+
+
+def test_words_that_mean_nothing_are_refused(command: Command) -> None:
+    for words in (["smoke", "--worker-count", "5"], ["smoke", "seed=1", "--dry-run", "seed"]):
+        code, _, err = command("pipeline", *words)
+        assert code == 2
+        assert "unrecognized arguments" in err
+
+
+MISTAKES = {
+    "misspelt key": (
+        ["studies.0.simulation.sed=3"],
+        "studies.0.simulation.sed: there is no such key, did you mean 'seed'?",
+    ),
+    "misspelt execution": (["execution.batch_sise=3"], "batch_sise: there is no such key, did you mean 'batch_size'?"),
+    "out of range": (
+        ["studies.0.ingest.image.size=-3"],
+        "studies.0.ingest.image.size: Input should be greater than or equal",
+    ),
+    "no number there": (["studies.9.name=x"], "must be a number from 0 to 1"),
+    "unknown kind": (
+        ["studies.0.reconstructions.0={method: {kind: ddss}}"],
+        "studies.0.reconstructions.0.method: there is no kind 'ddss', did you mean 'dds'? Choose ",
+    ),
+    "no kind": (["studies.0.reconstructions.0={method: {}}"], "reconstructions.0.method: kind is missing"),
+    "missing key": (["studies.0.simulation={}"], "studies.0.simulation.measurement: is missing"),
+    "unknown prior": (
+        ["studies.0.reconstructions.0={method: {kind: dds}, prior: nothere}"],
+        f"there is no prior 'nothere': shipped are {', '.join(shipped()) or 'none'}",
+    ),
+    "prior that is missing": (["studies.0.reconstructions.0={method: {kind: dds}}"], "method 'dds' needs a prior"),
+    "samples of one image": (["studies.0.reconstructions.0.n_samples=3"], "n_samples must be 1"),
+    "measurement of the other modality": (
+        ["studies.0.simulation={measurement: {kind: cartesian_mri}}"],
+        "study ct: measurement.kind='cartesian_mri' is for mri images, but these are ct",
+    ),
+    "two studies of one name": (["studies.0.name=mri"], "studies need different names"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_a_recipe_is_one_message_before_anything_starts(
+    command: Command, tmp_path: Path, changes: list[str], message: str
+) -> None:
+    code, out, err = command("pipeline", "smoke", *changes)
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_an_unknown_recipe_lists_those_that_ship(command: Command) -> None:
+    code, _, err = command("pipeline", "smokey")
+    assert code == 1
+    assert "there is no recipe 'smokey'" in err
+    assert "smoke" in err.split("one of", 1)[1]
+
+
+def test_a_file_that_is_no_recipe_is_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("- just\n- a list\n")
+    assert "mine.yaml must hold a mapping" in command("pipeline", "mine.yaml")[2]
+    (tmp_path / "mine.yaml").write_text("title: [\n")
+    assert "mine.yaml is not YAML" in command("pipeline", "mine.yaml")[2]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (tiny.MRI.model_copy(update={"modality": "ct", "low": -1000, "high": 1000}), "trained for modality=ct but"),
+        (tiny.MRI.model_copy(update={"size": 64}), "trained for size=64 but the data have size=32"),
+        (
+            tiny.MRI.model_copy(update={"size": 32, "pixel_mm": 1.0}),
+            "trained at 1.0 mm a pixel but the data have 8.0 mm",
+        ),
+    ],
+    ids=["modality", "size", "pixel size"],
+)
+def test_a_prior_of_other_images_is_refused(command: Command, tmp_path: Path, image: object, message: str) -> None:
+    prior = tiny.prior(tmp_path / "prior", image=image)
+    change = f"studies.1.reconstructions.0={{method: {{kind: dds}}, prior: {prior}}}"
+    code, _, err = command("pipeline", "smoke", change)
+    assert code == 1
+    assert message in err
+
+
+# ---- with a server -------------------------------------------------------------------------------------------
+
+
+CT = "image={modality: ct, size: 16, pixel_mm: 0.5, low: -1000, high: 1000}"
+INLINE = "execution.cluster.kind=inline"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_folder_without_images_is_one_message(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, _, err = command("ingest", "source={kind: dicom, path: empty}", CT, INLINE)
+    assert code == 1
+    assert err.strip().splitlines()[-1].startswith("error: there is no DICOM file in empty")
+    assert "Traceback" not in err
+
+    code, _, err = command("ingest", "source={kind: dicom, path: nowhere}", CT, INLINE)
+    assert code == 1
+    assert err.strip().splitlines()[-1] == "error: nowhere does not exist: give an existing folder or file"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_truncated_file_among_good_ones_is_left_out_and_said(
+    command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from storage.datasets import DatasetStore
+
+    files = write_series(tmp_path / "scans", [0, 1, 2, 3])
+    files[2].write_bytes(files[2].read_bytes()[:-100])
+    code, out, err = command("ingest", "source={kind: dicom, path: scans}", CT, INLINE)
+    assert code == 0, err
+    store = DatasetStore.open(out.strip().splitlines()[-1])
+    assert len(store) == 3
+    (bad,) = store.shards.manifest()["rejected"]
+    assert bad["file"] == "0002.dcm"
+    assert "left out 0002.dcm: truncated" in caplog.text
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_missing_reference_lists_what_is_there(command: Command) -> None:
+    code, _, err = command("measure", "dataset=measurements/abc", "simulation.measurement.kind=cartesian_mri")
+    assert (code, "write datasets/<digest>" in err) == (1, True)

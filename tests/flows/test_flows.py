@@ -1,0 +1,112 @@
+"""The flows under a real Prefect server: parameters, the whole pipeline, and a second run that has nothing to do."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ParameterTypeError
+
+from flows.recipe_files import RECIPES, load_recipe
+from scoreinv.spec import Spec
+from storage.shards import ShardedStore
+from tasks.cluster import LocalWorkers
+from tasks.recipes import PipelineRecipe, TrainRecipe
+from tasks.shards import Execution
+from tests.tasks import tiny
+
+ROOT = Path(__file__).parents[2]
+SMOKE = yaml.safe_load((RECIPES / "smoke.yaml").read_text())
+STUDY = SMOKE["studies"][0]
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "ingest": STUDY["ingest"],
+    "measure": {"dataset": "datasets/ab12", "simulation": STUDY["simulation"]},
+    "train": {"name": "tiny", "datasets": ["datasets/ab12"]},
+    "reconstruct": {"measurements": "measurements/ab12", "reconstruction": {"method": {"kind": "direct"}}},
+    "evaluate": {"reconstructions": ["reconstructions/ab12"]},
+    "report": {"scores": ["scores/ab12"]},
+    "pipeline": SMOKE,
+}
+
+
+def flow_of(name: str) -> Flow[Any, Any]:
+    flow: Flow[Any, Any] = getattr(import_module(f"flows.{name}"), f"{name}_flow")
+    return flow
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_flow_takes_what_a_form_or_a_schedule_sends(name: str) -> None:
+    """As JSON: this is what a deployment validates."""
+    parameters = flow_of(name).validate_parameters({"recipe": PARAMETERS[name], "execution": {"batch_size": 3}})
+    assert isinstance(parameters["recipe"], Spec)
+    assert parameters["execution"].batch_size == 3
+    with pytest.raises(ParameterTypeError):
+        flow_of(name).validate_parameters({"recipe": PARAMETERS[name] | {"misspelt": 1}})
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_form_describes_every_field(name: str) -> None:
+    schema = flow_of(name).parameters.model_dump()
+    assert set(schema["properties"]) == {"recipe", "execution"}
+    assert all(field.get("description") for field in schema["properties"].values())
+
+
+def test_annotations_are_not_postponed_anywhere() -> None:
+    """It breaks the validation of a flow's parameters at run time."""
+    folders = ("flows", "tasks", "storage", "scoreinv")
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        assert not [node for node in imports if node.module == "__future__"], path
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_recipes_load(path: Path) -> None:
+    kind = TrainRecipe if path.stem.startswith("train-") else PipelineRecipe
+    recipe = load_recipe(kind, path)
+    assert load_recipe(kind, path).digest() == recipe.digest()
+    assert kind.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    prior = tiny.prior(tmp_path / "prior", image=tiny.MRI.model_copy(update={"size": 32, "pixel_mm": 8.0}))
+    sampled = {"method": tiny.sampler(3).model_dump(mode="json"), "prior": prior, "n_samples": 2}
+    recipe = PipelineRecipe.model_validate(with_reconstruction(SMOKE, sampled))
+    execution = Execution(workspace=str(workspace), cluster=LocalWorkers(n_workers=1))
+
+    report = workspace / flow_of("pipeline")(recipe, execution)
+    page = report.read_text()
+    for text in ("FBP", "zero-filled", "DDS (3 calls), mean of 2 samples", "Coverage of 90 %", "Spread / error"):
+        assert text in page, text
+    assert artifact_types() >= {"markdown", "image", "progress"}
+
+    stores = sorted(path.parent for path in workspace.glob("*/*/plan.json"))
+    assert [store.parent.name for store in stores].count("reconstructions") == 3
+    assert all(ShardedStore.open(str(store)).verify() == [] for store in stores)
+
+    before = times(workspace)
+    assert workspace / flow_of("pipeline")(recipe, execution) == report
+    assert times(workspace) == before
+
+
+def with_reconstruction(recipe: dict[str, Any], reconstruction: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with one more reconstruction in its second study."""
+    first, second = recipe["studies"]
+    return recipe | {"studies": [first, second | {"reconstructions": [*second["reconstructions"], reconstruction]}]}
+
+
+def artifact_types() -> set[str]:
+    with get_client(sync_client=True) as client:
+        return {str(artifact.type) for artifact in client.read_artifacts()}
+
+
+def times(workspace: Path) -> dict[str, int]:
+    """When each file but the report was written."""
+    files = [path for path in workspace.rglob("*") if path.is_file() and path.parts[-3] != "reports"]
+    return {str(path): path.stat().st_mtime_ns for path in files}
