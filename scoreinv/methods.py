@@ -10,6 +10,4 @@ from scoreinv.samplers.dds import DDS
 from scoreinv.samplers.predictor_corrector import PredictorCorrector
 from scoreinv.samplers.projection import Projection
 
-AnyMethod = Annotated[
-    Direct | TotalVariation | DDS | Projection | PredictorCorrector, Field(discriminator="kind")
-]
+AnyMethod = Annotated[Direct | TotalVariation | DDS | Projection | PredictorCorrector, Field(discriminator="kind")]

@@ -105,7 +105,8 @@ def _client(address: str) -> Client:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConnectionError(
-            f"no Dask scheduler answers at {address} ({error}): start one with `dask scheduler`, or use cluster.kind=local"
+            f"no Dask scheduler answers at {address} ({error}): "
+            "start one with `dask scheduler`, or use cluster.kind=local"
         ) from error
 
 

@@ -1,17 +1,22 @@
 """The command: what it says, and what a user's mistake looks like."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+import psutil
 import pytest
 import yaml
 
 from flows.cli import main
+from scoreinv.contract import ImageContract
 from storage.models import shipped
+from storage.shards import ShardedStore
 from tests.storage.dicom_files import write_series
 from tests.tasks import tiny
 
@@ -168,7 +173,9 @@ def test_a_file_that_is_no_recipe_is_named(command: Command, tmp_path: Path) -> 
     ],
     ids=["modality", "size", "pixel size"],
 )
-def test_a_prior_of_other_images_is_refused(command: Command, tmp_path: Path, image: object, message: str) -> None:
+def test_a_prior_of_other_images_is_refused(
+    command: Command, tmp_path: Path, image: ImageContract, message: str
+) -> None:
     prior = tiny.prior(tmp_path / "prior", image=image)
     change = f"studies.1.reconstructions.0={{method: {{kind: dds}}, prior: {prior}}}"
     code, _, err = command("pipeline", "smoke", change)
@@ -217,3 +224,42 @@ def test_a_truncated_file_among_good_ones_is_left_out_and_said(
 def test_a_missing_reference_lists_what_is_there(command: Command) -> None:
     code, _, err = command("measure", "dataset=measurements/abc", "simulation.measurement.kind=cartesian_mri")
     assert (code, "write datasets/<digest>" in err) == (1, True)
+
+
+def test_ctrl_c_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
+    """With a temporary server, real workers, and the signal to the whole group, as a terminal sends it."""
+    source = "source={kind: phantom, n_volumes: 100, n_slices: 20}"
+    image = "image={modality: ct, size: 64, pixel_mm: 5, low: -1000, high: 1000}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "ingest", source, image, "shard_size=1", "--workers", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")},
+        start_new_session=True,
+    )
+    try:
+        wait_for_files(tmp_path, "workspace/datasets/*/done/*.json", process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, said
+    assert said.strip().splitlines()[-1] == "stopped; what is done is kept, the same command resumes"
+    assert "Traceback" not in said
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert list(tmp_path.glob("scoreinv-dask-*")) == []
+    (folder,) = (tmp_path / "workspace" / "datasets").iterdir()
+    store = ShardedStore.open(str(folder), finished=False)
+    assert 0 < len(store.pending()) < 2000
+    assert store.verify() == []
+
+
+def wait_for_files(folder: Path, pattern: str, process: "subprocess.Popen[str]") -> None:
+    """Until there is one, or the process has ended."""
+    deadline = time.monotonic() + 180
+    while not list(folder.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)

@@ -11,6 +11,7 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
 
+from flows.pipeline import pipeline_flow
 from flows.recipe_files import RECIPES, load_recipe
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
@@ -80,7 +81,7 @@ def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) 
     recipe = PipelineRecipe.model_validate(with_reconstruction(SMOKE, sampled))
     execution = Execution(workspace=str(workspace), cluster=LocalWorkers(n_workers=1))
 
-    report = workspace / flow_of("pipeline")(recipe, execution)
+    report = workspace / pipeline_flow(recipe, execution)
     page = report.read_text()
     for text in ("FBP", "zero-filled", "DDS (3 calls), mean of 2 samples", "Coverage of 90 %", "Spread / error"):
         assert text in page, text
@@ -91,7 +92,7 @@ def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) 
     assert all(ShardedStore.open(str(store)).verify() == [] for store in stores)
 
     before = times(workspace)
-    assert workspace / flow_of("pipeline")(recipe, execution) == report
+    assert workspace / pipeline_flow(recipe, execution) == report
     assert times(workspace) == before
 
 

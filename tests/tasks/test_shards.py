@@ -189,36 +189,29 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_no_worker_outlives_the_process_that_started_it(tmp_path: Path, ending: signal.Signals) -> None:
+def test_no_worker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     job, _ = new_store(tmp_path)
     process = _child(tmp_path, job)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "busy\n"
         family = psutil.Process(process.pid).children(recursive=True)
-        assert len(family) >= 1
-        # A terminal's Ctrl-C goes to the whole group.
-        os.killpg(process.pid, ending) if ending == signal.SIGINT else process.kill()
+        assert family
+        process.send_signal(signal.SIGKILL)
         assert psutil.wait_procs(family, timeout=30)[1] == []
-        assert process.wait(30) != 0
     finally:
         process.kill()
-        process.wait()
-    if ending == signal.SIGINT:
-        assert list((tmp_path / "tmp").glob("scoreinv-dask-*")) == []
+        process.communicate()
 
 
 def _child(folder: Path, job: Job) -> "subprocess.Popen[str]":
     script = folder / "child.py"
     script.write_text(CHILD)
-    (folder / "tmp").mkdir()
     return subprocess.Popen(
         [sys.executable, str(script), job.model_dump_json()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp")},
-        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
     )

@@ -1,0 +1,130 @@
+"""deployments/prefect.yaml, and what the forms of the Prefect UI make of the flows' parameters."""
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.utilities.callables import parameter_schema
+
+from flows.recipe_files import find_recipe, load_recipe
+from tasks.recipes import PipelineRecipe
+
+ROOT = Path(__file__).parents[1]
+CONTENT = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
+DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
+FORMS = {deployment["entrypoint"]: deployment for deployment in DEPLOYMENTS}
+
+each_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+each_entrypoint = pytest.mark.parametrize("entrypoint", FORMS)
+
+
+def flow_of(entrypoint: str) -> Flow[..., str]:
+    path, name = entrypoint.split(":")
+    assert (ROOT / path).is_file()
+    flow = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
+    assert isinstance(flow, Flow)
+    return flow
+
+
+def schema_of(entrypoint: str) -> dict[str, Any]:
+    return parameter_schema(flow_of(entrypoint)).model_dump()
+
+
+def nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        yield schema
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from nodes(part)
+
+
+def resolved(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    return definitions[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+
+
+def shown_member(value: dict[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
+    """The member that the form takes a value for: the first of those that know most of its keys."""
+    return max(members, key=lambda member: len(value.keys() & member.get("properties", {}).keys()))
+
+
+def wrongly_shown(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[Any]:
+    """Values of a union that the form would take for another kind, and mix with that kind's defaults."""
+    schema = resolved(schema, definitions)
+    if isinstance(value, dict) and "anyOf" in schema:
+        schema = shown_member(value, [resolved(member, definitions) for member in schema["anyOf"]])
+        if "kind" in value and schema["properties"]["kind"].get("const") != value["kind"]:
+            yield value
+            return
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from wrongly_shown(part, schema["properties"][key], definitions)
+    elif isinstance(value, list):
+        for part in value:
+            yield from wrongly_shown(part, schema["items"], definitions)
+
+
+def test_names_differ() -> None:
+    names = [(deployment["entrypoint"], deployment["name"]) for deployment in DEPLOYMENTS]
+    assert len(set(names)) == len(names)
+
+
+def test_every_flow_has_a_deployment() -> None:
+    modules = {path.stem for path in (ROOT / "flows").glob("*.py") if "@flow" in path.read_text()}
+    assert {Path(entrypoint.split(":")[0]).stem for entrypoint in FORMS} == modules
+
+
+@each_deployment
+def test_default_parameters_are_valid(deployment: dict[str, Any]) -> None:
+    flow = flow_of(deployment["entrypoint"])
+    assert deployment["description"]
+    if parameters := deployment.get("parameters"):
+        flow.validate_parameters(parameters)
+
+
+@pytest.mark.parametrize("name", ["demo", "smoke"])
+def test_pipelines_are_the_shipped_recipes(name: str) -> None:
+    (deployment,) = [d for d in DEPLOYMENTS if d["name"] == name]
+    shipped = load_recipe(PipelineRecipe, find_recipe(name))
+    deployed = PipelineRecipe.model_validate(deployment["parameters"]["recipe"])
+    assert deployed.model_dump() == shipped.model_dump(), f"bring prefect.yaml up to recipes/{name}.yaml"
+
+
+@each_deployment
+def test_forms_show_the_kinds_that_are_given(deployment: dict[str, Any]) -> None:
+    schema = schema_of(deployment["entrypoint"])
+    defaults = {name: field.get("default") for name, field in schema["properties"].items() if "default" in field}
+    values = defaults | deployment.get("parameters", {})
+    root = {"properties": schema["properties"]}
+    assert list(wrongly_shown(values, root, schema["definitions"])) == []
+
+
+@each_entrypoint
+def test_forms_offer_every_kind(entrypoint: str) -> None:
+    schema = schema_of(entrypoint)
+    unions = [node for node in nodes(schema) if "discriminator" in node]
+    assert unions
+    for union in unions:
+        members = [resolved(member, schema["definitions"]) for member in union["anyOf"]]
+        for member in members:
+            # All that the form knows of a member without options is its kind.
+            kind = member["properties"]["kind"]["const"]
+            if member["properties"].keys() == {"kind"}:
+                assert shown_member({"kind": kind}, members) is member
+
+
+@each_entrypoint
+def test_forms_lose_no_part_of_a_description(entrypoint: str) -> None:
+    # They render Markdown and drop what looks like a tag.
+    texts = [str(node["description"]) for node in nodes(schema_of(entrypoint)) if "description" in node]
+    assert [text for text in texts if re.search(r"<\w", text)] == []
+
+
+def test_labels_are_words() -> None:
+    definitions = schema_of("flows/reconstruct.py:reconstruct_flow")["definitions"]
+    assert definitions["PredictorCorrector"]["title"] == "Predictor Corrector"
+    assert definitions["Reconstruction"]["properties"]["n_samples"]["title"] == "Number of samples"
+    assert definitions["Execution"]["properties"]["batch_size"]["title"] == "Batch size"
