@@ -48,14 +48,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_command(options: argparse.Namespace) -> int:
-    from flows.help import describe_plan, show_keys
+    from flows.help import describe_plan
     from tasks.checks import check_pipeline
     from tasks.recipes import PipelineRecipe
 
     stage = "pipeline" if options.command == "demo" else options.command
-    if options.keys:
-        show_keys(_recipe_kind(stage))
-        return 0
     recipe, execution = _parameters(options, _recipe_kind(stage))
     if isinstance(recipe, PipelineRecipe):
         check_pipeline(recipe, execution.workspace)
@@ -152,20 +149,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str) -> None:
-    command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+    command = commands.add_parser(name, help=text, description=text.capitalize() + ".", add_help=False)
     if name == "demo":
         command.set_defaults(recipe=None)
     else:
         command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a YAML file or the name of a shipped recipe")
     command.add_argument(
-        "changes", nargs="*", metavar="key.path=value", help="changes to the recipe, or to execution.*; see --keys"
+        "changes", nargs="*", metavar="key.path=value", help="changes to the recipe, or to execution.*"
     )
-    command.add_argument("--keys", action="store_true", help="list every key with its choices and default, and stop")
+    command.add_argument(
+        "-h", "--help", action=_Help, nargs=0, const=name, help="show this and every key with its choices, and stop"
+    )
     command.add_argument("--dry-run", action="store_true", help="show the full recipe and what would be done, and stop")
     command.add_argument("--workspace", default="workspace", help="folder of all results (default: %(default)s)")
     command.add_argument("--workers", type=int, help="Dask worker processes on this machine (default: 2)")
     command.add_argument("--batch-size", type=int, help="images per network call (default: 8)")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
+
+
+class _Help(argparse.Action):
+    """Prints the usage of a command and every key of its recipe with choices, default and meaning."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from flows.help import show_keys
+        from tasks.shards import Execution
+
+        parser.print_help()
+        print("\nkeys of the recipe:")
+        show_keys(_recipe_kind("pipeline" if self.const == "demo" else str(self.const)))
+        print("\nkeys of execution:")
+        show_keys(Execution, prefix="execution.")
+        parser.exit()
 
 
 def _prepare_prefect(workspace: str) -> None:

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from tasks.evaluate import evaluate
+from tasks.progress import announced
 from tasks.recipes import EvaluateRecipe
 from tasks.shards import Execution
 
@@ -18,4 +19,4 @@ def evaluate_flow(recipe: EvaluateRecipe, execution: Execution = Execution()) ->
     Returns:
         The reference scores/<digest> within the workspace.
     """
-    return evaluate(recipe, execution)
+    return announced(evaluate(recipe, execution))

@@ -28,10 +28,10 @@ def explain(error: BaseException) -> str | None:
     return str(error) if isinstance(error, EXPECTED) and str(error) else None
 
 
-def show_keys(kind: type[Spec]) -> None:
+def show_keys(kind: type[Spec], *, prefix: str = "") -> None:
     """Print every key of a recipe with its choices, default and meaning."""
     schema = kind.model_json_schema()
-    for key, value, default, meaning in _rows(schema, schema.get("$defs", {}), ""):
+    for key, value, default, meaning in _rows(schema, schema.get("$defs", {}), prefix, {}):
         print("  ".join(filter(None, (key, value, default and f"[{default}]"))))
         if meaning:
             print(f"    {meaning}")
@@ -57,24 +57,39 @@ def _study_lines(study: Study) -> list[str]:
     return lines
 
 
-def _rows(schema: dict[str, Any], defs: dict[str, Any], prefix: str) -> list[tuple[str, str, str, str]]:
+Cells = tuple[str, str, str, str]
+"""Key, values, default, meaning."""
+
+
+def _rows(schema: dict[str, Any], defs: dict[str, Any], prefix: str, defaults: dict[str, Any]) -> list[Cells]:
+    """One row per key below a prefix; ``defaults`` are those of the field that holds these keys."""
     rows = []
     for name, field in schema.get("properties", {}).items():
         target = _resolve(field, defs)
-        key = f"{prefix}{name}"
-        members = "discriminator" in target
+        default = defaults.get(name, field.get("default"))
         meaning = str(field.get("description") or target.get("description", "").split("\n")[0])
-        rows.append((key, _value(target, defs), _short(field.get("default")), meaning))
-        if members:
-            for kind, ref in target["discriminator"]["mapping"].items():
-                member = defs[ref.rsplit("/", 1)[-1]]
-                rows.append((f"{key}.kind={kind}", "", "", member.get("description", "").split("\n")[0]))
-                rows += [r for r in _rows(member, defs, f"{key}.") if r[0] != f"{key}.kind"]
-        elif "properties" in target:
-            rows += _rows(target, defs, f"{key}.")
-        elif target.get("type") == "array" and "properties" in _resolve(target.get("items", {}), defs):
-            rows += _rows(_resolve(target["items"], defs), defs, f"{key}.0.")
+        rows.append((f"{prefix}{name}", _value(target, defs), _short(default), meaning))
+        rows += _rows_below(target, defs, f"{prefix}{name}", default if isinstance(default, dict) else {})
     return rows
+
+
+def _rows_below(target: dict[str, Any], defs: dict[str, Any], key: str, defaults: dict[str, Any]) -> list[Cells]:
+    if "discriminator" in target:
+        kinds = target["discriminator"]["mapping"].items()
+        members = [(kind, defs[ref.rsplit("/", 1)[-1]]) for kind, ref in kinds]
+        return [row for kind, member in members for row in _rows_of_kind(kind, member, defs, key, defaults)]
+    if "properties" in target:
+        return _rows(target, defs, f"{key}.", defaults)
+    items = _resolve(target.get("items", {}), defs)
+    return _rows(items, defs, f"{key}.0.", {}) if target.get("type") == "array" and "properties" in items else []
+
+
+def _rows_of_kind(
+    kind: str, member: dict[str, Any], defs: dict[str, Any], key: str, defaults: dict[str, Any]
+) -> list[Cells]:
+    head = (f"{key}.kind={kind}", "", "", member.get("description", "").split("\n")[0])
+    own = defaults if defaults.get("kind") == kind else {}
+    return [head, *(row for row in _rows(member, defs, f"{key}.", own) if row[0] != f"{key}.kind")]
 
 
 def _resolve(field: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from prefect import flow
 
 from tasks.ingest import ingest
+from tasks.progress import announced
 from tasks.recipes import IngestRecipe
 from tasks.shards import Execution
 
 
-@flow(name="ingest")
+@flow(name="ingest", flow_run_name="ingest {recipe.source.kind}")
 def ingest_flow(recipe: IngestRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
     """Bring images from any source into a data set.
 
@@ -18,4 +19,4 @@ def ingest_flow(recipe: IngestRecipe, execution: Execution = Execution()) -> str
     Returns:
         The reference datasets/<digest> within the workspace.
     """
-    return ingest(recipe, execution)
+    return announced(ingest(recipe, execution))

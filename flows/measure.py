@@ -3,11 +3,12 @@
 from prefect import flow
 
 from tasks.measure import measure
+from tasks.progress import announced
 from tasks.recipes import MeasureRecipe
 from tasks.shards import Execution
 
 
-@flow(name="measure")
+@flow(name="measure", flow_run_name="measure {recipe.dataset}")
 def measure_flow(recipe: MeasureRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
     """Simulate the measurement of every image of a data set.
 
@@ -18,4 +19,4 @@ def measure_flow(recipe: MeasureRecipe, execution: Execution = Execution()) -> s
     Returns:
         The reference measurements/<digest> within the workspace.
     """
-    return measure(recipe, execution)
+    return announced(measure(recipe, execution))

@@ -22,7 +22,7 @@ from tasks.recipes import (
 from tasks.shards import Execution
 
 
-@flow(name="pipeline")
+@flow(name="pipeline", flow_run_name="{recipe.title}")
 def pipeline_flow(recipe: PipelineRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
     """Ingest, measure, reconstruct, evaluate and report.
 
@@ -31,7 +31,7 @@ def pipeline_flow(recipe: PipelineRecipe, execution: Execution = Execution()) ->
         execution: How and where it is computed.
 
     Returns:
-        The reference reports/<digest> within the workspace.
+        The reference reports/<digest>/report.html within the workspace.
     """
     check_pipeline(recipe, execution.workspace)
     with kept_running(execution.cluster) as cluster:

@@ -124,7 +124,7 @@ def _sentence(item: ErrorDetails, names: set[str]) -> str:
             tag = item["ctx"]["tag"]
             return f"there is no kind {tag!r}{_suggestion(tag, kinds)} Choose {', '.join(sorted(kinds))}"
         case "union_tag_not_found":
-            return "kind is missing: --keys lists the kinds there are"
+            return "kind is missing: --help lists the kinds there are"
     got = f" (got {item['input']!r})" if _is_short(item["input"]) else ""
     return item["msg"].removeprefix("Value error, ") + got
 

@@ -2,12 +2,13 @@
 
 from prefect import flow
 
+from tasks.progress import announced
 from tasks.recipes import ReconstructRecipe
 from tasks.reconstruct import reconstruct
 from tasks.shards import Execution
 
 
-@flow(name="reconstruct")
+@flow(name="reconstruct", flow_run_name="reconstruct {recipe.measurements} by {recipe.reconstruction.method.kind}")
 def reconstruct_flow(recipe: ReconstructRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
     """Reconstruct every slice of a data set from its measurements.
 
@@ -18,4 +19,4 @@ def reconstruct_flow(recipe: ReconstructRecipe, execution: Execution = Execution
     Returns:
         The reference reconstructions/<digest> within the workspace.
     """
-    return reconstruct(recipe, execution)
+    return announced(reconstruct(recipe, execution))

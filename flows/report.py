@@ -2,12 +2,13 @@
 
 from prefect import flow
 
+from tasks.progress import announced
 from tasks.recipes import ReportRecipe
 from tasks.report import report
 from tasks.shards import Execution
 
 
-@flow(name="report")
+@flow(name="report", flow_run_name="report {recipe.title}")
 def report_flow(recipe: ReportRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
     """Write one page with pictures and tables.
 
@@ -16,6 +17,6 @@ def report_flow(recipe: ReportRecipe, execution: Execution = Execution()) -> str
         execution: How and where it is computed.
 
     Returns:
-        The reference reports/<digest> within the workspace.
+        The reference reports/<digest>/report.html within the workspace.
     """
-    return report(recipe, execution)
+    return announced(report(recipe, execution))

@@ -2,12 +2,13 @@
 
 from prefect import flow
 
+from tasks.progress import announced
 from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
 from tasks.train import train
 
 
-@flow(name="train")
+@flow(name="train", flow_run_name="train {recipe.name}")
 def train_flow(recipe: TrainRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
     """Train a prior, or go on training it.
 
@@ -18,4 +19,4 @@ def train_flow(recipe: TrainRecipe, execution: Execution = Execution()) -> str: 
     Returns:
         The reference priors/<digest> within the workspace.
     """
-    return train(recipe, execution)
+    return announced(train(recipe, execution))

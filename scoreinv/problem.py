@@ -105,12 +105,12 @@ def run(method: Method, problem: InverseProblem, denoiser: Denoiser | None = Non
 
 def reconstruct(method: Method, problem: InverseProblem, denoiser: Denoiser | None = None, *, noise: Noise) -> Step:
     """The last step of a method: its result ``x`` and the denoiser calls ``nfe`` it took."""
-    step = None
+    last: Step | None = None
     for step in run(method, problem, denoiser, noise=noise):
-        pass
-    if step is None:
+        last = step
+    if last is None:
         raise ValueError(f"{method!r} yielded no step: give it at least one")
-    return step
+    return last
 
 
 def _no_denoiser(x: Tensor, sigma: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def connect(cluster: LocalWorkers | RemoteWorkers) -> Iterator[Client]:
     Raises:
         ConnectionError: if nothing answers at the address.
     """
-    with kept_running(cluster) as running, _client(running.address) as client:
+    with kept_running(cluster) as running, _quiet(), _client(running.address) as client:
         yield client
 
 
@@ -89,15 +89,19 @@ def kept_running(cluster: AnyCluster) -> Iterator[Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A block in which Dask says nothing below an error, here and in the workers that start in it."""
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with dask.config.set({"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "error"}):
+    """A block in which Dask says nothing, here and in the workers that start in it: ``map_shards`` tells what fails."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    level = logging.ERROR if os.environ.get("SCOREINV_TRACEBACK") else logging.CRITICAL
+    for logger in loggers:
+        logger.setLevel(level)
+    variable = "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED"
+    with dask.config.set({variable: logging.getLevelName(level).lower()}):
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, before in zip(loggers, levels, strict=True):
+                logger.setLevel(before)
 
 
 def _client(address: str) -> Client:

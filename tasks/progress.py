@@ -17,6 +17,12 @@ ARTIFACT_SECONDS = 2.0
 LOG_SECONDS = 15.0
 
 
+def announced(ref: str) -> str:
+    """The reference of a result, said in the run's log, where people look for what to name next."""
+    get_run_logger().info("result: %s", ref)
+    return ref
+
+
 def follow(events: Events, store: ShardedStore, title: str) -> None:
     """Consume the events of ``map_shards`` and show them."""
     pending = {shard.index: shard.stop - shard.start for shard in store.pending()}
@@ -75,7 +81,8 @@ class _Meter:
 
     def _left(self, done: float, now: float) -> str:
         new = done - self.skipped
-        if new <= 0:
+        # The first moments go into starting workers and tell nothing.
+        if new < 0.01 * self.total:
             return "time left unknown"
         return f"about {(now - self.start) * (self.total - done) / new:.0f} s left"
 

@@ -81,7 +81,7 @@ class Reconstruction(Spec):
     method: AnyMethod = Field(DDS(), title="Method")
     prior: str = Field(
         "",
-        description="Shipped (ct-128, mri-128), as priors/0a1b2c3d4e5f, or 'trained' in a study; empty for methods without.",
+        description="Shipped (ct-128, mri-128), as priors/0a1b2c3d4e5f, or 'trained' in a study; empty: no prior.",
     )
     n_samples: int = Field(1, ge=1, le=256, description="Posterior samples per slice; mean and deviation are kept.")
     seed: int = Field(0, description="Of the sampler's noise.")

@@ -14,11 +14,12 @@ from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker, get_worker
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from scoreinv.spec import Spec
 from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
+from storage.uri import is_local, local_path
 from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect
 
 HOPELESS = (ValueError, TypeError, FileNotFoundError, MemoryError, StoreError)
@@ -41,7 +42,11 @@ class Launch(Spec):
 class Execution(Spec):
     """How and where something is computed; never part of a digest."""
 
-    workspace: str = Field("workspace", description="Folder or bucket that holds every result.")
+    workspace: str = Field(
+        "workspace",
+        validate_default=True,
+        description="Folder or bucket that holds every result; a relative folder counts from where the run starts.",
+    )
     cluster: AnyCluster = Field(LocalWorkers(), title="Cluster")
     batch_size: int = Field(8, ge=1, description="Images per network call.")
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -50,6 +55,12 @@ class Execution(Spec):
     training: Launch = Field(Launch(), title="Training processes")
     retries: int = Field(2, ge=0, description="How often a failed shard is tried again within one run.")
     max_failed: int = Field(0, ge=0, description="Failed shards that a run tolerates before it stops early.")
+
+    @field_validator("workspace")
+    @classmethod
+    def _absolute(cls, workspace: str) -> str:
+        # Workers may start elsewhere, and links in the UI need the whole path.
+        return str(local_path(workspace).resolve()) if is_local(workspace) else workspace
 
 
 class ShardEvent(NamedTuple):
@@ -123,7 +134,7 @@ def _failure_text(errors: list[str], store: ShardedStore) -> str:
     shown = "; ".join(errors[:3]) + (f"; and {len(errors) - 3} more" if len(errors) > 3 else "")
     n = len(store.plan())
     done = n - len(store.pending())
-    return f"{shown}. {done} of {n} shards of {store.uri} are done and kept: the same command makes the rest"
+    return f"{shown}. {done} of {n} shards of {store.uri} are done and kept for the next try"
 
 
 def _inline(batch: _Batch) -> Iterator[ShardEvent]:
@@ -155,6 +166,7 @@ class _DaskRun:
     def __init__(self, batch: _Batch, client: Client) -> None:
         self.batch = batch
         self.client = client
+        self.address = client.scheduler.address
         # Several runs may share a scheduler.
         self.name = uuid4().hex
         self.inbox: SimpleQueue[ShardEvent | Future] = SimpleQueue()
@@ -200,7 +212,18 @@ class _DaskRun:
             try:
                 return self.inbox.get(timeout=1.0)
             except Empty:
-                _require_life(self.client, time.monotonic() - start)
+                self._require_life(time.monotonic() - start)
+
+    def _require_life(self, silence: float) -> None:
+        if self.client.status in ("closing", "closed"):
+            raise ConnectionError(
+                f"the Dask scheduler at {self.address} is gone: start it and run the same command again"
+            )
+        if silence > PATIENCE_SECONDS and not any(self.client.processing().values()):
+            raise ConnectionError(
+                f"no worker of {self.address} took a shard within {PATIENCE_SECONDS:.0f} s: start some with "
+                f"`dask worker {self.address} --nthreads 1 --resources {SLOT}=1`"
+            )
 
     def _settle(self, future: Future, index: int) -> Iterator[ShardEvent]:
         if future.status == "finished":
@@ -223,24 +246,10 @@ class _DaskRun:
             self._submit(chosen)
 
     def _abandon(self) -> None:
-        try:
+        # Otherwise the scheduler is gone, and the shards with it.
+        if self.client.status == "running":
             self.client.cancel(list(self.waiting), force=True)
             self.client.unsubscribe_topic(self.name)
-        except (OSError, TimeoutError, RuntimeError):
-            # The scheduler is gone, and the shards with it.
-            return
-
-
-def _require_life(client: Client, silence: float) -> None:
-    if client.status != "running":
-        raise ConnectionError(
-            f"the Dask scheduler at {client.scheduler.address} is gone: start it and run the same command again"
-        )
-    if silence > PATIENCE_SECONDS and not any(client.processing().values()):
-        raise ConnectionError(
-            f"no worker of {client.scheduler.address} took a shard within {PATIENCE_SECONDS:.0f} s: start some with "
-            f"`dask worker {client.scheduler.address} --nthreads 1 --resources {SLOT}=1`"
-        )
 
 
 def _is_worth_another_try(error: BaseException) -> bool:

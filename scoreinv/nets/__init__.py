@@ -8,3 +8,5 @@ from scoreinv.nets.ncsnpp import NCSNpp
 from scoreinv.nets.unet import UNet
 
 AnyNetwork = Annotated[UNet | NCSNpp, Field(discriminator="kind")]
+
+__all__ = ["AnyNetwork", "NCSNpp", "UNet"]

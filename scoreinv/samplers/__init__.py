@@ -9,3 +9,5 @@ from scoreinv.samplers.predictor_corrector import PredictorCorrector
 from scoreinv.samplers.projection import Projection
 
 AnySampler = Annotated[DDS | Projection | PredictorCorrector, Field(discriminator="kind")]
+
+__all__ = ["DDS", "AnySampler", "PredictorCorrector", "Projection"]

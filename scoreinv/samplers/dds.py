@@ -9,6 +9,7 @@ Chung, Lee and Ye 2024, "Decomposed diffusion sampler", arXiv:2303.05754, in (x,
 One network call a level, no gradient through the network.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
@@ -41,7 +42,7 @@ class DDS(Method):
         data_image = problem.operator.adjoint(problem.y)
         x = problem.operator.direct(problem.y)
         x = x + levels[0] * noise.normal_like(x)
-        for index, (sigma, sigma_next) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+        for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             denoised = denoiser(x, sigma.expand(len(x)).to(x.device))
             eps = (x - denoised) / sigma
             std = denoised_std(float(sigma))

@@ -9,6 +9,7 @@ with norms per image: the released code averages them over the batch, which make
 its neighbours.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
@@ -43,7 +44,7 @@ class PredictorCorrector(Method):
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
         levels = self.grid.levels().to(problem.y.device)
         x = levels[0] * noise.normal(problem.operator.image_shape, device=problem.y.device)
-        for index, (sigma, sigma_next) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+        for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             if self.snr > 0:
                 x = correct(denoiser, x, sigma, noise, snr=self.snr)
             x = predict(denoiser, x, sigma, sigma_next, noise)

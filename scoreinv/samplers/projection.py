@@ -11,6 +11,7 @@ It is not an exact posterior sampler: without the corrector it ignores about a t
 entries tell of unmeasured ones, whatever the number of levels.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import ClassVar, Literal, cast
 
@@ -48,7 +49,7 @@ class Projection(Method):
         operator, y = self._transformed(problem)
         levels = self.grid.levels().to(y.device)
         x = levels[0] * noise.normal(operator.image_shape, device=y.device)
-        for index, (sigma, sigma_next) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+        for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             if self.snr > 0:
                 x = correct(denoiser, self._project(operator, y, x, sigma, noise), sigma, noise, snr=self.snr)
             x = predict(denoiser, self._project(operator, y, x, sigma, noise), sigma, sigma_next, noise)
@@ -64,7 +65,7 @@ class Projection(Method):
         operator, y = problem.operator, problem.y
         if not isinstance(operator, MaskedTransform):
             raise TypeError(
-                f"Algorithm 2 needs an invertible transform with a mask, but {type(operator).__name__} has none: use DDS"
+                f"Algorithm 2 needs an invertible transform with a mask, {type(operator).__name__} has none: use DDS"
             )
         if self.transform == "fourier_slice" and isinstance(operator, ParallelBeam):
             return cast(tuple[MaskedTransform, Tensor], operator.as_fourier_slice(y))

@@ -169,7 +169,7 @@ def test_a_shard_that_kills_its_workers_is_left_aside(tmp_path: Path, monkeypatc
     deadly = job.model_copy(update={"failing": {1: 1}})
     # Dask blames those that waited on the same worker as well; they are not at fault.
     with pytest.raises(TooManyFailures, match="^shard 1: worker processes died under it again and again"):
-        list(map_shards(die, deadly, store, Execution(cluster=LocalWorkers(n_workers=1))))
+        list(map_shards(die, deadly, store, Execution(cluster=LocalWorkers(n_workers=1), max_failed=1)))
     assert [shard.index for shard in store.pending()] == [1]
     assert tries(job)[1] == 2
 

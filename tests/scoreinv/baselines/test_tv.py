@@ -53,7 +53,9 @@ def test_a_step_keeps_its_place_and_loses_the_height_that_theory_says():
     torch.testing.assert_close(x[..., 4:], torch.full_like(x[..., 4:], 1.0 - 0.1 / 4), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("measurement", [CartesianMRI(acceleration=4), SparseViewCT(n_views=11, n_full=48)], ids=["mri", "ct"])
+@pytest.mark.parametrize(
+    "measurement", [CartesianMRI(acceleration=4), SparseViewCT(n_views=11, n_full=48)], ids=["mri", "ct"]
+)
 def test_a_phantom_of_flat_regions_comes_back_far_better_than_directly(measurement):
     truth = torch.from_numpy(rasterise(SHEPP_LOGAN, SIZE)).float()[None, None]
     operator = measurement.operator(SIZE)
