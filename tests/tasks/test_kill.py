@@ -43,7 +43,7 @@ def images(store: ShardedStore) -> np.ndarray:
 
 def test_a_killed_worker_costs_nothing_but_time(study: tuple[ShardedStore, str], tmp_path: Path) -> None:
     data, prior = study
-    slow = choice(prior, n_levels=60)
+    slow = choice(prior, n_levels=40)
     job, store = tiny.reconstruction(data, tmp_path / "killed", slow)
     with kept_running(LocalWorkers(n_workers=2)) as running, connect(running) as client:
         events = map_shards(reconstruct_shard, job, store, Execution(cluster=running))

@@ -111,8 +111,14 @@ class FirstOfEachPair(MaskedTransform):
 
 @pytest.mark.parametrize(
     ("correlation", "snr", "mean", "variance"),
-    [(0.0, 0.0, 0.0, 1.019), (0.5, 0.0, 0.403, 0.841), (0.9, 0.0, 0.939, 0.318)]
-    + [(0.0, 0.3, 0.007, 1.040), (0.5, 0.3, 0.749, 0.779), (0.9, 0.3, 1.350, 0.206)],
+    [
+        (0.0, 0.0, 0.0, 1.019),
+        (0.5, 0.0, 0.403, 0.841),
+        (0.9, 0.0, 0.939, 0.318),
+        (0.0, 0.3, 0.007, 1.040),
+        (0.5, 0.3, 0.749, 0.779),
+        (0.9, 0.3, 1.350, 0.206),
+    ],
 )
 def test_algorithm_2_on_pairs_of_unknowns_gives_the_documented_table(correlation, snr, mean, variance):
     """Without a corrector a third of what the measured entry tells of the other is lost; one corrector repairs it.
