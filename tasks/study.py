@@ -45,7 +45,7 @@ class Result(NamedTuple):
         method = self.reconstruction.method
         if method.kind == "direct":
             return self.measurement.operator(self.size).direct_name
-        return f"{method.label} ({method.n_calls} calls)"
+        return f"{method.label} ({method.n_calls} calls)" if method.n_calls else method.label
 
 
 def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSection:

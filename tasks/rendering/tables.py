@@ -33,7 +33,7 @@ METRICS: Mapping[str, Metric] = {
     "psnr": Metric("PSNR", "dB", 2, "high"),
     "ssim": Metric("SSIM", "", 3, "high"),
     "nmse": Metric("NMSE", "", 4, "low"),
-    "spread_skill": Metric("Spread / error", "", 2, "near 1"),
+    "spread_skill": Metric("Spread / error", "", 2, "near 1", is_detail=True),
     "coverage_90": Metric("Coverage of 90 %", "", 3),
     "data_residual": Metric("Data residual", "", 2, "near 1"),
     "diversity": Metric("Sample difference", "", 4, is_detail=True),
