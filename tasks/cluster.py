@@ -99,8 +99,9 @@ def _quiet() -> Iterator[None]:
     level = logging.ERROR if os.environ.get("SCOREINV_TRACEBACK") else logging.CRITICAL
     for logger in loggers:
         logger.setLevel(level)
-    variable = "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED"
-    with dask.config.set({variable: logging.getLevelName(level).lower()}):
+    # What glibc and Dask's logging read when a worker process starts; the workers' own ``env`` would come too late.
+    environment = KEEP_MEMORY | {"DASK_LOGGING__DISTRIBUTED": logging.getLevelName(level).lower()}
+    with dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()}):
         try:
             yield
         finally:
@@ -167,7 +168,7 @@ class _StartWorkers(SchedulerPlugin):  # type: ignore[misc]
 def _environment(index: int, n_threads: int) -> dict[str, str]:
     threads = {"OMP_NUM_THREADS": str(n_threads), "MKL_NUM_THREADS": str(n_threads)}
     gpus = _gpus()
-    return KEEP_MEMORY | threads | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
+    return threads | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
 
 
 def _gpus() -> list[str]:
