@@ -143,7 +143,7 @@ def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows:
         naive_name=naive.name,
         result_name=_row_name(best, estimate),
         scores=_scores_of_slice(record.slice_id, (naive, best), rows),
-        value_label="HU" if contract.modality == "ct" else "relative signal",
+        value_label="HU" if contract.modality == "ct" else "",
         low=-1000.0 if contract.modality == "ct" else 0.0,
         high=400.0 if contract.modality == "ct" else 1.0,
         pixel_mm=contract.pixel_mm,
