@@ -37,7 +37,7 @@ class EDMPreconditioning(Spec):
 
     kind: Literal["edm"] = "edm"
     mean: float = Field(0.0, description="Mean of the training images.")
-    sigma_data: float = Field(0.5, gt=0, description="Standard deviation of the training images.")
+    sigma_data: float = Field(0.25, gt=0, description="Standard deviation of the training images.")
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
         total = (sigma**2 + self.sigma_data**2).sqrt()

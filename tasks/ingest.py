@@ -1,12 +1,17 @@
 """Bring images from any source into a data set."""
 
+import time
+from collections.abc import Iterator
+
 from prefect import task
 from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json, digest_of
-from storage.datasets import DatasetStore, Listing
+from storage.datasets import DatasetStore, Listing, Rejected
+from storage.sources import collect
+from storage.sources.source import Volume
 from storage.uri import join
-from tasks.progress import follow
+from tasks.progress import LOG_SECONDS, follow
 from tasks.recipes import IngestRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
@@ -22,7 +27,7 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
     gained a file is another.
     """
     log = get_run_logger()
-    listing = recipe.source.listing()
+    listing = collect(_with_progress(recipe.source.scan()))
     for bad in listing.rejected:
         log.warning("left out %s: %s", bad.file, bad.reason)
     ref = reference("datasets", _address(recipe, listing))
@@ -39,6 +44,17 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
         follow(map_shards(ingest_shard, job, store.shards, execution), store.shards, f"Ingesting into {ref}")
         store.finish()
     return ref
+
+
+def _with_progress(scan: Iterator[Volume | Rejected]) -> Iterator[Volume | Rejected]:
+    """The scan, with a log line now and then: every slice is decoded once, which takes long for many."""
+    n_slices, last = 0, time.monotonic()
+    for item in scan:
+        n_slices += len(item.slices) if isinstance(item, Volume) else 0
+        if time.monotonic() - last > LOG_SECONDS:
+            last = time.monotonic()
+            get_run_logger().info("Reading the source: %d slices so far", n_slices)
+        yield item
 
 
 def _address(recipe: IngestRecipe, listing: Listing) -> str:

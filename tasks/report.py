@@ -2,7 +2,6 @@
 
 import base64
 import importlib.metadata
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from prefect import task
@@ -12,12 +11,11 @@ from prefect.logging import get_run_logger
 import scoreinv
 from storage.uri import join, write_bytes
 from tasks.recipes import ReportRecipe
-from tasks.rendering import MethodRow, ReportSection, markdown_table, panel_png, render_report
+from tasks.rendering import ReportSection, panel_png, render_report
 from tasks.shards import Execution
-from tasks.study import section_of
+from tasks.study import headline_table, section_of
 from tasks.workspace import locate, reference
 
-HEADLINE = ("psnr", "ssim", "nmse")
 PACKAGES = ("torch", "numpy", "zarr", "dask", "prefect")
 
 
@@ -34,22 +32,16 @@ def report(recipe: ReportRecipe, execution: Execution) -> str:
         _show(section)
     create_link_artifact(_link(uri), link_text="The report", description=recipe.title)
     for section in sections:
-        get_run_logger().info("%s\n%s", section.heading, markdown_table([_headline(row) for row in section.rows]))
+        get_run_logger().info("%s\n%s", section.heading, headline_table(section))
     return f"{ref}/report.html"
 
 
 def _show(section: ReportSection) -> None:
     """The section's table and pictures as artifacts of the run."""
-    table = markdown_table([_headline(row) for row in section.rows], baseline=section.baseline)
-    create_markdown_artifact(f"## {section.heading}\n\n{table}", description=section.heading)
+    create_markdown_artifact(f"## {section.heading}\n\n{headline_table(section)}", description=section.heading)
     for panel in section.panels:
         image = base64.b64encode(panel_png(panel)).decode()
         create_image_artifact(f"data:image/png;base64,{image}", description=f"{section.heading}: {panel.title}")
-
-
-def _headline(row: MethodRow) -> MethodRow:
-    """A row with the metrics that fit beside a picture; the page has them all."""
-    return replace(row, metrics={name: row.metrics[name] for name in HEADLINE if name in row.metrics})
 
 
 def _versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,12 @@ from storage.datasets import DatasetStore, Rejected
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.recipes import MeasureRecipe, Reconstruction
-from tasks.rendering import MethodRow, Panel, ReportSection
+from tasks.rendering import MethodRow, Panel, ReportSection, markdown_table
 from tasks.rendering.tables import METRICS
 from tasks.workspace import locate
 
-CAPTION_METRICS = ("psnr", "ssim", "nmse")
-"""Of a single slice, under its pictures; the table has all that ``tasks.rendering.tables`` knows."""
+HEADLINE = ("psnr", "ssim", "nmse")
+"""What stands under a slice's pictures and in short tables; the page has all that ``tasks.rendering.tables`` knows."""
 
 N_REJECTED_SHOWN = 5
 
@@ -66,6 +67,12 @@ def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSectio
         recipe_yaml=_recipe_yaml(dataset, results),
         baseline=naive.name,
     )
+
+
+def headline_table(section: ReportSection) -> str:
+    """The section's methods as a Markdown table, mean ± standard deviation of the metrics people ask for first."""
+    rows = [replace(row, metrics={m: row.metrics[m] for m in HEADLINE if m in row.metrics}) for row in section.rows]
+    return markdown_table(rows, baseline=section.baseline)
 
 
 def _result(workspace: str, uri: str) -> Result:
@@ -154,7 +161,7 @@ def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows:
 def _scores_of_slice(slice_id: str, results: Sequence[Result], rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     shown = {result.digest: result for result in results}
     return {
-        _row_name(shown[row["reconstruction"]], str(row["estimate"])): {m: float(row[m]) for m in CAPTION_METRICS}
+        _row_name(shown[row["reconstruction"]], str(row["estimate"])): {m: float(row[m]) for m in HEADLINE}
         for row in rows
         if row["slice_id"] == slice_id and row["reconstruction"] in shown
     }

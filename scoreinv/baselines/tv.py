@@ -26,7 +26,7 @@ class TotalVariation(Method):
     needs_denoiser: ClassVar[bool] = False
     is_stochastic: ClassVar[bool] = False
     kind: Literal["tv"] = "tv"
-    weight: float = Field(1e-3, ge=0, description="Of the total variation, relative to the squared norm of A.")
+    weight: float = Field(3e-4, ge=0, description="Of the total variation, relative to the squared norm of A.")
     n_iters: int = Field(200, ge=1)
     n_inner: int = Field(10, ge=1, description="Steps of each denoising, from the last one's dual.")
 

@@ -21,14 +21,14 @@ class UNet(Spec):
     """Options of the U-Net; ``build`` makes it."""
 
     kind: Literal["unet"] = "unet"
-    patch: int = Field(2, ge=1, le=8, description="Pixels per side that the stem folds into channels.")
-    n_features: int = Field(64, ge=8, description="Channels at the finest level.")
-    channel_multipliers: tuple[int, ...] = Field((1, 2, 2), min_length=1)
-    n_blocks: int = Field(2, ge=1, description="Residual blocks per level.")
+    patch: int = Field(1, ge=1, le=8, description="Pixels per side that the stem folds into channels.")
+    n_features: int = Field(24, ge=8, description="Channels at the finest level.")
+    channel_multipliers: tuple[int, ...] = Field((1, 2, 3, 4), min_length=1)
+    n_blocks: int = Field(1, ge=1, description="Residual blocks per level.")
     n_middle: int = Field(
         1, ge=0, title="Middle blocks", description="Residual blocks and attentions at the coarsest level."
     )
-    has_position: bool = Field(False, description="Two input channels that hold the pixel's position in [-1, 1].")
+    has_position: bool = Field(True, description="Two input channels that hold the pixel's position in [-1, 1].")
 
     def build(self) -> "UNetNetwork":
         """A new network, its output zero until it is trained."""

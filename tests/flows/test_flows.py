@@ -16,7 +16,7 @@ from flows.recipe_files import RECIPES, load_recipe
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
 from tasks.cluster import LocalWorkers
-from tasks.recipes import PipelineRecipe, TrainRecipe
+from tasks.recipes import PipelineRecipe
 from tasks.shards import Execution
 from tests.tasks import tiny
 
@@ -67,10 +67,9 @@ def test_annotations_are_not_postponed_anywhere() -> None:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_load(path: Path) -> None:
-    kind = TrainRecipe if path.stem.startswith("train-") else PipelineRecipe
-    recipe = load_recipe(kind, path)
-    assert load_recipe(kind, path).digest() == recipe.digest()
-    assert kind.model_validate_json(recipe.model_dump_json()) == recipe
+    recipe = load_recipe(PipelineRecipe, path)
+    assert load_recipe(PipelineRecipe, path).digest() == recipe.digest()
+    assert PipelineRecipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -85,6 +84,8 @@ def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) 
     page = report.read_text()
     for text in ("FBP", "zero-filled", "DDS (3 calls), mean of 2 samples", "Coverage of 90 %", "Spread / error"):
         assert text in page, text
+    tables = "".join(path.read_text() for path in workspace.glob("scores/*/table.md"))
+    assert all(name in tables for name in ("| FBP | 4 |", "| zero-filled | 4 |", "mean of 2 samples | 4 |"))
     assert artifact_types() >= {"markdown", "image", "progress"}
 
     stores = sorted(path.parent for path in workspace.glob("*/*/plan.json"))

@@ -1,8 +1,5 @@
 """What every method promises, on both modalities."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -13,9 +10,7 @@ from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.phantoms import SHEPP_LOGAN, rasterise
 from scoreinv.problem import InverseProblem, Method, reconstruct, run
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from cases import METHODS, missing
+from tests.cases import METHODS, missing
 
 SIZE = 16
 MEASUREMENTS = {"mri": CartesianMRI(acceleration=3), "ct": SparseViewCT(n_views=7, n_full=24)}

@@ -4,9 +4,6 @@ An approximate method has its own stated error here: the numbers are what it doe
 Monte Carlo error, so that a change for the worse (or an unexplained one for the better) fails.
 """
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -19,9 +16,7 @@ from scoreinv.problem import InverseProblem, Method, reconstruct
 from scoreinv.samplers import DDS, PredictorCorrector, Projection
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.predictor_corrector import correct
-
-sys.path.insert(0, str(Path(__file__).parent))
-from gaussians import SIZE, BatchNoise, compare, stationary_prior, varying_prior
+from tests.scoreinv.samplers.gaussians import SIZE, BatchNoise, compare, stationary_prior, varying_prior
 
 N = 800
 MRI = CartesianMRI(acceleration=2)
