@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed (one message, no traceback), 2 wrong usage.
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -50,10 +51,15 @@ def _run(options: argparse.Namespace) -> int:
 def _run_command(options: argparse.Namespace) -> int:
     from flows.help import describe_plan
     from tasks.checks import check_pipeline
-    from tasks.recipes import PipelineRecipe
+    from tasks.recipes import PipelineRecipe, PlanRecipe
 
     stage = "pipeline" if options.command == "demo" else options.command
     recipe, execution = _parameters(options, _recipe_kind(stage))
+    if isinstance(recipe, PlanRecipe):
+        from flows.plan import plan
+
+        plan(recipe, execution, is_dry=options.dry_run)
+        return 0
     if isinstance(recipe, PipelineRecipe):
         check_pipeline(recipe, execution.workspace)
     if options.dry_run:
@@ -66,18 +72,25 @@ def _run_command(options: argparse.Namespace) -> int:
 
 def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
     """What and how, from the file and from the command line."""
-    from flows.recipe_files import RECIPES, find_recipe, load_recipe
+    from flows.recipe_files import RECIPES, find_recipe, load_execution, load_recipe
     from tasks.shards import Execution
 
-    workspace = options.workspace
-    if is_local(workspace):
-        workspace = str(local_path(workspace).resolve())
     changes, execution_changes = _split(options.changes)
     path = _recipe_path(options, changes, find_recipe)
+    default = _planned_execution(options.device) if options.command == "plan" else Execution()
+    # Before the folder changes: a relative workspace counts from here.
+    execution = load_execution(default, path, [*_shortcuts(options), *execution_changes])
     if options.command == "demo":
         os.chdir(RECIPES.parents[1])
-    execution = load_recipe(Execution, None, [f"workspace={workspace}", *_shortcuts(options), *execution_changes])
     return load_recipe(kind, path, changes), execution
+
+
+def _planned_execution(device: str | None) -> "Execution":
+    from tasks.cluster import LocalWorkers
+    from tasks.shards import Execution
+    from tasks.timing import machine_workers
+
+    return Execution(cluster=LocalWorkers(n_workers=machine_workers(device or "auto")))
 
 
 def _recipe_path(options: argparse.Namespace, changes: list[str], find: Callable[[str], Path]) -> Path | None:
@@ -97,8 +110,14 @@ def _split(changes: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _shortcuts(options: argparse.Namespace) -> list[str]:
-    given = {"cluster.n_workers": options.workers, "batch_size": options.batch_size, "device": options.device}
-    return [f"{key}={value}" for key, value in given.items() if value is not None]
+    given = {
+        "workspace": options.workspace,
+        "cluster.n_workers": options.workers,
+        "batch_size": options.batch_size,
+        "device": options.device,
+    }
+    # Quoted, as changes are read as YAML: a folder may be called 2024.
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
 
 def _recipe_kind(stage: str) -> type[Spec]:
@@ -109,9 +128,11 @@ def _recipe_kind(stage: str) -> type[Spec]:
         "measure": recipes.MeasureRecipe,
         "train": recipes.TrainRecipe,
         "reconstruct": recipes.ReconstructRecipe,
+        "tune": recipes.TuneRecipe,
         "evaluate": recipes.EvaluateRecipe,
         "report": recipes.ReportRecipe,
         "pipeline": recipes.PipelineRecipe,
+        "plan": recipes.PlanRecipe,
     }
     return kinds[stage]
 
@@ -135,10 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     texts = {
         "demo": "the whole pipeline on the slices that come with the project",
+        "plan": "choose prior, method and settings for a data set, and write a recipe with the expected cost",
         "ingest": "bring DICOM, NIfTI or other images into a data set",
         "measure": "simulate the measurement of a data set",
         "train": "train a prior, or go on training it",
         "reconstruct": "reconstruct a data set from its measurements",
+        "tune": "find the best few numbers of a method on slices whose truth is known, or go on looking",
         "evaluate": "metrics of reconstructions",
         "report": "a page with pictures and tables",
         "pipeline": "all of these in a row",
@@ -153,7 +176,8 @@ def _add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     if name == "demo":
         command.set_defaults(recipe=None)
     else:
-        command.add_argument("recipe", nargs="?", metavar="RECIPE", help="a YAML file or the name of a shipped recipe")
+        text = "a YAML file, which may set execution.* as well, or the name of a shipped recipe"
+        command.add_argument("recipe", nargs="?", metavar="RECIPE", help=text)
     command.add_argument(
         "changes", nargs="*", metavar="key.path=value", help="changes to the recipe, or to execution.*"
     )
@@ -161,9 +185,13 @@ def _add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "-h", "--help", action=_Help, nargs=0, const=name, help="show this and every key with its choices, and stop"
     )
     command.add_argument("--dry-run", action="store_true", help="show the full recipe and what would be done, and stop")
-    command.add_argument("--workspace", default="workspace", help="folder of all results (default: %(default)s)")
-    command.add_argument("--workers", type=int, help="Dask worker processes on this machine (default: 2)")
-    command.add_argument("--batch-size", type=int, help="images per network call (default: 8)")
+    command.add_argument("--workspace", help="folder of all results (default: workspace)")
+    workers = "one per GPU or core" if name == "plan" else "2"
+    command.add_argument("--workers", type=int, help=f"Dask worker processes on this machine (default: {workers})")
+    if name == "plan":
+        command.set_defaults(batch_size=None)  # it is what a plan chooses
+    else:
+        command.add_argument("--batch-size", type=int, help="images per network call (default: 8)")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
 
 

@@ -7,7 +7,7 @@ import yaml
 from flows.recipe_files import RecipeError
 from scoreinv.spec import Spec
 from storage.errors import StoreError
-from tasks.recipes import PipelineRecipe, Study
+from tasks.recipes import PipelineRecipe, Study, TuneRecipe
 from tasks.shards import Execution, TooManyFailures
 
 EXPECTED = (
@@ -17,6 +17,7 @@ EXPECTED = (
     ValueError,
     FileNotFoundError,
     ConnectionError,
+    MemoryError,
     OSError,
     RuntimeError,
 )
@@ -41,6 +42,9 @@ def describe_plan(recipe: Spec, execution: Execution) -> None:
     """Print the full recipe, and what a pipeline would do; other stages say where their result would lie."""
     for name, spec in (("recipe", recipe), ("execution", execution)):
         print(yaml.safe_dump({name: spec.model_dump(mode="json")}, sort_keys=False), end="")
+    if isinstance(recipe, TuneRecipe):
+        for line in _search_lines(recipe):
+            print(f"# {line}")
     if not isinstance(recipe, PipelineRecipe):
         print(f"# digest {recipe.digest()}, results under {execution.workspace}")
         return
@@ -49,8 +53,20 @@ def describe_plan(recipe: Spec, execution: Execution) -> None:
             print(f"# {line}")
 
 
+def _search_lines(recipe: TuneRecipe) -> list[str]:
+    choice, n_images = recipe.reconstruction, recipe.n_trials * recipe.n_slices * recipe.reconstruction.n_samples
+    lines = [f"{recipe.n_trials} trials of {choice.method.kind} on up to {recipe.n_slices} slices"]
+    if calls := n_images * choice.method.n_calls:
+        lines[0] += f": {calls} network calls, if all take as many as the method as given"
+    for one in recipe.space():
+        values = ", ".join(map(str, one.choices)) or f"{one.low:g} to {one.high:g}{' by factors' * one.is_log}"
+        lines.append(f"  {one.key}: {values}")
+    return lines
+
+
 def _study_lines(study: Study) -> list[str]:
-    lines = [f"study {study.name}: {study.simulation.measurement.kind} at {study.ingest.image.size} pixels"]
+    images = f"at {study.ingest.image.size} pixels" if study.ingest else f"of {study.dataset}"
+    lines = [f"study {study.name}: {study.simulation.measurement.kind} {images}"]
     for choice in study.reconstructions:
         calls = choice.method.n_calls * choice.n_samples
         lines.append(f"  {choice.method.kind}: {choice.n_samples} samples, {calls} network calls a slice")

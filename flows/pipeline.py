@@ -41,7 +41,7 @@ def pipeline_flow(recipe: PipelineRecipe, execution: Execution = Execution()) ->
 
 
 def _study(study: Study, execution: Execution) -> str:
-    dataset = ingest_flow(study.ingest, execution)
+    dataset = ingest_flow(study.ingest, execution) if study.ingest else study.dataset
     measurements = measure_flow(MeasureRecipe(dataset=dataset, simulation=study.simulation), execution)
     trained = _train(study, execution)
     references = tuple(

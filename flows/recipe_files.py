@@ -14,6 +14,8 @@ from scoreinv.spec import Spec
 
 RECIPES = Path(__file__).parents[1] / "deployments" / "recipes"
 
+EXECUTION = "execution"
+
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
@@ -40,7 +42,26 @@ def load_recipe(kind: type[SpecT], path: Path | None, changes: Sequence[str] = (
     Raises:
         RecipeError: if the file is no YAML mapping, or a key or value is wrong.
     """
-    content = _defaults(kind) | (_read(path) if path else {})
+    content = _read(path) if path else {}
+    # How a recipe is computed may stand in its file, but is no part of it.
+    content.pop(EXECUTION, None)
+    return _changed(kind, _defaults(kind) | content, changes, str(path or kind.__name__))
+
+
+def load_execution(default: SpecT, path: Path | None, changes: Sequence[str] = ()) -> SpecT:
+    """An execution from its default, from what a recipe's file says under ``execution``, and changes.
+
+    Raises:
+        RecipeError: as ``load_recipe``.
+    """
+    section = _read(path).get(EXECUTION, {}) if path else {}
+    if not isinstance(section, dict):
+        raise RecipeError(f"{path}: {EXECUTION} must hold a mapping of keys to values, got {type(section).__name__}")
+    where = f"{path}, {EXECUTION}" if section else type(default).__name__
+    return _changed(type(default), default.model_dump(mode="json") | section, changes, where)
+
+
+def _changed(kind: type[SpecT], content: dict[str, Any], changes: Sequence[str], where: str) -> SpecT:
     for change in changes:
         key, sign, value = change.partition("=")
         if not sign or not key:
@@ -49,7 +70,7 @@ def load_recipe(kind: type[SpecT], path: Path | None, changes: Sequence[str] = (
     try:
         return kind.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
-        raise RecipeError(f"{path or kind.__name__}: " + "\n  ".join(_lines(error, kind))) from error
+        raise RecipeError(f"{where}: " + "\n  ".join(_lines(error, kind))) from error
 
 
 def _defaults(kind: type[Spec]) -> dict[str, Any]:

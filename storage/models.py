@@ -37,16 +37,23 @@ def load(uri_or_name: str) -> tuple[bytes, PriorContract]:
         StoreNotFound: if there is none; the message lists the names that are known.
         StoreMismatch: if the weights are not those that were published.
     """
+    contract = read_contract(uri_or_name)
+    is_shipped = uri_or_name in shipped()
+    weights = _shipped_weights(uri_or_name) if is_shipped else read_bytes(_weights_uri(uri_or_name, contract))
+    return _verified(weights, contract, uri_or_name), contract
+
+
+def read_contract(uri_or_name: str) -> PriorContract:
+    """The contract alone, without a look at the weights; errors as ``load``."""
     if uri_or_name in shipped():
-        return _load_shipped(uri_or_name)
+        return _contract((_shipped_folder() / f"{uri_or_name}.json").read_bytes(), uri_or_name)
     if not exists(join(uri_or_name, "contract.json")):
         known = ", ".join(shipped()) or "none"
         raise StoreNotFound(
             f"there is no prior {uri_or_name!r}: no such folder with a contract.json, and no shipped prior of that "
             f"name (shipped: {known})"
         )
-    contract = _contract(read_bytes(join(uri_or_name, "contract.json")), uri_or_name)
-    return _verified(read_bytes(_weights_uri(uri_or_name, contract)), contract, uri_or_name), contract
+    return _contract(read_bytes(join(uri_or_name, "contract.json")), uri_or_name)
 
 
 def shipped() -> list[str]:
@@ -56,15 +63,13 @@ def shipped() -> list[str]:
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
-def _load_shipped(name: str) -> tuple[bytes, PriorContract]:
-    contract = _contract((_shipped_folder() / f"{name}.json").read_bytes(), name)
+def _shipped_weights(name: str) -> bytes:
     try:
-        weights = (_shipped_folder() / f"{name}.safetensors").read_bytes()
+        return (_shipped_folder() / f"{name}.safetensors").read_bytes()
     except FileNotFoundError as error:
         raise StoreNotFound(
             f"the weights of the shipped prior {name!r} are missing: install the package anew"
         ) from error
-    return _verified(weights, contract, name), contract
 
 
 def _shipped_folder() -> Traversable:

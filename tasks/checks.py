@@ -2,10 +2,11 @@
 
 from scoreinv.contract import ImageContract
 from scoreinv.operators import AnyMeasurement
+from storage.datasets import DatasetStore
 from storage.models import load
 from tasks.recipes import PipelineRecipe, Study
 from tasks.workers.priors import require_match
-from tasks.workspace import locate_prior
+from tasks.workspace import locate, locate_prior
 
 
 def check_pipeline(recipe: PipelineRecipe, workspace: str) -> None:
@@ -13,12 +14,13 @@ def check_pipeline(recipe: PipelineRecipe, workspace: str) -> None:
 
     Raises:
         ValueError: if a measurement or a prior is for other images; names the study.
-        StoreNotFound: if a prior is not there; names those that are.
+        StoreNotFound: if a prior or a data set is not there; names those that are.
     """
     for study in recipe.studies:
         try:
-            require_modality(study.simulation.measurement, study.ingest.image)
-            _check_priors(study, workspace)
+            image = _image(study, workspace)
+            require_modality(study.simulation.measurement, image)
+            _check_priors(study, image, workspace)
         except ValueError as error:
             raise ValueError(f"study {study.name}: {error}") from error
 
@@ -36,7 +38,13 @@ def require_modality(measurement: AnyMeasurement, image: ImageContract) -> None:
         )
 
 
-def _check_priors(study: Study, workspace: str) -> None:
+def _image(study: Study, workspace: str) -> ImageContract:
+    if study.ingest is not None:
+        return study.ingest.image
+    return DatasetStore.open(locate(workspace, study.dataset, "datasets")).contract
+
+
+def _check_priors(study: Study, image: ImageContract, workspace: str) -> None:
     for name in {choice.prior for choice in study.reconstructions} - {"", "trained"}:
         _, contract = load(locate_prior(workspace, name))
-        require_match(contract, study.ingest.image)
+        require_match(contract, image)

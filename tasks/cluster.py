@@ -23,6 +23,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from pydantic import Field
 
 from scoreinv.spec import Spec
+from tasks.workers.setup import KEEP_MEMORY
 
 SLOT = "SLOT"
 """The Dask resource of which every worker has one."""
@@ -30,10 +31,6 @@ SLOT = "SLOT"
 ALLOWED_DEATHS = 1
 """So many workers may die under one shard; at the next death it is suspected of killing them."""
 
-
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
-"""glibc keeps what tensors free. Dask asks for the opposite by default, which makes a network call on a CPU
-take twice the time: each layer's memory is fetched from the kernel again."""
 
 CONNECT_SECONDS = 10.0
 """A scheduler that is there answers sooner, also on a busy network."""

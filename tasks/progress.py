@@ -28,7 +28,7 @@ def follow(events: Events, store: ShardedStore, title: str) -> None:
     pending = {shard.index: shard.stop - shard.start for shard in store.pending()}
     fractions = dict.fromkeys(pending, 0.0)
     skipped = store.n - sum(pending.values())
-    with closing(events), _Meter(title, total=store.n, skipped=skipped) as meter:
+    with closing(events), Meter(title, total=store.n, skipped=skipped) as meter:
         for event in events:
             fractions[event.shard] = max(fractions[event.shard], event.fraction)
             if event.error:
@@ -36,7 +36,7 @@ def follow(events: Events, store: ShardedStore, title: str) -> None:
             meter.show(skipped + sum(share * pending[index] for index, share in fractions.items()))
 
 
-class _Meter:
+class Meter:
     """A bar on a terminal, log lines elsewhere, and an artifact of the run."""
 
     def __init__(self, title: str, *, total: int, skipped: int) -> None:
@@ -54,7 +54,7 @@ class _Meter:
         self.bar = Progress(*columns, disable=not sys.stderr.isatty(), transient=False)
         self.task = self.bar.add_task(title, total=total, completed=skipped)
 
-    def __enter__(self) -> "_Meter":
+    def __enter__(self) -> "Meter":
         done = f", {self.skipped} are done already" if self.skipped else ""
         self.log.info("%s: %d slices%s", self.title, self.total, done)
         self.bar.start()

@@ -18,6 +18,8 @@ from scoreinv.spec import Spec
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainSpec
 from storage.sources import AnySource
+from tasks.presets import PresetName
+from tasks.search_spaces import Search, SearchRange, check_search, default_search
 
 
 class IngestRecipe(Spec):
@@ -55,6 +57,11 @@ class TrainRecipe(Spec):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Of the prior, for example ct-128.")
     datasets: tuple[str, ...] = Field(
         min_length=1, description="References of the data sets, as datasets/0a1b2c3d4e5f."
+    )
+    initial: str = Field(
+        "",
+        description="A prior of the same network whose weights to go on from, as ct-128 or priors/0a1b2c3d4e5f; "
+        "n_images counts those it has seen. Empty: from random weights.",
     )
     network: AnyNetwork = Field(UNet(), title="Network")
     preconditioning: AnyPreconditioning = Field(EDMPreconditioning(), title="Preconditioning")
@@ -103,6 +110,41 @@ class ReconstructRecipe(Spec):
     reconstruction: Reconstruction = Field(title="Reconstruction")
 
 
+class TuneRecipe(Spec):
+    """A search for the best few numbers of a method, on slices whose truth is known."""
+
+    measurements: str = Field(
+        description="Reference of the measurements to tune on, as measurements/0a1b2c3d4e5f: of other people than "
+        "those whose results are reported."
+    )
+    reconstruction: Reconstruction = Field(title="Reconstruction", description="The first trial; the rest vary it.")
+    search: tuple[SearchRange, ...] = Field(
+        (), title="Search", description="What to tune, between which values; empty: the ranges chosen for the method."
+    )
+    n_trials: int = Field(40, ge=1, le=10_000, description="Of which the first is the method as given.")
+    n_slices: int = Field(
+        16, ge=1, description="At most so many slices to measure on, spread evenly; the same in every trial."
+    )
+    subjects: tuple[str, ...] = Field((), description="Take the slices of these subjects only; empty: of all.")
+    metric: Literal["psnr", "ssim", "psnr_circle", "ssim_circle"] = Field(
+        "psnr", description="Whose mean over the slices is made as large as can be; circle: as the paper takes it."
+    )
+    seed: int = Field(0, description="Of the search; the sampler's noise has its own, the same in every trial.")
+
+    @model_validator(mode="after")
+    def _ranges_fit_the_method(self) -> "TuneRecipe":
+        check_search(self.reconstruction.method, self.space())
+        return self
+
+    def space(self) -> Search:
+        """The ranges that are searched."""
+        return self.search or default_search(self.reconstruction.method)
+
+    def address(self) -> str:
+        """The digest without the number of trials, so that more of them continue fewer; with the ranges in full."""
+        return self.model_copy(update={"n_trials": 1, "search": self.space()}).digest()
+
+
 class EvaluateRecipe(Spec):
     """Metrics of reconstructions against the images that were measured."""
 
@@ -134,10 +176,17 @@ class Study(Spec):
     """One data set, one measurement, several methods side by side."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Lower-case letters, digits and hyphens.")
-    ingest: IngestRecipe = Field(title="Ingest")
+    ingest: IngestRecipe | None = Field(None, title="Ingest", description="Makes the data set.")
+    dataset: str = Field("", description="In place of ingest: a data set that is there, as datasets/0a1b2c3d4e5f.")
     simulation: Simulation = Field(title="Simulation")
     reconstructions: tuple[Reconstruction, ...] = Field(min_length=1, description="Methods to compare.")
     training: Training | None = Field(None, title="Training", description="Makes the prior called 'trained'.")
+
+    @model_validator(mode="after")
+    def _images_come_from_one_place(self) -> "Study":
+        if (self.ingest is None) == (not self.dataset):
+            raise ValueError(f"study {self.name!r} needs either ingest or dataset, one of the two")
+        return self
 
     @model_validator(mode="after")
     def _trained_prior_is_made(self) -> "Study":
@@ -162,3 +211,22 @@ class PipelineRecipe(Spec):
         if len(set(names)) < len(names):
             raise ValueError(f"studies need different names, got {names}")
         return studies
+
+
+class PlanRecipe(Spec):
+    """What a plan is asked for: images, what is measured of them, and how much time it may take."""
+
+    source: AnySource | None = Field(None, title="Source", description="Images that are not ingested yet.")
+    dataset: str = Field("", description="In place of source: a data set that is there, as datasets/0a1b2c3d4e5f.")
+    measurement: AnyMeasurement = Field(title="Measurement", description="What is measured of the images.")
+    preset: PresetName = Field("balanced", description="How much time the reconstruction may take.")
+    prior: str = Field("", description="Use this one (ct-128, priors/0a1b2c3d4e5f); empty: the one that fits best.")
+    max_volumes: int = Field(16, ge=1, description="Of a source, to read for the plan: every slice is decoded.")
+    output: str = Field("plan.yaml", min_length=1, description="The recipe that is written.")
+    overwrite: bool = Field(False, description="Replace the output if it is there.")
+
+    @model_validator(mode="after")
+    def _images_come_from_one_place(self) -> "PlanRecipe":
+        if (self.source is None) == (not self.dataset):
+            raise ValueError("a plan needs either source or dataset, one of the two: the images it is for")
+        return self

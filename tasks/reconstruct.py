@@ -20,7 +20,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     """The reference of the reconstructions, made where they are not there yet."""
     measurements = ShardedStore.open(locate(execution.workspace, recipe.measurements, "measurements"))
     prior = locate_prior(execution.workspace, recipe.reconstruction.prior)
-    ref = reference("reconstructions", digest_of(recipe.digest(), _checked_prior(prior, measurements)))
+    ref = reference("reconstructions", digest_of(recipe.digest(), checked_prior(prior, measurements)))
     store = reconstruction_store(recipe, measurements, join(execution.workspace, ref))
     if not store.is_finished():
         job = ReconstructJob(
@@ -38,7 +38,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     return ref
 
 
-def _checked_prior(prior: str, measurements: ShardedStore) -> str:
+def checked_prior(prior: str, measurements: ShardedStore) -> str:
     if not prior:
         return ""
     _, contract = load(prior)

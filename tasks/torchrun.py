@@ -10,6 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from tasks.workers.launch import PARENT, reason_path
+from tasks.workers.setup import KEEP_MEMORY
 from tasks.workers.train import TrainJob
 
 GRACE_SECONDS = 20.0
@@ -41,7 +42,7 @@ def torchrun(job: TrainJob, n_processes: int) -> Generator[str, None, None]:
 def _start(job: Path, n_processes: int) -> "subprocess.Popen[str]":
     # Gloo looks up this machine's name otherwise, which fails where no name server knows it.
     loopback = "lo" if sys.platform == "linux" else "lo0"
-    defaults = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback}
+    defaults = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback, **KEEP_MEMORY}
     return subprocess.Popen(
         [sys.executable, "-m", "tasks.workers.launch", "group", str(job), str(n_processes)],
         stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
 from tasks.torchrun import torchrun
 from tasks.workers.train import TrainJob
-from tasks.workspace import locate, reference
+from tasks.workspace import locate, locate_prior, reference
 
 
 @task(name="train")
@@ -34,6 +34,7 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
         recipe=recipe,
         datasets=tuple(locate(execution.workspace, d, "datasets") for d in recipe.datasets),
         target=target,
+        initial=locate_prior(execution.workspace, recipe.initial) if recipe.initial else "",
         n_threads=execution.training.n_threads,
         device=execution.device,
     )

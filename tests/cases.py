@@ -5,13 +5,25 @@ A member without a case fails a test (``missing``), so whoever adds a member add
 
 from typing import Any, get_args
 
-from scoreinv.baselines import Direct, TotalVariation
+from scoreinv.baselines import Direct, TotalVariation, Wavelet
 from scoreinv.measurement import MeasurementSpec
 from scoreinv.nets import NCSNpp, UNet
 from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import Method
-from scoreinv.samplers import DDS, PredictorCorrector, Projection
+from scoreinv.samplers import (
+    DAPS,
+    DDS,
+    DPS,
+    DiffPIR,
+    Langevin,
+    LangevinProjection,
+    PiGDM,
+    PredictorCorrector,
+    Projection,
+    REDDiff,
+    ScoreSDE,
+)
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.spec import Spec
 from storage.sources import DicomSource, NiftiSource, OpenKBPSource, PhantomSource, SeveralSources, Source
@@ -35,12 +47,28 @@ SHORT = SigmaGrid(n_levels=12, sigma_max=3.0, sigma_min=0.02, spacing="geometric
 METHODS: dict[str, Method] = {
     "dds": DDS(grid=SigmaGrid(n_levels=10)),
     "dds_deterministic": DDS(grid=SigmaGrid(n_levels=10), eta=0.0),
+    "diffpir": DiffPIR(grid=SigmaGrid(n_levels=10)),
+    "diffpir_without_fresh_noise": DiffPIR(grid=SigmaGrid(n_levels=10), zeta=0.0, n_cg=5),
+    "daps": DAPS(grid=SigmaGrid(n_levels=10)),
+    "daps_published": DAPS(grid=SigmaGrid(n_levels=10), n_ode=2, split="published"),
+    "red_diff": REDDiff(grid=SigmaGrid(n_levels=10, sigma_max=1.0)),
     "projection": Projection(grid=SHORT, strength=0.9, snr=0.16),
     "projection_without_corrector": Projection(grid=SHORT, strength=0.9, snr=0.0),
     "projection_fourier_slice": Projection(grid=SHORT, strength=0.9, snr=0.16, transform="fourier_slice"),
+    "score_sde": ScoreSDE(grid=SHORT, rate=0.1, snr=0.6),
+    "score_sde_without_corrector": ScoreSDE(grid=SHORT, rate=0.1, snr=0.0),
+    "langevin": Langevin(grid=SHORT),
+    "langevin_projection": LangevinProjection(grid=SHORT),
+    "langevin_projection_fourier_slice": LangevinProjection(grid=SHORT, transform="fourier_slice"),
     "predictor_corrector": PredictorCorrector(grid=SHORT),
     "direct": Direct(),
+    "dps": DPS(grid=SigmaGrid(n_levels=10, sigma_max=1.0)),
+    "dps_deterministic": DPS(grid=SigmaGrid(n_levels=10, sigma_max=1.0), eta=0.0),
+    "pigdm": PiGDM(grid=SigmaGrid(n_levels=10)),
+    "pigdm_deterministic": PiGDM(grid=SigmaGrid(n_levels=10), eta=0.0),
     "tv": TotalVariation(n_iters=20),
+    "wavelet": Wavelet(n_iters=20),
+    "wavelet_smooth": Wavelet(n_iters=20, family="sym4"),
 }
 
 SOURCES: dict[str, Source] = {

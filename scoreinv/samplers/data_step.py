@@ -1,8 +1,11 @@
 """The data step that fast samplers share: pull a denoised image towards the measurement."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from scoreinv.linalg import conjugate_gradient
+from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem
 
 
@@ -28,9 +31,37 @@ def proximal(problem: InverseProblem, data_image: Tensor, anchor: Tensor, *, std
     return conjugate_gradient(apply, data_image + weight * anchor, anchor, n_iters=n_iters, tol=1e-5)
 
 
+def perturbed_proximal(
+    problem: InverseProblem, data_image: Tensor, anchor: Tensor, *, std: float, n_iters: int, noise: Noise
+) -> Tensor:
+    """``proximal`` for the data under fresh noise of their own deviation: "perturb and solve".
+
+    Where the anchor is a draw of N(mean, std^2), the result is an exact draw of N(mean, std^2) given y, in as far as
+    the conjugate gradients have converged (Papandreou and Yuille 2010, "Gaussian sampling by local perturbations").
+    """
+    perturbation = problem.operator.adjoint(noise.normal_like(problem.y))
+    return proximal(problem, data_image + problem.noise_std * perturbation, anchor, std=std, n_iters=n_iters)
+
+
+def with_noise_floor(problem: InverseProblem, floor: float) -> InverseProblem:
+    """The same problem with a noise_std of at least ``floor`` times the norm of A.
+
+    In these units a floor is noise of the image, and means the same for every operator.
+    """
+    return replace(problem, noise_std=max(problem.noise_std, floor * problem.operator.norm()))
+
+
 def denoised_std(sigma: float, sigma_data: float = 0.25) -> float:
     """A guess at the error of a denoised pixel: sigma / sqrt(1 + sigma^2 / sigma_data^2).
 
     Exact for white Gaussian images of standard deviation ``sigma_data``, an upper bound for real ones.
     """
     return float(sigma / (1 + (sigma / sigma_data) ** 2) ** 0.5)
+
+
+def flow_std(sigma: float, sigma_data: float = 0.25) -> float:
+    """The deviation that belongs to a pixel carried from ``sigma`` to 0 by the probability flow (see ``daps``).
+
+    sigma_data sqrt(1 - 1 / sqrt(1 + sigma^2 / sigma_data^2)): sigma / sqrt(2) at small sigma, at most ``sigma_data``.
+    """
+    return float(sigma_data * (1 - (1 + (sigma / sigma_data) ** 2) ** -0.5) ** 0.5)

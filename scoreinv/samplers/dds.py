@@ -15,11 +15,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Method, Step
 from scoreinv.samplers.data_step import denoised_std, proximal
 from scoreinv.samplers.grid import SigmaGrid
+from scoreinv.samplers.start import AnyStart, noisy_start
 
 
 class DDS(Method):
@@ -28,6 +30,7 @@ class DDS(Method):
     label: ClassVar[str] = "DDS"
     kind: Literal["dds"] = "dds"
     grid: SigmaGrid = Field(SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.01), title="Noise levels")
+    start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
     eta: float = Field(1.0, ge=0, le=1, description="Share of fresh noise: 0 deterministic, 1 all fresh.")
     n_cg: int = Field(
         5, ge=1, le=100, title="Conjugate gradient steps", description="Conjugate gradient steps per level."
@@ -40,8 +43,7 @@ class DDS(Method):
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
         levels = self.grid.levels()
         data_image = problem.operator.adjoint(problem.y)
-        x = problem.operator.direct(problem.y)
-        x = x + levels[0] * noise.normal_like(x)
+        x = noisy_start(self.start, problem, levels[0], noise)
         for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             denoised = denoiser(x, sigma.expand(len(x)).to(x.device))
             eps = (x - denoised) / sigma

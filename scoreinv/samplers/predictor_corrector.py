@@ -52,10 +52,13 @@ class PredictorCorrector(Method):
         yield Step(self.grid.n_levels, 0.0, denoiser(x, levels[-2].expand(len(x))))
 
 
-def correct(denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Noise, *, snr: float) -> Tensor:
-    """One Langevin step at a fixed noise level; its step size is each image's own."""
+def correct(
+    denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Noise, *, snr: float, longest: Tensor | None = None
+) -> Tensor:
+    """One Langevin step at a fixed noise level; its step size is each image's own, and at most ``longest``."""
     s, n = score(denoiser, x, sigma), noise.normal_like(x)
     step = 2 * (snr * norms(n) / norms(s).clamp_min(1e-12)) ** 2
+    step = step if longest is None else step.minimum(longest)
     return x + step * s + (2 * step).sqrt() * n
 
 

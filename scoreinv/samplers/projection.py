@@ -18,6 +18,7 @@ from typing import ClassVar, Literal, cast
 from pydantic import Field
 from torch import Tensor
 
+from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.operators.ct import ParallelBeam
@@ -25,6 +26,10 @@ from scoreinv.operators.linear import MaskedTransform
 from scoreinv.problem import InverseProblem, Method, Step
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.predictor_corrector import PAPER_GRID, correct, predict
+from scoreinv.samplers.start import AnyStart, noisy_start
+
+Transform = Literal["residual", "fourier_slice"]
+"""Of computed tomography: full-view FBP of the residual, or the paper's Fourier-slice grid."""
 
 
 class Projection(Method):
@@ -33,11 +38,12 @@ class Projection(Method):
     label: ClassVar[str] = "Algorithm 2"
     kind: Literal["projection"] = "projection"
     grid: SigmaGrid = Field(PAPER_GRID, title="Noise levels")
+    start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
     strength: float = Field(0.841, ge=0, le=1, description="lambda: 1 replaces the data, 0 ignores them.")
     snr: float = Field(
         0.246, ge=0, lt=1, title="SNR", description="Of the corrector; 0 drops it, which biases the result."
     )
-    transform: Literal["residual", "fourier_slice"] = Field(
+    transform: Transform = Field(
         "residual", description="CT only: full-view FBP of the residual, or the paper's Fourier-slice grid."
     )
 
@@ -46,27 +52,39 @@ class Projection(Method):
         return self.grid.n_levels * (2 if self.snr > 0 else 1) + 1
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        operator, y = self._transformed(problem)
+        operator, y = masked_transform(problem, self.transform)
         levels = self.grid.levels().to(y.device)
-        x = levels[0] * noise.normal(operator.image_shape, device=y.device)
+        x = noisy_start(self.start, problem, levels[0], noise)
         for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             if self.snr > 0:
-                x = correct(denoiser, self._project(operator, y, x, sigma, noise), sigma, noise, snr=self.snr)
-            x = predict(denoiser, self._project(operator, y, x, sigma, noise), sigma, sigma_next, noise)
+                x = project_noisy(operator, y, x, sigma, noise, strength=self.strength)
+                x = correct(denoiser, x, sigma, noise, snr=self.snr)
+            x = project_noisy(operator, y, x, sigma, noise, strength=self.strength)
+            x = predict(denoiser, x, sigma, sigma_next, noise)
             yield Step(index, float(sigma_next), x)
         x = denoiser(x, levels[-2].expand(len(x)))
         yield Step(self.grid.n_levels, 0.0, operator.project(x, y, strength=1.0))
 
-    def _project(self, operator: MaskedTransform, y: Tensor, x: Tensor, sigma: Tensor, noise: Noise) -> Tensor:
-        y_t = y + sigma * operator.forward(noise.normal_like(x))
-        return operator.project(x, y_t, strength=self.strength)
 
-    def _transformed(self, problem: InverseProblem) -> tuple[MaskedTransform, Tensor]:
-        operator, y = problem.operator, problem.y
-        if not isinstance(operator, MaskedTransform):
-            raise TypeError(
-                f"Algorithm 2 needs an invertible transform with a mask, {type(operator).__name__} has none: use DDS"
-            )
-        if self.transform == "fourier_slice" and isinstance(operator, ParallelBeam):
-            return cast(tuple[MaskedTransform, Tensor], operator.as_fourier_slice(y))
-        return operator, y
+def project_noisy(
+    operator: MaskedTransform, y: Tensor, x: Tensor, sigma: Tensor, noise: Noise, *, strength: float
+) -> Tensor:
+    """Images near ``x`` that explain, to a degree, the data under noise of the image of level ``sigma``."""
+    y_t = y + sigma * operator.forward(noise.normal_like(x))
+    return operator.project(x, y_t, strength=strength)
+
+
+def masked_transform(problem: InverseProblem, transform: Transform) -> tuple[MaskedTransform, Tensor]:
+    """The operator and its data to project with.
+
+    Raises:
+        TypeError: if the operator has no invertible transform.
+    """
+    operator, y = problem.operator, problem.y
+    if not isinstance(operator, MaskedTransform):
+        raise TypeError(
+            f"the projection needs an invertible transform with a mask, {type(operator).__name__} has none: use DDS"
+        )
+    if transform == "fourier_slice" and isinstance(operator, ParallelBeam):
+        return cast(tuple[MaskedTransform, Tensor], operator.as_fourier_slice(y))
+    return operator, y

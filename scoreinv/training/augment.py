@@ -23,10 +23,16 @@ class Augmentation(Spec):
     zoom: float = Field(0.12, ge=0, lt=1, description="Relative, in the logarithm.")
     shift: float = Field(0.06, ge=0, lt=1, description="Relative to the image's side.")
     gain: float = Field(0.0, ge=0, lt=1, description="Relative change of all values; 0 where values have a unit (CT).")
+    gamma: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Of contrast, in the logarithm: values to the power e^gamma; 0 where they have a unit.",
+    )
 
     def apply(self, images: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """Augmented images (batch, 1, size, size) of images whose side is a whole multiple of ``size``."""
-        draws = (2 * torch.rand(len(images), 6, generator=generator) - 1).to(images.device)
+        draws = (2 * torch.rand(len(images), 7, generator=generator) - 1).to(images.device)
         is_moved = (draws[:, 5] + 1) / 2 < self.probability
         if self.probability > 0:
             moved = F.grid_sample(images, self._grid(draws, images), mode="bilinear", align_corners=False)
@@ -34,6 +40,8 @@ class Augmentation(Spec):
         if self.can_flip:
             coin = torch.rand(len(images), generator=generator).to(images.device) < 0.5
             images = torch.where(coin.view(-1, 1, 1, 1), images.flip(-1), images)
+        if self.gamma > 0:
+            images = images.clamp_min(0) ** torch.exp(self.gamma * draws[:, 6]).view(-1, 1, 1, 1)
         gain = 1 + self.gain * draws[:, 4].view(-1, 1, 1, 1)
         return F.avg_pool2d(images * gain, images.shape[-1] // size)
 

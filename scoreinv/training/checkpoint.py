@@ -29,6 +29,7 @@ def checkpoint_bytes(state: TrainState, recipe_digest: str) -> bytes:
         {
             "recipe": recipe_digest,
             "images_seen": state.images_seen,
+            "images_before": state.images_before,
             "model": state.model.state_dict(),
             "ema": state.ema.model.state_dict(),
             "optimizer": state.optimizer.state_dict(),
@@ -51,6 +52,21 @@ def restore(state: TrainState, data: bytes, recipe_digest: str) -> None:
     state.ema.model.load_state_dict(content["ema"])
     state.optimizer.load_state_dict(content["optimizer"])
     state.images_seen = content["images_seen"]
+    state.images_before = content["images_before"]
+
+
+def go_on_from(state: TrainState, weights: bytes, images_seen: int) -> None:
+    """Put published weights, which have seen so many images, into a fresh state.
+
+    Raises:
+        ValueError: if they are of another network.
+    """
+    try:
+        for model in (state.model, state.ema.model):
+            model.network.load_state_dict({name: value.float() for name, value in load_safetensors(weights).items()})
+    except RuntimeError as error:
+        raise ValueError(f"the weights to go on from are of another network than the recipe's: {error}") from error
+    state.images_seen = state.images_before = images_seen
 
 
 def weights_bytes(model: ScoreModel, *, dtype: torch.dtype = torch.float32) -> bytes:

@@ -34,17 +34,19 @@ class TrainSpec(Spec):
     beta2: float = Field(0.99, gt=0, lt=1, description="Of Adam.")
     warmup_images: int = Field(1_000, ge=0, description="The learning rate rises linearly over these.")
     decay_images: int = Field(0, ge=0, description="From here on it falls as 1/sqrt(images seen); 0: never.")
+    cooldown_images: int = Field(0, ge=0, description="Over the last of n_images it falls linearly to zero.")
     clip_norm: float = Field(1.0, gt=0, description="Global norm of the gradient (after division by the image count).")
     ema_half_life: int = Field(20_000, ge=1, description="In images seen.")
     levels: AnyLevels = Field(LogNormalLevels(), title="Noise levels")
     is_bfloat16: bool = Field(True, description="Run the network under bfloat16 autocast; weights stay float32.")
     seed: int = 0
 
-    def rate(self, images_seen: int) -> float:
-        """The learning rate after so many images."""
-        warm = min(1.0, (images_seen + self.batch_size) / max(self.warmup_images, 1))
+    def rate(self, images_seen: int, *, images_before: int = 0) -> float:
+        """The learning rate after so many images, of which the network had seen some before its optimiser was new."""
+        warm = min(1.0, (images_seen - images_before + self.batch_size) / max(self.warmup_images, 1))
         decay = math.sqrt(self.decay_images / images_seen) if 0 < self.decay_images < images_seen else 1.0
-        return self.learning_rate * warm * decay
+        cooldown = min(1.0, (self.n_images - images_seen) / max(self.cooldown_images, 1))
+        return self.learning_rate * warm * decay * cooldown
 
 
 class TrainStep(NamedTuple):
@@ -64,6 +66,8 @@ class TrainState:
     ema: EMA[ScoreModel]
     optimizer: torch.optim.Optimizer
     images_seen: int = 0
+    images_before: int = 0
+    """Those seen in an earlier training, whose weights this one started from."""
 
     @classmethod
     def fresh(cls, model: ScoreModel, spec: TrainSpec) -> "TrainState":
@@ -95,7 +99,7 @@ def train(
     model: nn.Module = DistributedDataParallel(state.model) if n_ranks > 1 else state.model
     while state.images_seen < spec.n_images:
         generator = step_generator(spec.seed, rank, state.images_seen)
-        rate = spec.rate(state.images_seen)
+        rate = spec.rate(state.images_seen, images_before=state.images_before)
         loss = _loss(model, batches(spec.batch_size // n_ranks, generator), spec, generator)
         value = float(loss.detach())
         if not math.isfinite(value):

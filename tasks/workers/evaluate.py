@@ -88,7 +88,7 @@ def _rows(candidate: Candidate, truth: Truth, shard: Shard) -> list[dict[str, ob
         columns = image_columns(images, truth.images) | _residual_column(images, problem)
         if estimate == "mean":
             columns |= spread_columns(Ensemble(images, _read(store, "std", shard), n), truth)
-        rows += [_identity(one) | about | scores for one, scores in zip(truth.records, _cells(columns), strict=True)]
+        rows += [_identity(one) | about | scores for one, scores in zip(truth.records, cells(columns), strict=True)]
     return rows
 
 
@@ -133,7 +133,8 @@ def _identity(record: SliceRecord) -> dict[str, object]:
     return {"slice_id": record.slice_id, "volume_id": record.volume_id, "subject_id": record.subject_id}
 
 
-def _cells(columns: Columns) -> list[dict[str, object]]:
+def cells(columns: Columns) -> list[dict[str, object]]:
+    """One row of metrics per slice, as JSON can hold them."""
     lists = {name: values.tolist() for name, values in columns.items()}
     n = len(next(iter(lists.values())))
     return [{name: _json(values[i]) for name, values in lists.items()} for i in range(n)]

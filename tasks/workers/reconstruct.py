@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +12,11 @@ from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Step, run
 from scoreinv.spec import Spec
-from storage.shards import Shard, ShardedStore
+from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction, Simulation
 from tasks.shards import Report
 from tasks.workers.priors import image_contract, load_prior, pick_device, require_match
+from tasks.workers.stores import read_slices
 
 
 class ReconstructJob(Spec):
@@ -38,12 +39,21 @@ class Task(NamedTuple):
     sample: int
 
 
+class Inputs(NamedTuple):
+    """Slices to reconstruct: their names, their data, and the prior."""
+
+    slice_ids: list[str]
+    problem: InverseProblem
+    denoiser: Denoiser | None
+
+
 def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
     """Write mean, deviation and first sample of one shard; the record holds seconds and network calls."""
     start = time.perf_counter()
     target = ShardedStore.open(job.target, finished=False)
     shard = target.plan()[index]
-    samples, nfe = _sample(job, shard, report)
+    inputs = load_inputs(job, range(shard.start, shard.stop))
+    samples, nfe = draw_samples(job.reconstruction, inputs, job.batch_size, report)
     arrays = {"sample": samples[0]}
     if len(samples) > 1:
         # The deviation of a sample, not of a population: with four samples the difference is 15 %.
@@ -53,20 +63,34 @@ def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
     target.write(shard, arrays, record=record)
 
 
-def _sample(job: ReconstructJob, shard: Shard, report: Report) -> tuple[np.ndarray, int]:
+def load_inputs(job: ReconstructJob, places: Sequence[int]) -> Inputs:
+    """The data of the slices in these places of the measurements, and the prior, on the job's device.
+
+    Raises:
+        ValueError: if the prior is for other images, or there is no such device.
+    """
     measurements = ShardedStore.open(job.measurements)
-    device = pick_device(job.device)
-    problem = _problem(job, measurements, shard, device)
-    denoiser = _denoiser(job, measurements)
-    names = measurements.attrs["slice_ids"][shard.start : shard.stop]
-    n_samples, n_calls = job.reconstruction.n_samples, max(job.reconstruction.method.n_calls, 1)
-    todo = [Task(place, name, sample) for place, name in enumerate(names) for sample in range(n_samples)]
-    samples = np.empty((n_samples, len(names), *problem.operator.image_shape[1:]), np.float32)
-    nfe, done, batch_size = 0, 0, job.batch_size
+    return Inputs(
+        slice_ids=[measurements.attrs["slice_ids"][place] for place in places],
+        problem=_problem(job, measurements, places),
+        denoiser=_denoiser(job, measurements),
+    )
+
+
+def draw_samples(choice: Reconstruction, inputs: Inputs, batch_size: int, report: Report) -> tuple[np.ndarray, int]:
+    """All samples (n_samples, n_slices, height, width), and the network calls that one of them took.
+
+    Raises:
+        MemoryError: if not even one image at a time fits into the GPU's memory.
+    """
+    n_samples, n_calls = choice.n_samples, max(choice.method.n_calls, 1)
+    todo = [Task(place, name, sample) for place, name in enumerate(inputs.slice_ids) for sample in range(n_samples)]
+    samples = np.empty((n_samples, len(inputs.slice_ids), *inputs.problem.operator.image_shape[1:]), np.float32)
+    nfe, done = 0, 0
     while done < len(todo):
         batch = todo[done : done + batch_size]
         try:
-            for step in _steps(job.reconstruction, problem, denoiser, batch):
+            for step in _steps(choice, inputs, batch):
                 report((done + step.nfe / n_calls * len(batch)) / len(todo))
         except torch.cuda.OutOfMemoryError:
             batch_size = _halved(batch_size)
@@ -77,20 +101,19 @@ def _sample(job: ReconstructJob, shard: Shard, report: Report) -> tuple[np.ndarr
     return samples, nfe
 
 
-def _steps(
-    choice: Reconstruction, problem: InverseProblem, denoiser: Denoiser | None, batch: list[Task]
-) -> Iterator[Step]:
+def _steps(choice: Reconstruction, inputs: Inputs, batch: list[Task]) -> Iterator[Step]:
+    problem = inputs.problem
     places = torch.tensor([task.place for task in batch], device=problem.y.device)
     part = InverseProblem(problem.operator, problem.y[places], problem.noise_std)
     noise = Noise(choice.seed, [task.slice_id for task in batch], [task.sample for task in batch])
     with torch.no_grad():
-        yield from run(choice.method, part, denoiser, noise=noise)
+        yield from run(choice.method, part, inputs.denoiser, noise=noise)
 
 
-def _problem(job: ReconstructJob, measurements: ShardedStore, shard: Shard, device: torch.device) -> InverseProblem:
-    contract = image_contract(measurements.attrs)
+def _problem(job: ReconstructJob, measurements: ShardedStore, places: Sequence[int]) -> InverseProblem:
+    contract, device = image_contract(measurements.attrs), pick_device(job.device)
     operator = job.simulation.measurement.operator(contract.size).to(device)
-    y = torch.from_numpy(measurements.read("y", shard.start, shard.stop)).to(device)
+    y = torch.from_numpy(read_slices(measurements, "y", places)).to(device)
     noise_std = float(measurements.manifest()["noise_std"])
     if not math.isfinite(noise_std):
         raise ValueError(f"noise_std of {measurements.uri} is {noise_std}: make the measurements again")

@@ -1,14 +1,24 @@
 """Stores on a worker; what is large and the same for every shard is read once per process."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+
 from storage.datasets import DatasetStore
+from storage.shards import ShardedStore
 
 
 def open_dataset(uri: str, *, finished: bool = True) -> DatasetStore:
     """The data set at a URI; errors as ``DatasetStore.open``."""
     fresh = DatasetStore.open(uri, finished=finished)
     return _with_listing(uri, str(fresh.shards.attrs["listing"]))
+
+
+def read_slices(store: ShardedStore, name: str, places: Sequence[int]) -> np.ndarray:
+    """Slices of an array by their places, in the given order; neighbours are read at once."""
+    runs = np.split(np.asarray(places), np.flatnonzero(np.diff(places) != 1) + 1)
+    return np.concatenate([store.read(name, int(run[0]), int(run[-1]) + 1) for run in runs])
 
 
 # A listing of 100 000 slices takes longer to read than a shard takes to measure; its fingerprint says when it is new.

@@ -21,11 +21,11 @@ import scoreinv
 from scoreinv.contract import PriorContract
 from scoreinv.denoiser import log_uniform_sigmas
 from scoreinv.spec import Spec
-from scoreinv.training.checkpoint import build_model, checkpoint_bytes, restore, weights_bytes
+from scoreinv.training.checkpoint import build_model, checkpoint_bytes, go_on_from, restore, weights_bytes
 from scoreinv.training.data import ImageBatches
 from scoreinv.training.loop import TrainState, TrainStep, train
 from scoreinv.training.loss import denoising_curve
-from storage.models import publish
+from storage.models import load, publish
 from storage.uri import delete, exists, join, list_names, read_bytes, read_json, write_bytes
 from tasks.recipes import TrainRecipe
 from tasks.workers.curve import CurveRow, add_row, read_curve
@@ -47,6 +47,7 @@ class TrainJob(Spec):
     recipe: TrainRecipe
     datasets: tuple[str, ...]
     target: str
+    initial: str = ""
     n_threads: int
     device: str = "auto"
 
@@ -84,14 +85,22 @@ def _describe_start(state: TrainState, images: TrainingImages, device: torch.dev
 
 
 def _state(job: TrainJob, device: torch.device, rank: int) -> TrainState:
-    """The state of the last checkpoint, or a fresh one."""
+    """The state of the last checkpoint, or else of the prior to go on from, or a fresh one."""
     recipe, checkpoint = job.recipe, join(job.target, "checkpoint.pt")
     model = build_model(recipe.network, recipe.preconditioning, seed=recipe.training.seed).to(device)
+    if device.type == "cpu" and not recipe.training.is_bfloat16:
+        # Backward convolutions in float32 take 15 % less time so, unlike everything else.
+        model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     state = TrainState.fresh(model, recipe.training)
     if exists(checkpoint):
         restore(state, read_bytes(checkpoint), recipe.address())
         if rank == 0:
             print(f"resumed after {state.images_seen} images", flush=True)
+    elif job.initial:
+        weights, contract = load(job.initial)
+        go_on_from(state, weights, contract.images_seen)
+        if rank == 0:
+            print(f"goes on from {recipe.initial}, which has seen {state.images_seen} images", flush=True)
     return state
 
 

@@ -20,7 +20,7 @@ from storage.shards import ShardedStore
 from tests.storage.dicom_files import write_series
 from tests.tasks import tiny
 
-COMMANDS = ("demo", "ingest", "measure", "train", "reconstruct", "evaluate", "report", "pipeline")
+COMMANDS = ("demo", "ingest", "measure", "train", "reconstruct", "tune", "evaluate", "report", "pipeline", "plan")
 ROOT = Path(__file__).parents[2]
 
 Command = Callable[..., tuple[int, str, str]]
@@ -100,6 +100,23 @@ def test_a_plan_shows_what_was_asked_for_in_any_order(command: Command, order: l
     assert plan["execution"]["cluster"] == {"kind": "local", "n_workers": 5, "n_threads": 1}
 
 
+def test_a_file_may_say_how_it_is_computed_and_options_go_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    smoke = (ROOT / "deployments" / "recipes" / "smoke.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(smoke + "execution: {workspace: /there, batch_size: 3, device: cpu}\n")
+    with pytest.raises(SystemExit):
+        main(["pipeline", "mine.yaml", "--dry-run", "--batch-size", "5"])
+    plan = yaml.safe_load(capsys.readouterr().out)
+    assert "execution" not in plan["recipe"]
+    assert [plan["execution"][name] for name in ("workspace", "batch_size", "device")] == ["/there", 5, "cpu"]
+    # A folder whose name is a number is a folder.
+    with pytest.raises(SystemExit):
+        main(["pipeline", "mine.yaml", "--dry-run", "--workspace", "2024"])
+    assert yaml.safe_load(capsys.readouterr().out)["execution"]["workspace"] == str(tmp_path / "2024")
+
+
 def test_words_that_mean_nothing_are_refused(command: Command) -> None:
     for words in (["smoke", "--worker-count", "5"], ["smoke", "seed=1", "--dry-run", "seed"]):
         code, _, err = command("pipeline", *words)
@@ -163,6 +180,10 @@ def test_a_file_that_is_no_recipe_is_named(command: Command, tmp_path: Path) -> 
     assert "mine.yaml must hold a mapping" in command("pipeline", "mine.yaml")[2]
     (tmp_path / "mine.yaml").write_text("title: [\n")
     assert "mine.yaml is not YAML" in command("pipeline", "mine.yaml")[2]
+    (tmp_path / "mine.yaml").write_text("execution: 3\n")
+    assert "mine.yaml: execution must hold a mapping" in command("pipeline", "mine.yaml")[2]
+    (tmp_path / "mine.yaml").write_text("execution: {batch_sise: 3}\n")
+    assert "mine.yaml, execution: batch_sise: there is no such key" in command("pipeline", "mine.yaml")[2]
 
 
 @pytest.mark.parametrize(

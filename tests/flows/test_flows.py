@@ -29,6 +29,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "measure": {"dataset": "datasets/ab12", "simulation": STUDY["simulation"]},
     "train": {"name": "tiny", "datasets": ["datasets/ab12"]},
     "reconstruct": {"measurements": "measurements/ab12", "reconstruction": {"method": {"kind": "direct"}}},
+    "tune": {"measurements": "measurements/ab12", "reconstruction": {"method": {"kind": "tv"}}},
     "evaluate": {"reconstructions": ["reconstructions/ab12"]},
     "report": {"scores": ["scores/ab12"]},
     "pipeline": SMOKE,

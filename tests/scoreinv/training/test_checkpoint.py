@@ -8,7 +8,14 @@ from torch import Tensor
 
 from scoreinv.denoiser import EDMPreconditioning, ScoreModel
 from scoreinv.nets.unet import UNet
-from scoreinv.training.checkpoint import build_model, checkpoint_bytes, load_weights, restore, weights_bytes
+from scoreinv.training.checkpoint import (
+    build_model,
+    checkpoint_bytes,
+    go_on_from,
+    load_weights,
+    restore,
+    weights_bytes,
+)
 from scoreinv.training.loop import TrainSpec, TrainState, train
 
 NETWORK = UNet(patch=2, n_features=8, channel_multipliers=(1, 2), n_blocks=1)
@@ -106,3 +113,23 @@ def test_a_model_is_drawn_from_its_seed_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     assert same(first, again)
     assert not same(first, build_model(NETWORK, PRECONDITIONING, seed=5).state_dict())
+
+
+def test_a_new_training_goes_on_from_published_weights() -> None:
+    spec = TrainSpec(batch_size=4, learning_rate=1e-2, warmup_images=8)
+    published = trained(3)
+    state = fresh(spec, seed=5)
+    go_on_from(state, weights_bytes(published), 12)
+    assert same(state.model.network.state_dict(), published.network.state_dict())
+    assert same(state.ema.model.network.state_dict(), published.network.state_dict())
+    (step,) = islice(train(state, draw, spec), 1)
+    assert (step.images_seen, step.learning_rate) == (16, pytest.approx(5e-3))
+    again = fresh(spec)
+    restore(again, checkpoint_bytes(state, "recipe"), "recipe")
+    assert (again.images_seen, again.images_before) == (16, 12)
+
+
+def test_going_on_from_another_network_is_refused() -> None:
+    other = build_model(NETWORK.model_copy(update={"n_features": 16}), PRECONDITIONING)
+    with pytest.raises(ValueError, match="another network"):
+        go_on_from(fresh(TrainSpec()), weights_bytes(other), 12)

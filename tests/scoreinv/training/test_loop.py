@@ -93,7 +93,20 @@ def test_the_learning_rate_rises_stays_and_falls_with_the_root() -> None:
     assert spec.rate(40) == pytest.approx(5e-4)
     assert spec.rate(90) == spec.rate(1000) == pytest.approx(1e-3)
     assert spec.rate(4000) == pytest.approx(5e-4)
-    assert TrainSpec(learning_rate=1e-3, warmup_images=0).rate(10**9) == pytest.approx(1e-3)
+    assert TrainSpec(learning_rate=1e-3, warmup_images=0, n_images=10**12).rate(10**9) == pytest.approx(1e-3)
+
+
+def test_the_learning_rate_cools_down_to_zero_at_the_end() -> None:
+    spec = TrainSpec(learning_rate=1e-3, warmup_images=0, n_images=1000, cooldown_images=400)
+    assert spec.rate(600) == pytest.approx(1e-3)
+    assert spec.rate(800) == pytest.approx(5e-4)
+    assert spec.rate(996) == pytest.approx(1e-5)
+
+
+def test_a_training_that_goes_on_from_weights_warms_up_anew() -> None:
+    spec = TrainSpec(learning_rate=1e-3, batch_size=10, warmup_images=100)
+    assert spec.rate(5000, images_before=5000) == pytest.approx(1e-4)
+    assert spec.rate(5090, images_before=5000) == pytest.approx(1e-3)
 
 
 def test_the_rate_of_each_step_is_the_optimisers() -> None:

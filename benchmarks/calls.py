@@ -1,0 +1,183 @@
+"""How good every method is after how many network calls: a picture, a table, and the knee of each curve.
+
+    python benchmarks/calls.py --keep workspace/calls \
+        --study workspace/datasets/DIGEST ct-128 --study workspace/datasets/DIGEST mri-128
+
+Every method has its tuned options (``tasks/presets.py``) and as many noise levels as the calls allow; baselines, which
+make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of ``--subjects`` (people whom
+neither the priors nor the tuning have seen). What is measured is kept under ``--keep``, so a comparison that was
+stopped goes on, and calls or methods are added to it.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+
+from scoreinv.contract import Modality
+from scoreinv.measurement import MeasurementSpec
+from scoreinv.metrics.image import psnr, ssim
+from scoreinv.noise import Noise
+from scoreinv.operators.ct import SparseViewCT
+from scoreinv.operators.mri import CartesianMRI
+from scoreinv.problem import InverseProblem, Method, reconstruct
+from storage.datasets import DatasetStore
+from tasks.presets import TUNED
+from tasks.workers.priors import load_prior
+
+CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
+MEASUREMENTS: dict[Modality, MeasurementSpec] = {
+    "ct": SparseViewCT(n_views=23),
+    "mri": CartesianMRI(acceleration=8),
+}
+KNEE_DB = 0.2
+"""The knee is the fewest calls whose PSNR is within so much of the best of the curve."""
+
+
+class Study(NamedTuple):
+    """Slices (n, 1, height, width) with their names, and the prior that serves them."""
+
+    modality: Modality
+    names: list[str]
+    images: Tensor
+    prior: str
+
+
+class Point(NamedTuple):
+    """A method's means over the slices after at most so many calls."""
+
+    kind: str
+    label: str
+    calls: int
+    psnr: float
+    ssim: float
+    seconds: float
+
+
+def main() -> None:
+    """Measure what is not kept yet, write the picture and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", nargs=2, action="append", required=True, metavar=("DATASET", "PRIOR"))
+    parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
+    parser.add_argument("--slices", type=int, default=4, help="spread over the subjects' (default: %(default)s)")
+    parser.add_argument("--calls", type=int, nargs="*", default=CALLS)
+    parser.add_argument("--methods", nargs="*", default=[], help="kinds (default: all)")
+    parser.add_argument("--keep", type=Path, required=True, help="folder for what is measured")
+    parser.add_argument("--picture", type=Path, default=Path("docs/calls.png"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    studies = [read_study(uri, prior, options.subjects, options.slices) for uri, prior in options.study]
+    curves = {study.modality: list(measured(study, options)) for study in studies}
+    draw(curves, options.picture)
+    for modality, points in curves.items():
+        print_table(modality, points)
+
+
+def read_study(uri: str, prior: str, subjects: list[str], n_slices: int) -> Study:
+    """Slices spread evenly over those of the subjects."""
+    store = DatasetStore.open(uri)
+    places = [i for i, record in enumerate(store.records) if not subjects or record.subject_id in subjects]
+    places = [places[(2 * i + 1) * len(places) // (2 * n_slices)] for i in range(n_slices)]
+    images = torch.from_numpy(store.images(0, len(store)))[places, None]
+    return Study(store.contract.modality, [store.records[i].slice_id for i in places], images, prior)
+
+
+def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
+    """The points of all curves, from the folder or by reconstruction."""
+    for method in TUNED[study.modality]:
+        kind = str(dict(method)["kind"])
+        if options.methods and kind not in options.methods:
+            continue
+        for calls in options.calls if method.needs_denoiser else [0]:
+            chosen = with_calls(method, calls) if calls else method
+            if chosen is not None:
+                yield kept(study, kind, chosen, calls, options.keep)
+
+
+def with_calls(method: Method, calls: int) -> Method | None:
+    """The method with as many noise levels as the calls allow; None if they allow no level."""
+    grid = dict(method)["grid"]
+    per_level = method.n_calls / grid.n_levels
+    for n_levels in range(int(calls / per_level) + 1, 0, -1):
+        chosen = method.model_copy(update={"grid": grid.model_copy(update={"n_levels": n_levels})})
+        if chosen.n_calls <= calls:
+            return chosen
+    return None
+
+
+def kept(study: Study, kind: str, method: Method, calls: int, folder: Path) -> Point:
+    """A point from the folder, or measured and put there."""
+    path = folder / study.modality / f"{kind}-{calls}-{method.digest()}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(point(study, kind, method, calls)._asdict()))
+        print(path.stem, path.read_text(), flush=True)
+    return Point(**json.loads(path.read_text()))
+
+
+@torch.no_grad()
+def point(study: Study, kind: str, method: Method, calls: int) -> Point:
+    """Reconstruct the slices together and compare them with the truth."""
+    operator = MEASUREMENTS[study.modality].operator(study.images.shape[-1])
+    denoiser, _ = load_prior(study.prior, "cpu", "float32")
+    start = time.perf_counter()
+    problem = InverseProblem(operator, operator.forward(study.images))
+    x = reconstruct(method, problem, denoiser, noise=Noise(0, study.names)).x.clamp(0, 1)
+    truth = study.images.clamp(0, 1)
+    means = [float(metric(x, truth, data_range=1.0).mean()) for metric in (psnr, ssim)]
+    return Point(kind, method.label, calls, *means, seconds=time.perf_counter() - start)
+
+
+def draw(curves: dict[Modality, list[Point]], path: Path) -> None:
+    """PSNR above and SSIM below, one column per modality, the knees as open circles."""
+    figure, axes = plt.subplots(2, len(curves), figsize=(6 * len(curves), 8), squeeze=False, sharex=True)
+    for column, (modality, points) in zip(axes.T, curves.items(), strict=True):
+        for ax, name in zip(column, ("psnr", "ssim"), strict=True):
+            draw_curves(ax, points, name)
+            ax.set(xscale="log", ylabel={"psnr": "PSNR in dB", "ssim": "SSIM"}[name])
+        column[0].set_title({"ct": "CT, 23 views", "mri": "MRI, 8 times faster"}[modality])
+        column[1].set_xlabel("network calls per image")
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def draw_curves(ax: plt.Axes, points: list[Point], name: str) -> None:
+    """One line per method."""
+    for number, kind in enumerate(dict.fromkeys(point.kind for point in points)):
+        curve = [point for point in points if point.kind == kind]
+        values = [getattr(point, name) for point in curve]
+        if curve[0].calls == 0:
+            ax.axhline(values[0], color="0.4", ls=[":", "--", "-."][number % 3], lw=1, label=curve[0].label)
+            continue
+        style = "-" if number < 10 else "--"
+        (line,) = ax.plot([point.calls for point in curve], values, f"{style}", marker=".", label=curve[0].label)
+        knee = knee_of(curve)
+        ax.plot(knee.calls, getattr(knee, name), "o", ms=10, mfc="none", color=line.get_color())
+
+
+def knee_of(curve: list[Point]) -> Point:
+    """The fewest calls that come close to the best of a curve."""
+    best = max(point.psnr for point in curve)
+    return next(point for point in curve if point.psnr >= best - KNEE_DB)
+
+
+def print_table(modality: Modality, points: list[Point]) -> None:
+    """PSNR / SSIM by method and calls, in Markdown; the knee in bold."""
+    calls = sorted({point.calls for point in points})
+    by_kind = {kind: [p for p in points if p.kind == kind] for kind in dict.fromkeys(p.kind for p in points)}
+    print(f"\n{modality}\n\n| method | knee | " + " | ".join(map(str, calls)) + " |")
+    print("| --- | ---: |" + " ---: |" * len(calls))
+    for curve in by_kind.values():
+        knee, cells = knee_of(curve), {point.calls: f"{point.psnr:.2f} / {point.ssim:.3f}" for point in curve}
+        print(f"| {curve[0].label} | {knee.calls} | " + " | ".join(cells.get(n, "") for n in calls) + " |")
+
+
+if __name__ == "__main__":
+    main()

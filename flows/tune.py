@@ -1,0 +1,22 @@
+"""The tune flow."""
+
+from prefect import flow
+
+from tasks.progress import announced
+from tasks.recipes import TuneRecipe
+from tasks.shards import Execution
+from tasks.tune import tune
+
+
+@flow(name="tune", flow_run_name="tune {recipe.reconstruction.method.kind} on {recipe.measurements}")
+def tune_flow(recipe: TuneRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
+    """Tune the few numbers of a method on slices whose truth is known.
+
+    Args:
+        recipe: What is computed; the same recipe gives the same result, and more trials continue fewer.
+        execution: How and where it is computed.
+
+    Returns:
+        The reference tuning/<digest> within the workspace; best.yaml there is a recipe to reconstruct with.
+    """
+    return announced(tune(recipe, execution))

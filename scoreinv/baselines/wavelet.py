@@ -1,0 +1,109 @@
+"""Sparsity in wavelets by FISTA: the method of compressed sensing.
+
+    minimise  1/2 |A x - y|^2 + weight |A|^2 |W x|_1   over x >= 0
+
+(Lustig, Donoho and Pauly 2007, "Sparse MRI"; Beck and Teboulle 2009, "A fast iterative shrinkage-thresholding
+algorithm"), with W the details of an orthogonal wavelet transform; the coarsest approximation is free, so that no
+mean is pulled down. Each gradient step is followed by soft thresholds on W x.
+
+One W leaves the blocks of its grid. So the thresholding is the mean over those of all circular shifts of the grid
+(cycle spinning; Coifman and Donoho 1995), which is again the proximal step of one convex function, the proximal
+average (Yu 2013), close to the mean of |W x|_1. The mean over all shifts is the undecimated transform: with the
+filters l and h of the wavelet over sqrt(2), dilated from scale to scale, their responses satisfy |l|^2 + |h|^2 = 1 at
+every frequency, so that the adjoint is the inverse for every image size. It runs in the Fourier domain.
+
+The factor |A|^2 makes one weight mean about the same for every operator.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+import pywt
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scoreinv.denoiser import Denoiser
+from scoreinv.noise import Noise
+from scoreinv.problem import InverseProblem, Method, Step
+
+Family = Literal["haar", "db2", "db4", "sym4", "sym8"]
+
+
+class Wavelet(Method):
+    """Images of few wavelets that explain the data."""
+
+    label: ClassVar[str] = "l1-wavelet"
+    needs_denoiser: ClassVar[bool] = False
+    is_stochastic: ClassVar[bool] = False
+    kind: Literal["wavelet"] = "wavelet"
+    weight: float = Field(3e-4, ge=0, description="Of the wavelet coefficients, relative to the squared norm of A.")
+    n_iters: int = Field(200, ge=1)
+    family: Family = Field("haar", description="haar suits flat regions, longer filters smooth ones.")
+    n_scales: int = Field(4, ge=1, le=8, description="The coarsest wavelets are 2 to this power pixels wide and more.")
+
+    @property
+    def n_calls(self) -> int:
+        return 0
+
+    def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
+        operator, step = problem.operator, 1 / problem.operator.norm() ** 2
+        x = z = operator.direct(problem.y).clamp_min(0)
+        height, width = x.shape[-2:]
+        responses = undecimated(height, width, family=self.family, n_scales=self.n_scales).to(x.device)
+        momentum = 1.0
+        for index in range(self.n_iters):
+            descended = z + step * operator.adjoint(problem.residual(z))
+            x_next = shrink(descended, self.weight, responses=responses).clamp_min(0)
+            following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+            z = x_next + (momentum - 1) / following * (x_next - x)
+            x, momentum = x_next, following
+            yield Step(index, 0.0, x)
+
+
+def shrink(v: Tensor, weight: float, *, responses: Tensor) -> Tensor:
+    """The mean over all shifts of W of argmin_x 1/2 |x - v|^2 + weight |W x|_1.
+
+    A coefficient of scale j is 2^j times as large in one orthogonal transform as in the undecimated one.
+
+    Args:
+        v: images (batch, 1, height, width).
+        weight: the threshold of one orthogonal transform.
+        responses: of the undecimated transform, from ``undecimated``.
+    """
+    size, n_scales = v.shape[-2:], len(responses) // 3
+    thresholds = torch.tensor([0.0, *(weight / 2**j for j in range(1, n_scales + 1) for _ in range(3))]).to(v)
+    thresholds = thresholds[:, None, None]
+    coefficients = torch.fft.irfft2(torch.fft.rfft2(v) * responses, s=size)
+    small = coefficients.clamp(-thresholds, thresholds)
+    synthesised: Tensor = torch.fft.irfft2((torch.fft.rfft2(small) * responses.conj()).sum(1, keepdim=True), s=size)
+    return v - synthesised
+
+
+def undecimated(height: int, width: int, *, family: Family, n_scales: int) -> Tensor:
+    """Frequency responses (1 + 3 n_scales, height, width // 2 + 1), complex64; their squares sum to 1.
+
+    First the coarsest approximation, then three details a scale, from fine to coarse, for ``torch.fft.rfft2``.
+    """
+    wavelet = pywt.Wavelet(family)
+    rows, columns = torch.fft.fftfreq(height, dtype=torch.float64), torch.fft.rfftfreq(width, dtype=torch.float64)
+    low = torch.ones(height, width // 2 + 1, dtype=torch.complex128)
+    details = []
+    for scale in range(n_scales):
+        along_rows, along_columns = (
+            [response(taps, dilation=2**scale, frequencies=f) for taps in (wavelet.dec_lo, wavelet.dec_hi)]
+            for f in (rows, columns)
+        )
+        approximation, *finer = (low * torch.outer(r, c) for r, c in itertools.product(along_rows, along_columns))
+        details += finer
+        low = approximation
+    return torch.stack([low, *details]).to(torch.complex64)
+
+
+def response(taps: Sequence[float], *, dilation: int, frequencies: Tensor) -> Tensor:
+    """Sum of taps[n] exp(-2 pi i f dilation n) / sqrt(2) at each frequency f, in cycles per pixel."""
+    places = dilation * torch.arange(len(taps), dtype=torch.float64)
+    waves = torch.exp(-2j * math.pi * torch.outer(frequencies, places))
+    return waves @ torch.tensor(taps, dtype=torch.complex128) / math.sqrt(2)

@@ -1,0 +1,86 @@
+"""Which prior serves which images: of those that fit, the one whose window and field of view come nearest."""
+
+import math
+from typing import NamedTuple
+
+from scoreinv.contract import ImageContract, PriorContract
+from storage.errors import StoreNotFound
+from storage.fingerprint import Fingerprint
+from storage.models import read_contract, shipped
+from storage.uri import join, list_names
+from tasks.workspace import locate_prior
+
+MAX_WIDTH_RATIO = 1.5
+"""Fields of view further apart hold other body parts, or these at another size."""
+
+MAX_UPSAMPLING = 2.0
+"""Pixels more than this much finer than those of the images would hold no detail."""
+
+TRAINING = (
+    "Train one on images like these: copy deployments/recipes/prior-{modality}-128.yaml, name your images under "
+    "training.ingest and their grid under image, and run `scoreinv pipeline` on it"
+)
+
+
+class Choice(NamedTuple):
+    """A prior by the name that recipes use, and the names of the others that fit as well."""
+
+    name: str
+    contract: PriorContract
+    others: tuple[str, ...]
+
+
+def known_priors(workspace: str) -> dict[str, PriorContract]:
+    """The priors that ship, and those trained in a workspace, by the names that recipes use."""
+    names = [*shipped(), *(f"priors/{digest}" for digest in list_names(join(workspace, "priors")))]
+    found = {name: _contract(workspace, name) for name in names}
+    return {name: contract for name, contract in found.items() if contract is not None}
+
+
+def choose_prior(priors: dict[str, PriorContract], images: Fingerprint, wanted: ImageContract | None) -> Choice:
+    """The prior that serves images best; ``wanted`` is their grid and values where those are fixed already.
+
+    Raises:
+        ValueError: if none fits; says of each why, and how one is trained.
+    """
+    reasons = {name: misfit(contract, images, wanted) for name, contract in priors.items()}
+    fitting = [name for name, reason in reasons.items() if reason is None]
+    if not fitting:
+        known = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise ValueError(
+            f"no prior fits these {images.modality} images ({known or 'there is none at all'}). "
+            + TRAINING.format(modality=images.modality)
+        )
+    best, *others = sorted(fitting, key=lambda name: _distance(priors[name], images))
+    return Choice(best, priors[best], tuple(others))
+
+
+def misfit(contract: PriorContract, images: Fingerprint, wanted: ImageContract | None) -> str | None:
+    """Why a prior cannot serve images, in a few words; None if it can."""
+    if wanted is not None:
+        return contract.mismatch(wanted)
+    image = contract.image
+    if image.modality != images.modality:
+        return f"it is for {image.modality}"
+    width, native_width, pixel = image.size * image.pixel_mm, images.width_mm[1], images.pixel_mm[1]
+    if abs(math.log(width / native_width)) > math.log(MAX_WIDTH_RATIO):
+        return f"its field of view is {width:.0f} mm wide, these are {native_width:.0f} mm"
+    if pixel / image.pixel_mm > MAX_UPSAMPLING:
+        return f"its pixels are {image.pixel_mm:g} mm, these are {pixel:.3g} mm"
+    return None
+
+
+def _distance(contract: PriorContract, images: Fingerprint) -> tuple[float, ...]:
+    """By what is lost, then by how alike the fields of view are, then by detail, then by training."""
+    image = contract.image
+    percent_outside = round(100 * images.share_outside(image.low, image.high))
+    width_ratio = image.size * image.pixel_mm / images.width_mm[1]
+    return percent_outside, round(10 * abs(math.log(width_ratio))), -image.size, -contract.images_seen
+
+
+def _contract(workspace: str, name: str) -> PriorContract | None:
+    try:
+        return read_contract(locate_prior(workspace, name))
+    except StoreNotFound:
+        # A training that has not yet published.
+        return None

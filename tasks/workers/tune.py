@@ -1,0 +1,64 @@
+"""One trial of a tuning on some of its slices: reconstruct them, and compare them with the truth."""
+
+import time
+
+import numpy as np
+import torch
+
+from scoreinv.spec import Json, Spec
+from storage.shards import ShardedStore
+from tasks.shards import Report, Stopped
+from tasks.workers.evaluate import cells, image_columns
+from tasks.workers.reconstruct import ReconstructJob, draw_samples, load_inputs
+from tasks.workers.stores import open_dataset, read_slices
+
+METRICS = ("psnr", "ssim", "psnr_circle", "ssim_circle")
+"""All are kept of every trial, whichever one is tuned."""
+
+
+class TuneJob(Spec):
+    """What a trial reconstructs and how, which slices, by their places in the data set, and where the truth is."""
+
+    reconstruct: ReconstructJob
+    dataset: str
+    places: tuple[int, ...]
+
+
+def tune_shard(job: TuneJob, index: int, report: Report) -> None:
+    """Write no array: the record holds metrics per slice, network calls and seconds, or why the method failed.
+
+    What failed for the machine's sake (memory, files) raises: another run may do better.
+    """
+    start = time.perf_counter()
+    target = ShardedStore.open(job.reconstruct.target, finished=False)
+    shard = target.plan()[index]
+    record = _measured(job, job.places[shard.start : shard.stop], report)
+    target.write(shard, {}, record=record | {"seconds": time.perf_counter() - start})
+
+
+def _measured(job: TuneJob, places: tuple[int, ...], report: Report) -> dict[str, Json]:
+    inputs, choice = load_inputs(job.reconstruct, places), job.reconstruct.reconstruction
+    truth = read_slices(open_dataset(job.dataset).shards, "images", places)
+    try:
+        samples, nfe = draw_samples(choice, inputs, job.reconstruct.batch_size, report)
+    except Exception as error:
+        if _is_the_machines(error):
+            raise
+        return {"error": f"{type(error).__name__}: {error}"}
+    bad = ~np.isfinite(samples).all(axis=(0, 2, 3))
+    if bad.any():
+        return {"error": f"the image of {inputs.slice_ids[int(bad.argmax())]} is not finite"}
+    return {"rows": _rows(samples.mean(0), truth, inputs.slice_ids), "nfe": nfe * choice.n_samples}
+
+
+def _rows(images: np.ndarray, truth: np.ndarray, slice_ids: list[str]) -> list[Json]:
+    columns = image_columns(torch.from_numpy(images)[:, None], torch.from_numpy(truth)[:, None])
+    rows = cells({name: columns[name] for name in METRICS})
+    return [{"slice_id": name, **row} for name, row in zip(slice_ids, rows, strict=True)]
+
+
+def _is_the_machines(error: Exception) -> bool:
+    """Whether the same values might do on another machine, or in another run."""
+    # torch has no one class for a device's faults in all the versions that serve.
+    device = isinstance(error, RuntimeError) and "CUDA" in str(error)
+    return device or isinstance(error, Stopped | MemoryError | OSError)

@@ -1,0 +1,89 @@
+"""The tune command and flow: what is refused and shown, and from a tuning to the reconstruction by its best recipe."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from flows.cli import main
+from storage.shards import ShardedStore
+from tasks.trials import best_of, read_trials
+from tests.tasks import tiny
+
+Command = Callable[..., tuple[int, str, str]]
+
+TV = ("measurements=measurements/tiny", "reconstruction.method={kind: tv, weight: 1.0e-4, n_iters: 10}")
+INLINE = "execution.cluster.kind=inline"
+
+
+@pytest.fixture
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Runs the command in this process: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--workspace", str(tmp_path / "workspace")])
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    with patch.dict(os.environ):
+        yield run
+
+
+def test_a_dry_run_shows_what_is_searched_and_the_cost(command: Command) -> None:
+    changes = ("reconstruction={method: {kind: dds}, prior: ct-128, n_samples: 2}", "n_trials=10", "n_slices=3")
+    code, out, err = command("tune", "measurements=measurements/tiny", *changes, "--dry-run")
+    assert code == 0, err
+    assert "# 10 trials of dds on up to 3 slices: 3000 network calls" in out
+    assert "#   eta: 0 to 1\n" in out
+    assert "#   grid.sigma_max: 0.1 to 10 by factors\n" in out
+    code, out, _ = command("tune", *TV, "search=[{key: n_iters, choices: [10, 20]}]", "--dry-run")
+    assert "# 40 trials of tv on up to 16 slices\n#   n_iters: 10, 20\n" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("search=[{key: weigth, low: 0, high: 1}]", "no option 'weigth': choose weight, n_iters, n_inner"),
+        ("search=[{key: weight, low: -1, high: 1}]", "weight=-1.0 is not allowed: Input should be greater than or"),
+        ("search=[{key: weight, low: 1, high: 0}]", "weight: low must be below high"),
+        ("reconstruction.method={kind: direct}", "method 'direct' has no numbers to tune by default"),
+        ("metric=psrn", "metric: Input should be 'psnr', 'ssim'"),
+    ],
+)
+def test_a_mistake_is_one_message_that_says_what_is_allowed(command: Command, change: str, message: str) -> None:
+    code, _, err = command("tune", *TV, change, "--dry-run")
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_best_recipe_of_a_tuning_reconstructs(command: Command, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    tiny.measurements(workspace, tiny.dataset(workspace, n=4))
+    code, _, err = command("tune", *TV, "subjects=[nobody]", INLINE)
+    assert (code, "there is no subject nobody: choose of" in err) == (1, True)
+
+    code, out, err = command("tune", *TV, "n_trials=3", INLINE)
+    assert code == 0, err
+    tuning = Path(out.strip().splitlines()[-1])
+    assert tuning.parent == workspace / "tuning"
+    assert {path.name for path in tuning.iterdir()} == {"trials", "recipe.json", "best.yaml", "trials.png"}
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts()
+    assert {"table", "image", "progress"} <= {str(artifact.type) for artifact in artifacts}
+
+    assert command("tune", *TV, "n_trials=5", INLINE)[1].strip().splitlines()[-1] == str(tuning)
+    trials = read_trials(str(tuning))
+    assert len(trials) == 5
+
+    code, out, err = command("reconstruct", str(tuning / "best.yaml"), INLINE)
+    assert code == 0, err
+    store = ShardedStore.open(out.strip().splitlines()[-1])
+    assert store.attrs["recipe"]["reconstruction"]["method"]["weight"] == best_of(trials).values["weight"]
