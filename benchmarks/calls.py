@@ -3,7 +3,7 @@
     python benchmarks/calls.py --keep workspace/calls \
         --study workspace/datasets/DIGEST ct-128 --study workspace/datasets/DIGEST mri-128
 
-Every method has its tuned options (``tasks/presets.py``) and as many noise levels as the calls allow; baselines, which
+Every method has the options of ``tasks/presets.py`` and as many noise levels as the calls allow; baselines, which
 make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of ``--subjects`` (people whom
 neither the priors nor the tuning have seen). What is measured is kept under ``--keep``, so a comparison that was
 stopped goes on, and calls or methods are added to it.
@@ -28,7 +28,7 @@ from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, reconstruct
 from storage.datasets import DatasetStore
-from tasks.presets import TUNED
+from tasks.presets import COMPARED
 from tasks.workers.priors import load_prior
 
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -90,7 +90,7 @@ def read_study(uri: str, prior: str, subjects: list[str], n_slices: int) -> Stud
 
 def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
     """The points of all curves, from the folder or by reconstruction."""
-    for method in TUNED[study.modality]:
+    for method in COMPARED[study.modality]:
         kind = str(dict(method)["kind"])
         if options.methods and kind not in options.methods:
             continue

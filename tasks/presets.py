@@ -5,10 +5,21 @@ What one costs is not written here: a plan times it where it would run.
 
 from typing import Literal, NamedTuple
 
-from scoreinv.baselines import TotalVariation
+from scoreinv.baselines import Direct, TotalVariation, Wavelet
 from scoreinv.contract import Modality
 from scoreinv.methods import AnyMethod
-from scoreinv.samplers import DDS
+from scoreinv.samplers import (
+    DAPS,
+    DDS,
+    DPS,
+    DiffPIR,
+    Langevin,
+    LangevinProjection,
+    PiGDM,
+    Projection,
+    REDDiff,
+    ScoreSDE,
+)
 from scoreinv.samplers.grid import SigmaGrid
 
 PresetName = Literal["fast", "balanced", "best"]
@@ -21,18 +32,48 @@ class Preset(NamedTuple):
     n_samples: int = 1
 
 
-def _dds(n_calls: int) -> DDS:
-    return DDS(grid=SigmaGrid(n_levels=n_calls, sigma_max=1.0, sigma_min=0.01))
+def _ct(n_calls: int) -> DDS:
+    return DDS(grid=SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.003), n_cg=10)
+
+
+def _mri(n_calls: int) -> DDS:
+    return DDS(grid=SigmaGrid(n_levels=n_calls, sigma_max=0.5, sigma_min=0.005))
 
 
 # The data step of DDS takes the noise's deviation from the measurements, so these serve noisy data as well.
 PRESETS: dict[Modality, dict[PresetName, Preset]] = {
-    "ct": {"fast": Preset(_dds(20)), "balanced": Preset(_dds(50)), "best": Preset(_dds(50), n_samples=8)},
-    "mri": {"fast": Preset(_dds(20)), "balanced": Preset(_dds(50)), "best": Preset(_dds(50), n_samples=8)},
+    "ct": {"fast": Preset(_ct(20)), "balanced": Preset(_ct(50)), "best": Preset(_ct(50), n_samples=8)},
+    "mri": {"fast": Preset(_mri(20)), "balanced": Preset(_mri(50)), "best": Preset(_mri(50), n_samples=8)},
 }
 
-BASELINES: dict[Modality, Preset] = {
-    "ct": Preset(TotalVariation(weight=1e-4)),
-    "mri": Preset(TotalVariation(weight=3e-4)),
-}
+CT_TV, MRI_TV = TotalVariation(weight=3e-5), TotalVariation(weight=1e-4)
+BASELINES: dict[Modality, Preset] = {"ct": Preset(CT_TV), "mri": Preset(MRI_TV)}
 """Tuned on other subjects than the examples', without measurement noise."""
+
+_SHORT = SigmaGrid(n_levels=50, sigma_max=0.5, sigma_min=0.005)
+_LONG = SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005, spacing="geometric")
+
+
+def _compared(tv: TotalVariation, dds: DDS, *, floor: float, strength: float) -> tuple[AnyMethod, ...]:
+    return (
+        Direct(),
+        tv,
+        Wavelet(weight=1e-4),
+        dds,
+        DiffPIR(grid=_SHORT, zeta=1.0),
+        DAPS(grid=_SHORT),
+        PiGDM(grid=_SHORT),
+        DPS(grid=_SHORT),
+        REDDiff(grid=_SHORT, noise_floor=floor),
+        ScoreSDE(grid=_LONG),
+        Langevin(grid=_LONG),
+        LangevinProjection(grid=_LONG),
+        Projection(grid=_LONG, strength=strength, snr=0.2),
+    )
+
+
+COMPARED: dict[Modality, tuple[AnyMethod, ...]] = {
+    "ct": _compared(CT_TV, _ct(50), floor=1e-2, strength=0.9),
+    "mri": _compared(MRI_TV, _mri(50), floor=3e-2, strength=1.0),
+}
+"""Every method with the numbers it is compared with, for any number of levels: of one network call each, or a few."""

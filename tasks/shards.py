@@ -52,6 +52,12 @@ class Execution(Spec):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where networks run; auto: a GPU if there is one."
     )
+    is_compiled: bool = Field(
+        False,
+        title="Compiled networks",
+        description="Reconstruct with networks that torch.compile has compiled: minutes at first, kept on disk, then "
+        "a little faster. Needs a compiler; images change by rounding.",
+    )
     training: Launch = Field(Launch(), title="Training processes")
     retries: int = Field(2, ge=0, description="How often a failed shard is tried again within one run.")
     max_failed: int = Field(0, ge=0, description="Failed shards that a run tolerates before it stops early.")

@@ -59,6 +59,7 @@ def prepared_tuning(recipe: TuneRecipe, execution: Execution) -> tuple[Tuning, s
         reconstruction=choice,
         batch_size=execution.batch_size,
         device=execution.device,
+        is_compiled=execution.is_compiled,
     )
     places = validation_places(open_dataset(dataset).records, recipe)
     job = TuneJob(reconstruct=reconstruct, dataset=dataset, places=places)

@@ -66,6 +66,11 @@ def fir_up(x: Tensor) -> Tensor:
     return F.conv_transpose2d(x, _fir(x) / 16, stride=2, padding=1, groups=channels)
 
 
+def silu(x: Tensor) -> Tensor:
+    """x sigmoid(x); where no gradient is wanted x itself is overwritten, which spares the memory of a large map."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 def keep_size(x: Tensor) -> Tensor:
     """x, where a block could also resample."""
     return x
@@ -134,8 +139,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Feature maps (batch, n_out, ...) of x (batch, n_in, ...) and embedding (batch, n_embedding)."""
-        h = self.resample(F.silu(self.norm_in(x)))
+        h = self.resample(silu(self.norm_in(x)))
         h = self.conv_in(h) + self.embed(F.silu(embedding))[:, :, None, None]
-        h = self.conv_out(F.silu(self.norm_out(h)))
+        h = self.conv_out(silu(self.norm_out(h)))
         result: Tensor = self.shortcut(self.resample(x)) + h
         return result / math.sqrt(2)

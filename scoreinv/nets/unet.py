@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scoreinv.nets.layers import silu
 from scoreinv.spec import Spec
 
 
@@ -64,7 +65,7 @@ class UNetNetwork(nn.Module):
             h = layer(h, emb)
         for layer in self.up:
             h = layer(h, emb) if isinstance(layer, Upsample) else layer(torch.cat([h, skips.pop()], 1), emb)
-        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.spec.patch)
+        return F.pixel_shuffle(self.head(silu(self.norm(h))), self.spec.patch)
 
     def _check(self, x: Tensor) -> None:
         multiple = self.spec.patch * 2 ** (len(self.spec.channel_multipliers) - 1)
@@ -101,10 +102,11 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(silu(self.norm1(x)))
         gain, shift = self.modulation(emb)[:, :, None, None].chunk(2, 1)
-        h = self.conv2(F.silu(torch.addcmul(shift, self.norm2(h), 1 + gain)))
-        return (self.shortcut(x) + h) * math.sqrt(0.5)  # type: ignore[no-any-return]
+        h = self.conv2(silu(torch.addcmul(shift, self.norm2(h), 1 + gain)))
+        # In place: no gradient needs a convolution's result or a sum, and large maps are slow to allocate and fetch.
+        return h.add_(self.shortcut(x)).mul_(math.sqrt(0.5))  # type: ignore[no-any-return]
 
 
 class SelfAttention(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor
 from scoreinv.contract import Modality
 from scoreinv.measurement import MeasurementSpec
 from scoreinv.operators import masks
-from scoreinv.operators.fourier import fft2c, ifft2c, mirror, resample_spectrum
+from scoreinv.operators.fourier import PLANE, fft2c, ifft2c, mirror, resample_spectrum
 from scoreinv.operators.linear import MaskedTransform
 
 MaskPattern = Literal["paper", "equispaced", "random", "variable_density"]
@@ -79,6 +79,7 @@ class CartesianMRIOperator(MaskedTransform):
         self.data_shape = (1, size, size)
         self.mask = mask.expand(self.data_shape).clone()
         seen = self.mask.float() + mirror(self.mask).float()
+        self.response = _half_response(seen / 2)
         self.weights = 2 / seen.clamp_min(1) if use_symmetry else torch.ones_like(seen)
 
     def transform(self, x: Tensor) -> Tensor:
@@ -95,6 +96,15 @@ class CartesianMRIOperator(MaskedTransform):
     def adjoint(self, y: Tensor) -> Tensor:
         return self.inverse_transform(y * self.mask)
 
+    def normal(self, x: Tensor) -> Tensor:
+        """Re F^-1 mask F x, by real transforms: a real filter, with the mean of the mask and its mirror as response.
+
+        Where whole columns are acquired, as the response has one row tells, the transforms along them cancel.
+        """
+        axes = PLANE if self.response.shape[-2] > 1 else PLANE[1:]
+        filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(x, dim=axes) * self.response, x.shape[axes[0] :], dim=axes)
+        return filtered
+
     def correct(self, residual: Tensor) -> Tensor:
         """Re F^-1 (weights mask r): an entry weighs 2 where its mirror is not measured, else 1.
 
@@ -102,3 +112,13 @@ class CartesianMRIOperator(MaskedTransform):
         averaged, the mirror of the others is filled in as the conjugate.
         """
         return self.adjoint(residual * self.weights)
+
+
+def _half_response(symmetric: Tensor) -> Tensor:
+    """A filter that treats mirrored frequencies alike (1, H, W), as ``torch.fft.rfft2`` orders them, (1, H, W//2 + 1).
+
+    Its rows are one where all are the same.
+    """
+    half = torch.fft.ifftshift(symmetric, PLANE)[..., : symmetric.shape[-1] // 2 + 1]
+    row: Tensor = half[:, :1]
+    return row if torch.equal(row.expand_as(half), half) else half

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from scoreinv.linalg import conjugate_gradient
@@ -25,7 +26,7 @@ def proximal(problem: InverseProblem, data_image: Tensor, anchor: Tensor, *, std
     weight = (problem.noise_std / std) ** 2
 
     def apply(z: Tensor) -> Tensor:
-        return problem.operator.normal(z) + weight * z
+        return torch.add(problem.operator.normal(z), z, alpha=weight)
 
     # Once the data are explained, the residual is rounding noise and further steps would follow it without bound.
     return conjugate_gradient(apply, data_image + weight * anchor, anchor, n_iters=n_iters, tol=1e-5)

@@ -29,7 +29,7 @@ class DDS(Method):
 
     label: ClassVar[str] = "DDS"
     kind: Literal["dds"] = "dds"
-    grid: SigmaGrid = Field(SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.01), title="Noise levels")
+    grid: SigmaGrid = Field(SigmaGrid(n_levels=50, sigma_max=0.5, sigma_min=0.005), title="Noise levels")
     start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
     eta: float = Field(1.0, ge=0, le=1, description="Share of fresh noise: 0 deterministic, 1 all fresh.")
     n_cg: int = Field(

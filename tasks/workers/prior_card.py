@@ -8,8 +8,13 @@ from tasks.workers.curve import CurveRow
 UNITS = {"ct": "HU", "mri": "times the volume's normalising percentile"}
 
 
-def prior_card(contract: PriorContract, rows: Sequence[CurveRow], n_images: int) -> str:
-    """A page of Markdown about a prior that was trained on ``n_images`` different images."""
+def prior_card(
+    contract: PriorContract, rows: Sequence[CurveRow], n_images: int, *, initial: str = "", images_before: int = 0
+) -> str:
+    """A page of Markdown about a prior that was trained on ``n_images`` different images.
+
+    ``initial`` is the prior whose weights it went on from, after ``images_before`` images.
+    """
     image = contract.image
     hours = sum(row.seconds for row in rows) / 3600
     return "\n".join(
@@ -22,7 +27,8 @@ def prior_card(contract: PriorContract, rows: Sequence[CurveRow], n_images: int)
             f"- 0 is {image.low:g} and 1 is {image.high:g} {UNITS[image.modality]}",
             "\n## Training\n",
             f"- {contract.images_seen} images seen, drawn from {n_images} different ones and varied",
-            f"- {hours:.2g} hours; network {contract.network.get('kind')}, preconditioning "
+            *([f"- of them {images_before} as {initial}, from whose weights this training went on"] if initial else []),
+            f"- {hours:.1f} hours; network {contract.network.get('kind')}, preconditioning "
             f"{contract.preconditioning.get('kind')}; their options are in contract.json",
             "\n## Training data\n",
             *([f"- {name}" for name in contract.training_data] or ["Unstated."]),

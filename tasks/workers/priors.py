@@ -1,7 +1,11 @@
 """Priors on a worker: loaded once per process, checked against the data."""
 
 import json
+import os
+import shutil
+import sys
 from functools import lru_cache
+from importlib.util import find_spec
 
 import torch
 from pydantic import TypeAdapter
@@ -26,14 +30,37 @@ def pick_device(device: str) -> torch.device:
 
 # One model per process and device: loading it again for every shard would cost more than a shard.
 @lru_cache(maxsize=2)
-def load_prior(uri: str, device: str, precision: str) -> tuple[ScoreModel, PriorContract]:
-    """The prior at a URI (or a shipped one by name) on a device, and its contract."""
+def load_prior(uri: str, device: str, precision: str, is_compiled: bool = False) -> tuple[ScoreModel, PriorContract]:
+    """The prior at a URI (or a shipped one by name) on a device, and its contract.
+
+    A compiled network compiles at its first call, and once more where the batch size changes.
+
+    Raises:
+        ValueError: if there is no such device, or nothing to compile with.
+    """
     weights, contract = load(uri)
     network = TypeAdapter[AnyNetwork](AnyNetwork).validate_python(contract.network)
     preconditioning = TypeAdapter[AnyPreconditioning](AnyPreconditioning).validate_python(contract.preconditioning)
     model = load_weights(build_model(network, preconditioning), weights).to(pick_device(device))
     model.autocast_dtype = torch.bfloat16 if precision == "bfloat16" else None
+    if is_compiled:
+        require_compiler(pick_device(device))
+        model.network.compile()
     return model, contract
+
+
+def require_compiler(device: torch.device) -> None:
+    """Refuse to compile for a device without the tools.
+
+    Raises:
+        ValueError: saying what to install.
+    """
+    advice = "or leave execution.is_compiled out"
+    if device.type == "cuda" and find_spec("triton") is None:
+        raise ValueError(f"is_compiled=True needs the package triton on a GPU: install it, {advice}")
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(f"is_compiled=True needs a C++ compiler, {compiler!r} is not there: install it, {advice}")
 
 
 def require_match(contract: PriorContract, image: ImageContract) -> None:

@@ -29,6 +29,7 @@ class ReconstructJob(Spec):
     reconstruction: Reconstruction
     batch_size: int
     device: str
+    is_compiled: bool = False
 
 
 class Task(NamedTuple):
@@ -123,7 +124,7 @@ def _problem(job: ReconstructJob, measurements: ShardedStore, places: Sequence[i
 def _denoiser(job: ReconstructJob, measurements: ShardedStore) -> Denoiser | None:
     if not job.prior:
         return None
-    model, contract = load_prior(job.prior, job.device, job.reconstruction.precision)
+    model, contract = load_prior(job.prior, job.device, job.reconstruction.precision, job.is_compiled)
     require_match(contract, image_contract(measurements.attrs))
     return model
 

@@ -172,7 +172,8 @@ def _publish(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
     prior, weights = join(job.target, "prior"), weights_bytes(state.ema.model)
     contract = _contract(job.recipe, state, images, hashlib.sha256(weights).hexdigest())
     kept = {contract.sha256, _published_sha256(prior)}
-    card = prior_card(contract, read_curve(job.target), len(images.images))
+    curve, initial = read_curve(job.target), job.recipe.initial
+    card = prior_card(contract, curve, len(images.images), initial=initial, images_before=state.images_before)
     write_bytes(join(prior, "card.md"), card.encode())
     publish(prior, weights, contract)
     # The weights before these stay: somebody may have read their contract just now.

@@ -251,6 +251,11 @@ def test_a_missing_reference_lists_what_is_there(command: Command) -> None:
     assert (code, "write datasets/<digest>" in err) == (1, True)
 
 
+def _heed_ctrl_c() -> None:
+    # Tests that a shell runs in the background ignore it, and so would their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
     """With a temporary server, real workers, and the signal to the whole group, as a terminal sends it."""
     source = "source={kind: phantom, n_volumes: 100, n_slices: 20}"
@@ -263,6 +268,7 @@ def test_ctrl_c_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path) 
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")},
         start_new_session=True,
+        preexec_fn=_heed_ctrl_c,
     )
     try:
         wait_for_files(tmp_path, "workspace/datasets/*/done/*.json", process)

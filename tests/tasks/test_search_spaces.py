@@ -100,7 +100,7 @@ MISTAKES: dict[str, tuple[Method, Search, str]] = {
         (SearchRange(key="eta", low=0, high=2),),
         "eta=2.0 is not allowed: Input should be less than or",
     ),
-    "too low": (DDS(), (SearchRange(key="grid.sigma_max", low=0.001, high=2),), "sigma_min=0.01 must be below"),
+    "too low": (DDS(), (SearchRange(key="grid.sigma_max", low=0.001, high=2),), "sigma_min=0.005 must be below"),
     "fraction": (DDS(), (SearchRange(key="n_cg", low=1, high=2.5),), "n_cg counts: low and high must be whole"),
     "word": (Projection(), (SearchRange(key="transform", low=0, high=1),), "transform is not a number: give choices"),
     "wrong word": (

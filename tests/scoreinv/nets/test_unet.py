@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scoreinv.nets.unet import LabelEmbedding, SelfAttention, UNet, UNetNetwork
+from scoreinv.nets.unet import LabelEmbedding, ResidualBlock, SelfAttention, UNet, UNetNetwork
 
 SMALL = UNet(patch=2, n_features=16, channel_multipliers=(1, 2), n_blocks=1)
 SHIPPED = UNet(patch=1, n_features=24, channel_multipliers=(1, 2, 3, 4), n_blocks=1, n_middle=1, has_position=True)
@@ -120,6 +120,20 @@ def test_bfloat16_autocast_stays_close() -> None:
         out = network(images(), LABEL).detach()
     assert out.dtype == torch.bfloat16
     assert float((out.float() - expected).norm() / expected.norm()) < 0.03
+
+
+@pytest.mark.parametrize("n_out", [16, 24])
+def test_what_is_computed_in_place_changes_neither_result_nor_input(n_out: int) -> None:
+    block = ResidualBlock(16, n_out, 8)
+    nn.init.normal_(block.conv2.weight, std=0.1, generator=generator())
+    x, emb = torch.randn(2, 16, 8, 8, generator=generator(1)), torch.randn(2, 8, generator=generator(2))
+    before = x.clone()
+    with torch.no_grad():
+        fast = block(x, emb)
+    assert torch.equal(x, before)
+    torch.testing.assert_close(fast, block(x, emb).detach())
+    x = x.double().requires_grad_()
+    assert torch.autograd.gradcheck(block.double(), (x[:1, :, :3, :3], emb[:1].double()), fast_mode=True)
 
 
 def test_a_state_fits_into_a_new_network() -> None:

@@ -57,6 +57,15 @@ def test_mask_of_rows_gives_other_data() -> None:
     torch.testing.assert_close(rows, CartesianMRIOperator(columns, 32).forward(x.mT).mT)
 
 
+@pytest.mark.parametrize("size", [12, 13])
+@pytest.mark.parametrize("kind", ["rows", "points", "all"])
+def test_normal_knows_every_kind_of_mask(kind: str, size: int) -> None:
+    points = torch.rand(size, size, generator=torch.Generator().manual_seed(1)) < 0.4
+    mask = {"rows": points[:, :1], "points": points, "all": torch.ones(size, dtype=torch.bool)}[kind]
+    operator, x = CartesianMRIOperator(mask, size), noise(2, size)
+    torch.testing.assert_close(operator.normal(x), operator.adjoint(operator.forward(x)))
+
+
 def test_zero_filled_is_the_direct_reconstruction() -> None:
     operator = CartesianMRI(acceleration=4).operator(32)
     y = operator.forward(noise(2, 32))

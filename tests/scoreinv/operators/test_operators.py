@@ -29,6 +29,14 @@ def test_operator_keeps_its_promises(spec: MeasurementSpec, dtype: torch.dtype, 
 
 
 @by_name
+@pytest.mark.parametrize("size", [SIZE, SIZE + 1], ids=["even", "odd"])
+def test_normal_is_the_adjoint_of_the_forward(spec: MeasurementSpec, size: int) -> None:
+    operator = spec.operator(size)
+    x = white_images(operator, dtype=torch.float64)
+    torch.testing.assert_close(operator.normal(x), operator.adjoint(operator.forward(x)))
+
+
+@by_name
 def test_projection_contracts(spec: MeasurementSpec) -> None:
     assert check_projection_contracts(spec.operator(SIZE)) < 0.95  # type: ignore[arg-type]
 

@@ -84,7 +84,8 @@ def test_dds_finds_the_posterior_mean_and_half_its_variance(measurement, prior, 
 
 
 def test_deterministic_dds_has_no_spread_where_there_are_data():
-    errors = compare(DDS(eta=0.0), MRI.operator(SIZE), stationary_prior(), noise_std=0.02, n=N)
+    method = DDS(grid=SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.01), eta=0.0)
+    errors = compare(method, MRI.operator(SIZE), stationary_prior(), noise_std=0.02, n=N)
     assert errors.variance_measured < 0.01
     assert errors.variance_unmeasured == pytest.approx(0.94, abs=0.1)
 

@@ -1,0 +1,58 @@
+"""Compiled networks give the images of the others, and are refused where nothing can compile them."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from storage.shards import ShardedStore
+from tasks.recipes import Reconstruction
+from tasks.shards import Execution
+from tasks.workers.priors import load_prior, require_compiler
+from tasks.workers.reconstruct import reconstruct_shard
+from tests.tasks import tiny
+
+needs_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler here")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ShardedStore:
+    workspace = tmp_path_factory.mktemp("workspace")
+    return tiny.measurements(workspace, tiny.dataset(workspace, n=2, shard_size=2))
+
+
+@needs_compiler
+def test_compiled_reconstructions_agree_to_rounding(tmp_path: Path, data: ShardedStore) -> None:
+    choice = Reconstruction(method=tiny.sampler(5), prior=tiny.prior(tmp_path / "prior"))
+    images = []
+    for name, is_compiled in (("eager", False), ("compiled", True)):
+        job, store = tiny.reconstruction(data, tmp_path / name, choice)
+        reconstruct_shard(job.model_copy(update={"is_compiled": is_compiled}), 0, print)
+        images.append(store.read("sample", 0, 2))
+    assert images[0].std() > 0.01
+    np.testing.assert_allclose(images[1], images[0], atol=2e-5)
+    # It is another network, although of the same prior: nothing that was loaded before changes.
+    eager, compiled = (load_prior(choice.prior, "cpu", "float32", flag)[0] for flag in (False, True))
+    assert eager.network._compiled_call_impl is None
+    assert compiled.network._compiled_call_impl is not None
+    assert list(eager.state_dict()) == list(compiled.state_dict())
+
+
+def test_without_a_compiler_the_prior_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match="needs a C\\+\\+ compiler, 'no-such-compiler' is not there: install it, or"):
+        load_prior(tiny.prior(tmp_path), "cpu", "float32", True)
+    load_prior(tiny.prior(tmp_path), "cpu", "float32")
+
+
+def test_on_a_gpu_triton_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.workers.priors.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="needs the package triton on a GPU"):
+        require_compiler(torch.device("cuda"))
+
+
+def test_nothing_is_compiled_unless_asked_for() -> None:
+    assert not Execution().is_compiled
