@@ -7,6 +7,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -35,6 +36,8 @@ def _run(options: argparse.Namespace) -> int:
     # What needs torch or Prefect is imported late, so that --help is quick.
     from flows.help import explain
 
+    # A polite kill stops as Ctrl-C does: Prefect's temporary server and the workers would outlive the command.
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _run_command(options)
     except KeyboardInterrupt:
@@ -46,6 +49,12 @@ def _run(options: argparse.Namespace) -> int:
             raise
         print(f"error: {message}", file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run_command(options: argparse.Namespace) -> int:

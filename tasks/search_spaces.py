@@ -84,12 +84,17 @@ SIGMA_MAX = _between("grid.sigma_max", 0.1, 10, is_log=True)
 # What Song et al. 2022 (arXiv:2111.08005) tune, also by Bayesian optimisation; their ranges of the SNR differ between
 # CT and MRI, these hold both.
 LAMBDA, SNR = _between("strength", 0, 1), _between("snr", 0.05, 0.8)
-RATE = _between("rate", 0.1, 20, is_log=True)
+RATE = _between("rate", 0.05, 3, is_log=True)
 
 DEFAULT_SEARCH: dict[str, Search] = {
     "tv": (_between("weight", 1e-5, 0.1, is_log=True),),
     "wavelet": (_between("weight", 1e-5, 0.1, is_log=True),),
-    "dds": (_between("eta", 0, 1), SIGMA_MAX, _between("n_cg", 1, 20, is_log=True)),
+    "dds": (
+        _between("eta", 0, 1),
+        SIGMA_MAX,
+        _between("strength", 0.3, 30, is_log=True),
+        _between("noise_floor", 0, 0.003),
+    ),
     "diffpir": (_between("strength", 0.03, 30, is_log=True), _between("zeta", 0, 1), SIGMA_MAX),
     "daps": (SIGMA_MAX, _between("noise_floor", 1e-4, 0.03, is_log=True)),
     "red_diff": (_between("strength", 0.03, 30, is_log=True), _between("rate", 0.005, 0.3, is_log=True)),

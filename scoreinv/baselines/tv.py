@@ -27,7 +27,7 @@ class TotalVariation(Method):
     is_stochastic: ClassVar[bool] = False
     kind: Literal["tv"] = "tv"
     weight: float = Field(3e-4, ge=0, description="Of the total variation, relative to the squared norm of A.")
-    n_iters: int = Field(200, ge=1)
+    n_iters: int = Field(500, ge=1)
     n_inner: int = Field(10, ge=1, description="Steps of each denoising, from the last one's dual.")
 
     @property
@@ -62,7 +62,8 @@ def denoise_tv(v: Tensor, weight: float, *, dual: Tensor, n_iters: int) -> tuple
     for _ in range(n_iters):
         # 8 bounds the squared norm of the difference operator.
         p_next = r + differences((v - weight * divergence(r)).clamp_min(0)) / (8 * weight)
-        p_next = p_next / p_next.norm(dim=1, keepdim=True).clamp_min(1)
+        # Tensor.norm over two channels is thirty times slower than this.
+        p_next = p_next / torch.hypot(p_next[:, :1], p_next[:, 1:]).clamp_min(1)
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         r = p_next + (momentum - 1) / following * (p_next - p)
         p, momentum = p_next, following

@@ -256,8 +256,9 @@ def _heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_ctrl_c_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path) -> None:
-    """With a temporary server, real workers, and the signal to the whole group, as a terminal sends it."""
+@pytest.mark.parametrize("is_terminal", [True, False], ids=["Ctrl-C", "kill"])
+def test_a_signal_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path, is_terminal: bool) -> None:
+    """With a temporary server and real workers. A terminal sends its signal to the whole group."""
     source = "source={kind: phantom, n_volumes: 100, n_slices: 20}"
     image = "image={modality: ct, size: 64, pixel_mm: 5, low: -1000, high: 1000}"
     process = subprocess.Popen(
@@ -273,7 +274,10 @@ def test_ctrl_c_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path) 
     try:
         wait_for_files(tmp_path, "workspace/datasets/*/done/*.json", process)
         family = psutil.Process(process.pid).children(recursive=True)
-        os.killpg(process.pid, signal.SIGINT)
+        if is_terminal:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
         said, _ = process.communicate(timeout=60)
     finally:
         process.kill()
