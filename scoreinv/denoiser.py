@@ -132,8 +132,9 @@ class GaussianDenoiser:
 
     def sample(self, standard: Tensor) -> Tensor:
         """Exact prior samples from standard normal draws (batch, 1, height, width)."""
-        root = self._basis * self._variances.clamp_min(0).sqrt()
-        samples: Tensor = standard.flatten(1) @ root.T.to(standard)
+        # The symmetric root is unique; the basis is not, and differs from one machine to the next.
+        root = self._basis * self._variances.clamp_min(0).sqrt() @ self._basis.T
+        samples: Tensor = standard.flatten(1) @ root.to(standard)
         return self.mean.to(standard) + samples.view(standard.shape)
 
     def posterior(self, matrix: Tensor, y: Tensor, noise_std: float) -> tuple[Tensor, Tensor]:

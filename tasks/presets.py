@@ -33,7 +33,8 @@ class Preset(NamedTuple):
 
 
 def _ct(n_calls: int) -> DDS:
-    return DDS(grid=SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.003), n_cg=10)
+    grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.003)
+    return DDS(grid=grid, n_cg=10, strength=2.0, noise_floor=5e-4)
 
 
 def _mri(n_calls: int) -> DDS:
@@ -46,7 +47,7 @@ PRESETS: dict[Modality, dict[PresetName, Preset]] = {
     "mri": {"fast": Preset(_mri(20)), "balanced": Preset(_mri(50)), "best": Preset(_mri(50), n_samples=8)},
 }
 
-CT_TV, MRI_TV = TotalVariation(weight=3e-5), TotalVariation(weight=1e-4)
+CT_TV, MRI_TV = TotalVariation(weight=5e-5), TotalVariation(weight=4e-5)
 BASELINES: dict[Modality, Preset] = {"ct": Preset(CT_TV), "mri": Preset(MRI_TV)}
 """Tuned on other subjects than the examples', without measurement noise."""
 
