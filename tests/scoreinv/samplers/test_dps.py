@@ -21,7 +21,7 @@ GRID = SigmaGrid(n_levels=300, sigma_max=1.0, sigma_min=0.005)
     [
         (MRI, stationary_prior(), 0.15, 0.05, 0.99, 0.96),
         (MRI, varying_prior(), 0.17, 0.06, 0.86, 0.85),
-        (CT, stationary_prior(), 0.38, 0.41, 0.94, 1.41),
+        (CT, stationary_prior(), 0.38, 0.66, 0.94, 1.41),
         (CT, varying_prior(), 0.23, 0.19, 1.20, 1.03),
     ],
     ids=["mri-stationary", "mri-varying", "ct-stationary", "ct-varying"],
