@@ -38,7 +38,9 @@ def _ct(n_calls: int) -> DDS:
 
 
 def _mri(n_calls: int) -> DDS:
-    return DDS(grid=SigmaGrid(n_levels=n_calls, sigma_max=0.5, sigma_min=0.005))
+    # From the TV image rather than the zero-filled one: 0.4 dB better without skull, 0.7 dB with it.
+    grid = SigmaGrid(n_levels=n_calls, sigma_max=0.2, sigma_min=0.005)
+    return DDS(grid=grid, start=TotalVariation(weight=4e-5, n_iters=200))
 
 
 # The data step of DDS takes the noise's deviation from the measurements, so these serve noisy data as well.
