@@ -40,10 +40,10 @@ def conjugate_gradient(
         image = apply(direction)
         curvature = inner(direction, image)
         step = torch.where(active & (curvature > 0), rho / curvature.clamp_min(1e-30), 0.0)
-        x = torch.addcmul(x, _spread(step, x), direction)
-        residual = torch.addcmul(residual, _spread(-step, x), image)
+        x = x + _spread(step, x) * direction
+        residual = residual - _spread(step, x) * image
         rho_next = torch.where(active, inner(residual, residual), rho)
-        direction = torch.addcmul(residual, _spread(rho_next / rho.clamp_min(1e-30), x), direction)
+        direction = residual + _spread(rho_next / rho.clamp_min(1e-30), x) * direction
         rho = rho_next
     return x
 

@@ -16,8 +16,10 @@ def head() -> torch.Tensor:
 
 def test_transform_is_invertible_to_machine_precision() -> None:
     operator = FourierSlice(SIZE, SparseViewCT().angles())
-    x = torch.randn(2, 1, SIZE, SIZE, dtype=torch.float64)
-    torch.testing.assert_close(operator.inverse_transform(operator.transform(x)), x, rtol=0, atol=1e-13)
+    x = torch.randn(2, 1, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    # Rounding of a transform goes with the largest value: up to 4, and on some machines it passes 1e-14 as such.
+    largest = float(x.abs().max())
+    torch.testing.assert_close(operator.inverse_transform(operator.transform(x)), x, rtol=0, atol=1e-14 * largest)
 
 
 def test_mask_is_what_is_measured_and_conjugate_symmetric() -> None:

@@ -20,7 +20,7 @@ CT = SparseViewCT(n_views=5, n_full=12)
     [
         (MRI, stationary_prior(), 0.06, 0.04),
         (MRI, varying_prior(), 0.17, 0.05),
-        (CT, stationary_prior(), 0.05, 0.19),
+        (CT, stationary_prior(), 0.05, 0.18),
         (CT, varying_prior(), 0.09, 0.14),
     ],
     ids=["mri-stationary", "mri-varying", "ct-stationary", "ct-varying"],

@@ -27,7 +27,7 @@ each_modality = pytest.mark.parametrize("measurement", [MRI, CT], ids=["mri", "c
     [
         (MRI, stationary_prior(), 0.03, 0.03, 0.99, 1.00),
         (MRI, varying_prior(), 0.03, 0.03, 0.95, 0.88),
-        (CT, stationary_prior(), 0.05, 0.25, 1.24, 1.14),
+        (CT, stationary_prior(), 0.05, 0.22, 1.24, 1.14),
         (CT, varying_prior(), 0.10, 0.14, 1.19, 1.04),
     ],
     ids=["mri-stationary", "mri-varying", "ct-stationary", "ct-varying"],
