@@ -3,10 +3,10 @@
     python benchmarks/calls.py --keep workspace/calls \
         --study workspace/datasets/DIGEST ct-128 --study workspace/datasets/DIGEST mri-128
 
-Every method has the options of ``tasks/presets.py`` and as many noise levels as the calls allow; baselines, which
-make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of ``--subjects`` (people whom
-neither the priors nor the tuning have seen). What is measured is kept under ``--keep``, so a comparison that was
-stopped goes on, and calls or methods are added to it.
+DDS and TV have the options of ``tasks/presets.py``, the others those below, and all as many noise levels as the
+calls allow. Baselines, which make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of
+``--subjects`` (people whom neither the priors nor the tuning have seen). What is measured is kept under ``--keep``,
+so a comparison that was stopped goes on, and calls or methods are added to it.
 """
 
 import argparse
@@ -20,21 +20,62 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
+from scoreinv.baselines import Direct, Wavelet
 from scoreinv.contract import Modality
 from scoreinv.measurement import MeasurementSpec
+from scoreinv.methods import AnyMethod
 from scoreinv.metrics.image import psnr, ssim
 from scoreinv.noise import Noise
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, reconstruct
+from scoreinv.samplers import (
+    DAPS,
+    DPS,
+    DiffPIR,
+    Langevin,
+    LangevinProjection,
+    PiGDM,
+    Projection,
+    REDDiff,
+    ScoreSDE,
+)
+from scoreinv.samplers.grid import SigmaGrid
 from storage.datasets import DatasetStore
-from tasks.presets import COMPARED
+from tasks.presets import BASELINES, PRESETS
 from tasks.workers.priors import load_prior
 
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 MEASUREMENTS: dict[Modality, MeasurementSpec] = {
     "ct": SparseViewCT(n_views=23),
     "mri": CartesianMRI(acceleration=8),
+}
+SHORT = SigmaGrid(n_levels=50, sigma_max=0.5, sigma_min=0.005)
+LONG = SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005, spacing="geometric")
+
+
+def compared(modality: Modality, *, noise_floor: float, strength: float) -> tuple[AnyMethod, ...]:
+    """Every method, for any number of levels; the floor is RED-diff's, the strength Algorithm 2's."""
+    return (
+        Direct(),
+        BASELINES[modality].method,
+        Wavelet(weight=1e-4),
+        PRESETS[modality]["balanced"].method,
+        DiffPIR(grid=SHORT, zeta=1.0),
+        DAPS(grid=SHORT),
+        PiGDM(grid=SHORT),
+        DPS(grid=SHORT),
+        REDDiff(grid=SHORT, noise_floor=noise_floor),
+        ScoreSDE(grid=LONG),
+        Langevin(grid=LONG),
+        LangevinProjection(grid=LONG),
+        Projection(grid=LONG, strength=strength, snr=0.2),
+    )
+
+
+COMPARED: dict[Modality, tuple[AnyMethod, ...]] = {
+    "ct": compared("ct", noise_floor=1e-2, strength=0.9),
+    "mri": compared("mri", noise_floor=3e-2, strength=1.0),
 }
 KNEE_DB = 0.2
 """The knee is the fewest calls whose PSNR is within so much of the best of the curve."""
