@@ -134,3 +134,59 @@ def test_gain_scales_all_values_of_an_image_alike() -> None:
 def test_negative_strengths_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         Augmentation.model_validate({field: -0.1})
+
+
+REMAPPED = NOTHING.model_copy(update={"remap": 1.0})
+STRIPPED = NOTHING.model_copy(update={"strip": 1.0})
+
+
+def disc(side: int, radius: float, *, hole: float = 0.0) -> Tensor:
+    """A bright disc in the middle of air, with a dark disc inside it; radii in pixels."""
+    place = torch.arange(side) + 0.5 - side / 2
+    distance = (place[:, None] ** 2 + place[None, :] ** 2).sqrt()
+    return ((distance < radius) & (distance >= hole)).float()[None, None]
+
+
+def test_remapped_values_follow_one_curve_per_image_that_keeps_air() -> None:
+    images = textures(20, 16) * (textures(20, 16) > 0.2)
+    result = REMAPPED.apply(images, 16, generator())
+    assert bool((result[images == 0] == 0).all())
+    assert float(result.min()) >= 0
+    assert float(result.max()) <= 1
+    curves = [result[i, 0].flatten()[images[i, 0].flatten().argsort()].diff() for i in range(20)]
+    falls = sum(bool((curve < -1e-6).any()) for curve in curves)
+    assert 5 < falls < 20  # 5 of 6 orders of three random knots fall somewhere
+
+
+def test_a_remapped_value_depends_on_the_value_alone() -> None:
+    images = textures(3, 16)
+    mirrored = REMAPPED.apply(images.flip(-1), 16, generator())
+    torch.testing.assert_close(mirrored, REMAPPED.apply(images, 16, generator()).flip(-1))
+
+
+def test_about_the_wanted_share_is_remapped_and_the_rest_kept() -> None:
+    images = textures(400, 8)
+    result = NOTHING.model_copy(update={"remap": 0.3}).apply(images, 8, generator())
+    changed = (result != images).flatten(1).any(1)
+    assert 80 < int(changed.sum()) < 160
+
+
+def test_stripping_takes_a_rim_of_the_object_and_keeps_the_rest() -> None:
+    image = disc(128, 50)
+    result = STRIPPED.apply(image.expand(40, 1, 128, 128), 128, generator())
+    assert bool(((result == 0) | (result == image)).all())
+    assert bool((result[..., 58:70, 58:70] == 1).all())
+    radii = (result.sum((1, 2, 3)) / math.pi).sqrt()
+    assert 40 < float(radii.min()) < 44
+    assert 48 < float(radii.max()) < 51
+
+
+def test_a_dark_hole_within_the_object_opens_no_rim() -> None:
+    image = disc(128, 50, hole=20)
+    result = STRIPPED.apply(image.expand(10, 1, 128, 128), 128, generator())
+    middle = (disc(128, 35) > 0).expand_as(result)
+    assert torch.equal(result[middle], image.expand_as(result)[middle])
+
+
+def test_air_is_not_stripped_into_something() -> None:
+    assert torch.equal(STRIPPED.apply(torch.zeros(2, 1, 32, 32), 32, generator()), torch.zeros(2, 1, 32, 32))
