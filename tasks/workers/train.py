@@ -37,6 +37,8 @@ from tasks.workers.training_images import TrainingImages, read_images
 N_SIGMAS = 9
 """Noise levels at which the error on held-out images is measured."""
 PROGRESS_SECONDS = 30.0
+CHECKPOINT_SECONDS = 300.0
+"""A training that is stopped between two validations loses no more than this."""
 PATIENCE = timedelta(hours=12)
 """The other processes wait this long for process 0, which validates and draws samples alone."""
 
@@ -72,7 +74,8 @@ def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int) -> None
     steps = train(state, batches, recipe.training, rank=rank, n_ranks=n_ranks)
     if rank == 0:
         print(_describe_start(state, images, device), flush=True)
-        _follow(job, state, images, _with_progress(steps, state.images_seen, recipe.training.n_images))
+        steps = _with_progress(steps, state.images_seen, recipe.training.n_images)
+        _follow(job, state, images, _with_checkpoints(steps, job, state))
     else:
         for _ in steps:
             pass
@@ -116,12 +119,26 @@ def _with_progress(steps: Iterator[TrainStep], seen_before: int, total: int) -> 
         yield step
 
 
+def _with_checkpoints(steps: Iterator[TrainStep], job: TrainJob, state: TrainState) -> Iterator[TrainStep]:
+    """The steps, with a checkpoint every few minutes, after what the validations do with a step."""
+    last = time.monotonic()
+    for step in steps:
+        yield step
+        if time.monotonic() - last >= CHECKPOINT_SECONDS:
+            _save(job, state)
+            last = time.monotonic()
+
+
+def _save(job: TrainJob, state: TrainState) -> None:
+    write_bytes(join(job.target, "checkpoint.pt"), checkpoint_bytes(state, job.recipe.address()))
+
+
 def _follow(job: TrainJob, state: TrainState, images: TrainingImages, steps: Iterator[TrainStep]) -> None:
     """Save and publish at every validation; pictures at the end, also of a training that had only those to do."""
     total = job.recipe.training.n_images
     for row in _rows(job.recipe, state, images.held_out, steps):
         add_row(job.target, row)
-        write_bytes(join(job.target, "checkpoint.pt"), checkpoint_bytes(state, job.recipe.address()))
+        _save(job, state)
         if state.images_seen < total:
             _publish(job, state, images)
         print(_describe(row, total), flush=True)
@@ -133,12 +150,12 @@ def _follow(job: TrainJob, state: TrainState, images: TrainingImages, steps: Ite
 
 def _rows(recipe: TrainRecipe, state: TrainState, held_out: Tensor, steps: Iterator[TrainStep]) -> Iterator[CurveRow]:
     """One row for every ``validate_every`` images and one at the end; training waits while a row is used."""
-    start, losses = time.monotonic(), list[float]()
-    next_stop = state.images_seen + recipe.validate_every
+    start, losses, every = time.monotonic(), list[float](), recipe.validate_every
+    next_stop = (state.images_seen // every + 1) * every
     for step in steps:
         losses.append(step.loss)
         if step.images_seen >= min(next_stop, recipe.training.n_images):
-            next_stop += recipe.validate_every
+            next_stop += every
             row = _row(recipe, step, float(np.mean(losses)), time.monotonic() - start)
             yield _validated(row, state, held_out)
             start, losses = time.monotonic(), []

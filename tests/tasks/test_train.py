@@ -18,7 +18,7 @@ from scoreinv.denoiser import EDMPreconditioning
 from scoreinv.nets.unet import UNet
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.levels import LogNormalLevels
-from scoreinv.training.loop import TrainSpec
+from scoreinv.training.loop import TrainSpec, TrainStep
 from storage.datasets import DatasetStore
 from storage.models import load
 from storage.sources.phantom import PhantomSource
@@ -194,6 +194,28 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(
     assert 159 not in [row.images_seen for row in read_curve(job.target)]
 
 
+def test_a_training_stopped_between_validations_goes_on_from_its_last_minutes(
+    dataset: str, one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "CHECKPOINT_SECONDS", 0.0)
+    job = job_for(dataset, tmp_path / "prior")
+
+    def stop(steps: Iterator[TrainStep], *args: object) -> Iterator[TrainStep]:
+        for step in steps:
+            yield step
+            if step.images_seen == 72:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "_with_progress", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_here(job, tmp_path)
+    run_here(job, tmp_path)
+    assert "resumed after 72 images" in capsys.readouterr().out
+    assert [row.images_seen for row in read_curve(job.target)] == [48, 96, 144, 160]
+    assert load(join(job.target, "prior"))[0] == load(str(one_process / "prior"))[0]
+
+
 def test_a_training_that_was_killed_before_its_last_publication_publishes(dataset: str, one_process: Path) -> None:
     (one_process / "prior" / "contract.json").unlink()
     (one_process / "prior" / "samples.png").unlink()
@@ -211,7 +233,7 @@ def test_a_longer_training_goes_on_from_a_shorter_one(
     assert "resumed after 160 images" in printed
     assert re.search(r"^images 168 of 200, \d+\.\d images/s, about 0:00:\d\d left$", printed, re.MULTILINE)
     assert load(str(one_process / "prior"))[1].images_seen == 200
-    assert [row.images_seen for row in read_curve(str(one_process))] == [48, 96, 144, 160, 200]
+    assert [row.images_seen for row in read_curve(str(one_process))] == [48, 96, 144, 160, 192, 200]
 
 
 def test_closing_the_lines_ends_every_process(dataset: str, tmp_path: Path) -> None:
