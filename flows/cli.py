@@ -23,13 +23,23 @@ if TYPE_CHECKING:  # pulls in Dask
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit."""
+    try:
+        code = _run(_options(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     # argparse gives up on a key=value that follows an option.
     options, rest = parser.parse_known_args(arguments)
     if strange := [text for text in rest if text.startswith("-") or "=" not in text]:
         parser.error(f"unrecognized arguments: {' '.join(strange)}")
     options.changes += rest
-    sys.exit(_run(options))
+    return options
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -216,6 +226,7 @@ class _Help(argparse.Action):
         show_keys(_recipe_kind("pipeline" if self.const == "demo" else str(self.const)))
         print("\nkeys of execution:")
         show_keys(Execution, prefix="execution.")
+        sys.stdout.flush()
         parser.exit()
 
 

@@ -68,6 +68,16 @@ def test_plans_and_keys_need_no_prefect(tmp_path: Path) -> None:
     assert not place.exists()
 
 
+def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
+    command = [sys.executable, "-m", "flows.cli", "tune", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 1
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_keys_name_every_choice_in_full(command: Command, name: str) -> None:
     code, out, _ = command(name, "--help")

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -25,17 +26,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ShardedStore:
 
 
 @needs_compiler
-def test_compiled_reconstructions_agree_to_rounding(tmp_path: Path, data: ShardedStore) -> None:
-    choice = Reconstruction(method=tiny.sampler(5), prior=tiny.prior(tmp_path / "prior"))
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-5), ("bfloat16", 1e-3)])
+def test_compiled_reconstructions_agree_to_rounding(
+    tmp_path: Path, data: ShardedStore, precision: Literal["float32", "bfloat16"], tolerance: float
+) -> None:
+    choice = Reconstruction(method=tiny.sampler(5), prior=tiny.prior(tmp_path / "prior"), precision=precision)
     images = []
     for name, is_compiled in (("eager", False), ("compiled", True)):
         job, store = tiny.reconstruction(data, tmp_path / name, choice)
         reconstruct_shard(job.model_copy(update={"is_compiled": is_compiled}), 0, print)
         images.append(store.read("sample", 0, 2))
     assert images[0].std() > 0.01
-    np.testing.assert_allclose(images[1], images[0], atol=2e-5)
+    np.testing.assert_allclose(images[1], images[0], atol=tolerance, rtol=0)
     # It is another network, although of the same prior: nothing that was loaded before changes.
-    eager, compiled = (load_prior(choice.prior, "cpu", "float32", flag)[0] for flag in (False, True))
+    eager, compiled = (load_prior(choice.prior, "cpu", precision, flag)[0] for flag in (False, True))
     assert eager.network._compiled_call_impl is None
     assert compiled.network._compiled_call_impl is not None
     assert list(eager.state_dict()) == list(compiled.state_dict())
