@@ -91,6 +91,7 @@ DEFAULT_SEARCH: dict[str, Search] = {
     "wavelet": (_between("weight", 1e-5, 0.1, is_log=True),),
     "dds": (
         _between("eta", 0, 1),
+        _between("temperature", 0.3, 1),
         SIGMA_MAX,
         _between("strength", 0.3, 30, is_log=True),
         _between("noise_floor", 0, 0.003),

@@ -4,7 +4,11 @@ Chung, Lee and Ye 2024, "Decomposed diffusion sampler", arXiv:2303.05754, in (x,
 
     denoised = D(x, sigma);  eps = (x - denoised) / sigma
     z = CG steps on the data, from denoised
-    x = z + sigma_next (sqrt(1 - eta^2) eps + eta n)
+    x = z + sigma_next temperature (sqrt(1 - eta^2) eps + eta n)
+
+With a temperature below 1 an image carries less noise than its level says, and the network smooths what the data leave
+open: the result moves from a sample towards the posterior mean, at the price of one sample. The samples then
+lie closer together than the posterior allows (they do so already at 1).
 
 One network call a level, no gradient through the network. The data step is a proximal step with the noise of the
 data, so that noisy data are not followed into their noise. Data that count as noiseless are hardly ever exact (a
@@ -34,6 +38,9 @@ class DDS(Method):
     grid: SigmaGrid = Field(SigmaGrid(n_levels=50, sigma_max=0.5, sigma_min=0.005), title="Noise levels")
     start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
     eta: float = Field(1.0, ge=0, le=1, description="Share of fresh noise: 0 deterministic, 1 all fresh.")
+    temperature: float = Field(
+        1.0, gt=0, le=1, description="Noise left in an image, relative to its level: less goes to the posterior mean."
+    )
     n_cg: int = Field(
         5, ge=1, le=100, title="Conjugate gradient steps", description="Conjugate gradient steps per level."
     )
@@ -59,5 +66,5 @@ class DDS(Method):
             std = self.strength * denoised_std(float(sigma))
             consistent = proximal(floored, data_image, denoised, std=std, n_iters=self.n_cg)
             fresh = noise.normal_like(x) if self.eta > 0 else 0.0
-            x = consistent + sigma_next * ((1 - self.eta**2) ** 0.5 * eps + self.eta * fresh)
+            x = consistent + sigma_next * self.temperature * ((1 - self.eta**2) ** 0.5 * eps + self.eta * fresh)
             yield Step(index, float(sigma_next), x)

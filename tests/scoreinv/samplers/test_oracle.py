@@ -83,6 +83,24 @@ def test_dds_finds_the_posterior_mean_and_half_its_variance(measurement, prior, 
     assert 0.35 < errors.variance_unmeasured < 0.6
 
 
+def test_a_low_temperature_keeps_the_mean_of_dds_and_takes_its_spread():
+    """On Gaussian images, where the network is linear, the deviations from the mean shrink with the temperature."""
+    errors = [
+        compare(
+            DDS(grid=SigmaGrid(n_levels=100), temperature=temperature),
+            CT.operator(SIZE),
+            varying_prior(),
+            noise_std=0.02,
+            n=N,
+        )
+        for temperature in (1.0, 0.5)
+    ]
+    assert errors[1].mean_measured < 0.12
+    assert errors[1].mean_unmeasured < 0.14
+    assert errors[1].variance_measured / errors[0].variance_measured == pytest.approx(0.25, abs=0.02)
+    assert errors[1].variance_unmeasured / errors[0].variance_unmeasured == pytest.approx(0.25, abs=0.02)
+
+
 def test_deterministic_dds_has_no_spread_where_there_are_data():
     method = DDS(grid=SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.01), eta=0.0)
     errors = compare(method, MRI.operator(SIZE), stationary_prior(), noise_std=0.02, n=N)
