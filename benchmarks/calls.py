@@ -3,10 +3,10 @@
     python benchmarks/calls.py --keep workspace/calls \
         --study workspace/datasets/DIGEST ct-128 --study workspace/datasets/DIGEST mri-128
 
-DDS and TV have the options of ``tasks/presets.py``, the others those below, and all as many noise levels as the
-calls allow. Baselines, which make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of
-``--subjects`` (people whom neither the priors nor the tuning have seen). What is measured is kept under ``--keep``,
-so a comparison that was stopped goes on, and calls or methods are added to it.
+The methods have the options of ``tasks/presets.py`` and as many noise levels as the calls allow. Baselines, which
+make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of ``--subjects`` (people whom
+neither the priors nor the tuning have seen). What is measured is kept under ``--keep``, so a comparison that was
+stopped goes on, and calls or methods are added to it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from scoreinv.baselines import Direct, Wavelet
+from scoreinv.baselines import Direct
 from scoreinv.contract import Modality
 from scoreinv.measurement import MeasurementSpec
 from scoreinv.methods import AnyMethod
@@ -29,20 +29,8 @@ from scoreinv.noise import Noise
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, reconstruct
-from scoreinv.samplers import (
-    DAPS,
-    DPS,
-    DiffPIR,
-    Langevin,
-    LangevinProjection,
-    PiGDM,
-    Projection,
-    REDDiff,
-    ScoreSDE,
-)
-from scoreinv.samplers.grid import SigmaGrid
 from storage.datasets import DatasetStore
-from tasks.presets import BASELINES, PRESETS
+from tasks.presets import BASELINES, PRESETS, SOLVERS, WAVELETS
 from tasks.workers.priors import load_prior
 
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -50,32 +38,9 @@ MEASUREMENTS: dict[Modality, MeasurementSpec] = {
     "ct": SparseViewCT(n_views=23),
     "mri": CartesianMRI(acceleration=8),
 }
-SHORT = SigmaGrid(n_levels=50, sigma_max=0.5, sigma_min=0.005)
-LONG = SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005, spacing="geometric")
-
-
-def compared(modality: Modality, *, noise_floor: float, strength: float) -> tuple[AnyMethod, ...]:
-    """Every method, for any number of levels; the floor is RED-diff's, the strength Algorithm 2's."""
-    return (
-        Direct(),
-        BASELINES[modality].method,
-        Wavelet(weight=1e-4),
-        PRESETS[modality]["balanced"].method,
-        DiffPIR(grid=SHORT, zeta=1.0),
-        DAPS(grid=SHORT),
-        PiGDM(grid=SHORT),
-        DPS(grid=SHORT),
-        REDDiff(grid=SHORT, noise_floor=noise_floor),
-        ScoreSDE(grid=LONG),
-        Langevin(grid=LONG),
-        LangevinProjection(grid=LONG),
-        Projection(grid=LONG, strength=strength, snr=0.2),
-    )
-
-
 COMPARED: dict[Modality, tuple[AnyMethod, ...]] = {
-    "ct": compared("ct", noise_floor=1e-2, strength=0.9),
-    "mri": compared("mri", noise_floor=3e-2, strength=1.0),
+    modality: (Direct(), BASELINES[modality].method, WAVELETS[modality], PRESETS[modality]["balanced"].method, *others)
+    for modality, others in SOLVERS.items()
 }
 KNEE_DB = 0.2
 """The knee is the fewest calls whose PSNR is within so much of the best of the curve."""
@@ -109,6 +74,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=4, help="spread over the subjects' (default: %(default)s)")
     parser.add_argument("--calls", type=int, nargs="*", default=CALLS)
     parser.add_argument("--methods", nargs="*", default=[], help="kinds (default: all)")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the networks")
     parser.add_argument("--keep", type=Path, required=True, help="folder for what is measured")
     parser.add_argument("--picture", type=Path, default=Path("docs/calls.png"))
     options = parser.parse_args()
@@ -138,7 +104,7 @@ def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
         for calls in options.calls if method.needs_denoiser else [0]:
             chosen = with_calls(method, calls) if calls else method
             if chosen is not None:
-                yield kept(study, kind, chosen, calls, options.keep)
+                yield kept(study, kind, chosen, calls, options)
 
 
 def with_calls(method: Method, calls: int) -> Method | None:
@@ -152,21 +118,21 @@ def with_calls(method: Method, calls: int) -> Method | None:
     return None
 
 
-def kept(study: Study, kind: str, method: Method, calls: int, folder: Path) -> Point:
+def kept(study: Study, kind: str, method: Method, calls: int, options: argparse.Namespace) -> Point:
     """A point from the folder, or measured and put there."""
-    path = folder / study.modality / f"{kind}-{calls}-{method.digest()}.json"
+    path = options.keep / study.modality / f"{kind}-{calls}-{method.digest()}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(point(study, kind, method, calls)._asdict()))
+        path.write_text(json.dumps(point(study, kind, method, calls, options.precision)._asdict()))
         print(path.stem, path.read_text(), flush=True)
     return Point(**json.loads(path.read_text()))
 
 
 @torch.no_grad()
-def point(study: Study, kind: str, method: Method, calls: int) -> Point:
+def point(study: Study, kind: str, method: Method, calls: int, precision: str) -> Point:
     """Reconstruct the slices together and compare them with the truth."""
     operator = MEASUREMENTS[study.modality].operator(study.images.shape[-1])
-    denoiser, _ = load_prior(study.prior, "cpu", "float32")
+    denoiser, _ = load_prior(study.prior, "cpu", precision)
     start = time.perf_counter()
     problem = InverseProblem(operator, operator.forward(study.images))
     x = reconstruct(method, problem, denoiser, noise=Noise(0, study.names)).x.clamp(0, 1)
