@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -34,6 +34,8 @@ class Result(NamedTuple):
     reconstruction: Reconstruction
     measurement: AnyMeasurement
     size: int
+    note: str = ""
+    """What tells it from the study's other results by the same method."""
 
     @property
     def digest(self) -> str:
@@ -46,7 +48,8 @@ class Result(NamedTuple):
         method = self.reconstruction.method
         if method.kind == "direct":
             return self.measurement.operator(self.size).direct_name
-        return f"{method.label} ({method.n_calls} calls)" if method.n_calls else method.label
+        known = ", ".join(filter(None, (f"{method.n_calls} calls" if method.n_calls else "", self.note)))
+        return f"{method.label} ({known})" if known else method.label
 
 
 def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSection:
@@ -54,7 +57,7 @@ def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSectio
     scores = ShardedStore.open(scores_uri)
     dataset = DatasetStore.open(locate(workspace, scores.attrs["dataset"], "datasets"))
     uris = [locate(workspace, ref, "reconstructions") for ref in scores.attrs["recipe"]["reconstructions"]]
-    results = [_result(workspace, uri) for uri in uris]
+    results = _told_apart([_result(workspace, uri) for uri in uris])
     rows = read_scores(scores_uri)
     naive = next((r for r in results if not r.reconstruction.method.needs_denoiser), results[0])
     best = next((r for r in reversed(results) if r.reconstruction.method.needs_denoiser), results[-1])
@@ -82,6 +85,28 @@ def _result(workspace: str, uri: str) -> Result:
     simulation = MeasureRecipe.model_validate(measurements.attrs["recipe"]).simulation
     size = int(store.attrs["image"]["size"])
     return Result(store, Reconstruction.model_validate(recipe["reconstruction"]), simulation.measurement, size)
+
+
+def _told_apart(results: Sequence[Result]) -> list[Result]:
+    """Results of one name get the options in which they differ beside it."""
+    return [one._replace(note=_note(one, [other for other in results if other.name == one.name])) for one in results]
+
+
+def _note(one: Result, namesakes: Sequence[Result]) -> str:
+    every = [dict(_flat(other.reconstruction.model_dump(mode="json"))) for other in namesakes]
+    mine = dict(_flat(one.reconstruction.model_dump(mode="json")))
+    differing = [key for key, value in mine.items() if any(other.get(key, value) != value for other in every)]
+    # How many samples there are is told by the rows, if anything else tells their methods apart.
+    telling = [key for key in differing if key != "n_samples"] or differing
+    return ", ".join(f"{key.removeprefix('method.')} {mine[key]}" for key in telling)
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _heading(measurement: AnyMeasurement, dataset: DatasetStore) -> str:

@@ -1,9 +1,17 @@
 """What a report says of a study: means over the slices that have a metric, and what was left out."""
 
 import math
+from pathlib import Path
 
+from scoreinv.baselines import TotalVariation
+from scoreinv.operators.mri import CartesianMRI
+from scoreinv.problem import Method
+from scoreinv.samplers import DDS
+from scoreinv.samplers.grid import SigmaGrid
 from storage.datasets import Rejected
-from tasks.study import _left_out, _method_row
+from tasks.recipes import Reconstruction
+from tasks.study import Result, _left_out, _method_row, _told_apart
+from tests.tasks import tiny
 
 
 def row(**metrics: float | None) -> dict[str, object]:
@@ -37,3 +45,19 @@ def test_files_that_were_left_out_are_named_with_the_reason() -> None:
     assert "4.dcm" in text
     assert "5.dcm" not in text
     assert text.endswith("and 2 more.")
+
+
+def test_methods_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    store = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=2, shard_size=2))
+
+    def names(*choices: tuple[Method, int]) -> list[str]:
+        made = [Reconstruction(method=method, prior="mri-128", n_samples=n) for method, n in choices]
+        return [one.name for one in _told_apart([Result(store, choice, CartesianMRI(), 16) for choice in made])]
+
+    cool = DDS(temperature=0.6)
+    wide = DDS(temperature=0.6, grid=SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005))
+    assert names((DDS(), 1), (TotalVariation(), 1)) == ["DDS (50 calls)", "FISTA-TV"]
+    assert names((DDS(), 8), (cool, 1)) == ["DDS (50 calls, temperature 1.0)", "DDS (50 calls, temperature 0.6)"]
+    assert names((cool, 1), (wide, 1))[1] == "DDS (50 calls, grid.sigma_max 1.0)"
+    assert names((DDS(), 1), (DDS(), 8))[1] == "DDS (50 calls, n_samples 8)"
+    assert names((TotalVariation(weight=0.1), 1), (TotalVariation(weight=0.2), 1))[0] == "FISTA-TV (weight 0.1)"
