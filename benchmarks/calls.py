@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=[], help="kinds (default: all)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the networks")
     parser.add_argument("--keep", type=Path, required=True, help="folder for what is measured")
+    parser.add_argument("--kept-only", action="store_true", help="measure nothing more, show what is kept")
     parser.add_argument("--picture", type=Path, default=Path("docs/calls.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -103,8 +104,8 @@ def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
             continue
         for calls in options.calls if method.needs_denoiser else [0]:
             chosen = with_calls(method, calls) if calls else method
-            if chosen is not None:
-                yield kept(study, kind, chosen, calls, options)
+            if chosen is not None and (found := kept(study, kind, chosen, calls, options)):
+                yield found
 
 
 def with_calls(method: Method, calls: int) -> Method | None:
@@ -118,10 +119,12 @@ def with_calls(method: Method, calls: int) -> Method | None:
     return None
 
 
-def kept(study: Study, kind: str, method: Method, calls: int, options: argparse.Namespace) -> Point:
-    """A point from the folder, or measured and put there."""
+def kept(study: Study, kind: str, method: Method, calls: int, options: argparse.Namespace) -> Point | None:
+    """A point from the folder, or measured and put there unless only kept ones are wanted."""
     path = options.keep / study.modality / f"{kind}-{calls}-{method.digest()}.json"
     if not path.exists():
+        if options.kept_only:
+            return None
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(point(study, kind, method, calls, options.precision)._asdict()))
         print(path.stem, path.read_text(), flush=True)
@@ -156,7 +159,7 @@ def draw(curves: dict[Modality, list[Point]], path: Path) -> None:
 
 
 def draw_curves(ax: plt.Axes, points: list[Point], name: str) -> None:
-    """One line per method."""
+    """One line per method; what is worse than the worst baseline lies below the frame."""
     for number, kind in enumerate(dict.fromkeys(point.kind for point in points)):
         curve = [point for point in points if point.kind == kind]
         values = [getattr(point, name) for point in curve]
@@ -167,6 +170,8 @@ def draw_curves(ax: plt.Axes, points: list[Point], name: str) -> None:
         (line,) = ax.plot([point.calls for point in curve], values, f"{style}", marker=".", label=curve[0].label)
         knee = knee_of(curve)
         ax.plot(knee.calls, getattr(knee, name), "o", ms=10, mfc="none", color=line.get_color())
+    levels = [getattr(point, name) for point in points if point.calls == 0]
+    ax.set_ylim(bottom=min(levels) if levels else None)
 
 
 def knee_of(curve: list[Point]) -> Point:
