@@ -10,6 +10,7 @@ stopped goes on, and calls or methods are added to it.
 """
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -20,17 +21,16 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from scoreinv.baselines import Direct
 from scoreinv.contract import Modality
+from scoreinv.denoiser import ScoreModel
 from scoreinv.measurement import MeasurementSpec
-from scoreinv.methods import AnyMethod
 from scoreinv.metrics.image import psnr, ssim
 from scoreinv.noise import Noise
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, reconstruct
 from storage.datasets import DatasetStore
-from tasks.presets import BASELINES, PRESETS, SOLVERS, WAVELETS
+from tasks.presets import COMPARED
 from tasks.workers.priors import load_prior
 
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -38,21 +38,19 @@ MEASUREMENTS: dict[Modality, MeasurementSpec] = {
     "ct": SparseViewCT(n_views=23),
     "mri": CartesianMRI(acceleration=8),
 }
-COMPARED: dict[Modality, tuple[AnyMethod, ...]] = {
-    modality: (Direct(), BASELINES[modality].method, WAVELETS[modality], PRESETS[modality]["balanced"].method, *others)
-    for modality, others in SOLVERS.items()
-}
 KNEE_DB = 0.2
 """The knee is the fewest calls whose PSNR is within so much of the best of the curve."""
 
 
 class Study(NamedTuple):
-    """Slices (n, 1, height, width) with their names, and the prior that serves them."""
+    """Slices (n, 1, height, width) with their names, and the network that serves them."""
 
     modality: Modality
     names: list[str]
     images: Tensor
-    prior: str
+    denoiser: ScoreModel
+    key: str
+    """Of the slices, the weights and the precision: what was measured with others is not taken for this."""
 
 
 class Point(NamedTuple):
@@ -80,20 +78,23 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/calls.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    studies = [read_study(uri, prior, options.subjects, options.slices) for uri, prior in options.study]
+    studies = [read_study(uri, prior, options) for uri, prior in options.study]
     curves = {study.modality: list(measured(study, options)) for study in studies}
     draw(curves, options.picture)
     for modality, points in curves.items():
         print_table(modality, points)
 
 
-def read_study(uri: str, prior: str, subjects: list[str], n_slices: int) -> Study:
+def read_study(uri: str, prior: str, options: argparse.Namespace) -> Study:
     """Slices spread evenly over those of the subjects."""
-    store = DatasetStore.open(uri)
+    store, subjects, n_slices = DatasetStore.open(uri), options.subjects, options.slices
     places = [i for i, record in enumerate(store.records) if not subjects or record.subject_id in subjects]
     places = [places[(2 * i + 1) * len(places) // (2 * n_slices)] for i in range(n_slices)]
     images = torch.from_numpy(store.images(0, len(store)))[places, None]
-    return Study(store.contract.modality, [store.records[i].slice_id for i in places], images, prior)
+    names = [store.records[i].slice_id for i in places]
+    denoiser, contract = load_prior(prior, "cpu", options.precision)
+    key = hashlib.sha256(json.dumps([names, contract.sha256, options.precision]).encode()).hexdigest()[:8]
+    return Study(store.contract.modality, names, images, denoiser, key)
 
 
 def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
@@ -121,24 +122,23 @@ def with_calls(method: Method, calls: int) -> Method | None:
 
 def kept(study: Study, kind: str, method: Method, calls: int, options: argparse.Namespace) -> Point | None:
     """A point from the folder, or measured and put there unless only kept ones are wanted."""
-    path = options.keep / study.modality / f"{kind}-{calls}-{method.digest()}.json"
+    path = options.keep / f"{study.modality}-{study.key}" / f"{kind}-{calls}-{method.digest()}.json"
     if not path.exists():
         if options.kept_only:
             return None
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(point(study, kind, method, calls, options.precision)._asdict()))
+        path.write_text(json.dumps(point(study, kind, method, calls)._asdict()))
         print(path.stem, path.read_text(), flush=True)
     return Point(**json.loads(path.read_text()))
 
 
 @torch.no_grad()
-def point(study: Study, kind: str, method: Method, calls: int, precision: str) -> Point:
+def point(study: Study, kind: str, method: Method, calls: int) -> Point:
     """Reconstruct the slices together and compare them with the truth."""
     operator = MEASUREMENTS[study.modality].operator(study.images.shape[-1])
-    denoiser, _ = load_prior(study.prior, "cpu", precision)
     start = time.perf_counter()
     problem = InverseProblem(operator, operator.forward(study.images))
-    x = reconstruct(method, problem, denoiser, noise=Noise(0, study.names)).x.clamp(0, 1)
+    x = reconstruct(method, problem, study.denoiser, noise=Noise(0, study.names)).x.clamp(0, 1)
     truth = study.images.clamp(0, 1)
     means = [float(metric(x, truth, data_range=1.0).mean()) for metric in (psnr, ssim)]
     return Point(kind, method.label, calls, *means, seconds=time.perf_counter() - start)

@@ -5,7 +5,7 @@ What one costs is not written here: a plan times it where it would run.
 
 from typing import Literal, NamedTuple
 
-from scoreinv.baselines import TotalVariation, Wavelet
+from scoreinv.baselines import Direct, TotalVariation, Wavelet
 from scoreinv.contract import Modality
 from scoreinv.methods import AnyMethod
 from scoreinv.samplers import (
@@ -102,5 +102,11 @@ SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {
     ),
 }
 """Every other solver with what ``scoreinv tune`` found for it without noise: 7 to 16 trials of 50 levels (the last four
-67 or 100, CT's Projection 200) on 2 to 4 slices of held-out people. Their own defaults suit a posterior that is known;
-images want a lower first level and less noise."""
+67 or 100, CT's Projection 200) on 2 to 4 slices of held-out people, MRI with the prior after 52,000 images. Their own
+defaults suit a posterior that is known; images want a lower first level and less noise."""
+
+COMPARED: dict[Modality, tuple[AnyMethod, ...]] = {
+    modality: (Direct(), BASELINES[modality].method, WAVELETS[modality], *others, PRESETS[modality]["balanced"].method)
+    for modality, others in SOLVERS.items()
+}
+"""Every method; the preset is the last, because a report's pictures are of the last that has a prior."""

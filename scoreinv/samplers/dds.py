@@ -7,8 +7,8 @@ Chung, Lee and Ye 2024, "Decomposed diffusion sampler", arXiv:2303.05754, in (x,
     x = z + sigma_next temperature (sqrt(1 - eta^2) eps + eta n)
 
 With a temperature below 1 an image carries less noise than its level says, and the network smooths what the data leave
-open: the result moves from a sample towards the posterior mean, at the price of one sample. The samples then
-lie closer together than the posterior allows (they do so already at 1).
+open: the result moves from a sample towards the posterior mean, with no further call. Samples then lie closer together
+than those of the posterior, more than they do already at 1.
 
 One network call a level, no gradient through the network. The data step is a proximal step with the noise of the
 data, so that noisy data are not followed into their noise. Data that count as noiseless are hardly ever exact (a

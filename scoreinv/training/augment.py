@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from scoreinv.spec import Spec
 
+AIR = 0.1
+"""Values below may be air; the scale of MRI images makes their bright tissue 1."""
+
 
 class Augmentation(Spec):
     """How strongly training images are varied; every draw is uniform in plus or minus the given number."""
@@ -102,10 +105,6 @@ def _stripped(images: Tensor, generator: torch.Generator) -> Tensor:
     objects = F.interpolate(objects, size=side, mode="bilinear", align_corners=False)
     depth = 0.5 + 0.48 * torch.rand(len(images), 1, 1, 1, generator=generator).to(images)
     return images * (objects > depth)
-
-
-AIR = 0.1
-"""Values below may be air; the scale of MRI images makes their bright tissue 1."""
 
 
 def _filled(is_object: Tensor) -> Tensor:

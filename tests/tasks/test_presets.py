@@ -3,9 +3,8 @@
 import pytest
 
 from flows.recipe_files import find_recipe, load_recipe
-from scoreinv.baselines import Direct
 from scoreinv.contract import Modality
-from tasks.presets import BASELINES, PRESETS, SOLVERS, WAVELETS
+from tasks.presets import COMPARED
 from tasks.recipes import PipelineRecipe
 from tasks.search_spaces import DEFAULT_SEARCH, kind_of
 
@@ -15,6 +14,5 @@ def test_a_comparison_holds_every_method_with_its_tuned_options(modality: Modali
     recipe = load_recipe(PipelineRecipe, find_recipe(f"compare-{modality}-128"), [])
     assert isinstance(recipe, PipelineRecipe)
     methods = [one.method for one in recipe.studies[0].reconstructions]
-    sampler = PRESETS[modality]["balanced"].method
-    assert methods == [Direct(), BASELINES[modality].method, WAVELETS[modality], sampler, *SOLVERS[modality]]
+    assert methods == list(COMPARED[modality])
     assert {kind_of(method) for method in methods} == {"direct", *DEFAULT_SEARCH}
