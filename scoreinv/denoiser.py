@@ -81,17 +81,20 @@ class ScoreModel(nn.Module):
 
     The network is called as network(x (batch, 1, height, width), label (batch,)) and may run under
     autocast; everything around it stays in float32, where sigma^2 and x at large sigma need it.
+
+    Below ``sigma_min``, the smallest level it was trained on, a network answers at random: it is asked for that level.
     """
 
     def __init__(self, network: nn.Module, preconditioning: AnyPreconditioning) -> None:
         super().__init__()
         self.network = network
         self.preconditioning = preconditioning
+        self.sigma_min = 0.0
         self.autocast_dtype: torch.dtype | None = None
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Denoised images, float32, the shape of x."""
-        sigma = sigma.to(x.device, torch.float32).expand(len(x))
+        sigma = sigma.to(x.device, torch.float32).expand(len(x)).clamp_min(self.sigma_min)
         c = self.preconditioning.coefficients(sigma)
         skip, out, scale = (v.view(-1, 1, 1, 1) for v in (c.skip, c.out, c.input))
         centred = x - self.preconditioning.mean
@@ -107,6 +110,11 @@ class ScoreModel(nn.Module):
 def score(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
     """Gradient of log p(x; sigma) by Tweedie's formula, (denoised - x) / sigma^2."""
     return (denoiser(x, sigma) - x) / sigma.to(x).expand(len(x)).view(-1, 1, 1, 1) ** 2
+
+
+def mirrored(denoiser: Denoiser) -> Denoiser:
+    """The denoiser of the images' mirror images, left and right exchanged."""
+    return lambda x, sigma: denoiser(x.flip(-1), sigma).flip(-1)
 
 
 class GaussianDenoiser:

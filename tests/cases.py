@@ -47,6 +47,7 @@ SHORT = SigmaGrid(n_levels=12, sigma_max=3.0, sigma_min=0.02, spacing="geometric
 METHODS: dict[str, Method] = {
     "dds": DDS(grid=SigmaGrid(n_levels=10)),
     "dds_deterministic": DDS(grid=SigmaGrid(n_levels=10), eta=0.0),
+    "dds_from_tv": DDS(grid=SigmaGrid(n_levels=10), start=TotalVariation(n_iters=20), start_factor=4.0),
     "diffpir": DiffPIR(grid=SigmaGrid(n_levels=10)),
     "diffpir_without_fresh_noise": DiffPIR(grid=SigmaGrid(n_levels=10), zeta=0.0, n_cg=5),
     "daps": DAPS(grid=SigmaGrid(n_levels=10)),

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from scoreinv.baselines import TotalVariation
+from scoreinv.baselines.tv import estimated_error
 from scoreinv.contract import PriorContract
 from scoreinv.denoiser import score
 from scoreinv.measurement import MeasurementSpec, simulate
@@ -14,7 +16,7 @@ from scoreinv.metrics.image import psnr
 from scoreinv.noise import Noise
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
-from scoreinv.problem import InverseProblem, reconstruct
+from scoreinv.problem import InverseProblem, reconstruct, run
 from scoreinv.samplers import DDS
 from scoreinv.samplers.grid import SigmaGrid
 from storage.datasets import Listing
@@ -113,3 +115,36 @@ def test_bfloat16_changes_a_denoised_image_little(name: str):
         difference = (exact(x, sigma) - rounded(x, sigma)).square().mean().sqrt()
     # A fortieth of the denoising error at this noise level, which is about 0.03.
     assert float(difference) < 0.00075 * 2
+
+
+def heads_and_pieces() -> Tensor:
+    """Two whole heads, and from the middle of each a small piece that TV finds: errors of 0.1 and of 4e-4."""
+    heads = images(load("mri-128")[1])[[1, 6]]
+    axis = torch.linspace(-1, 1, heads.shape[-1])
+    return torch.cat([heads, heads * (torch.hypot(axis[:, None] - 0.1, axis) < 0.22)])
+
+
+def test_the_error_of_a_tv_image_is_guessed_within_a_factor_of_two_and_a_half():
+    """On people who had no part in the guess's constants, over errors that differ two hundredfold."""
+    truth, operator = heads_and_pieces(), MEASUREMENTS["mri"].operator(128)
+    problem = InverseProblem(operator, operator.forward(truth))
+    tv = TotalVariation(weight=4e-5, n_iters=200)
+    steps = [step.x for step in run(tv, problem, noise=Noise(0, ["a", "b", "c", "d"]))]
+    error = (steps[-1] - truth).square().mean((1, 2, 3)).sqrt()
+    ratio = estimated_error(steps[99], steps[-1]).flatten() / error
+    assert float(error.max() / error.min()) > 100
+    assert ((ratio > 0.4) & (ratio < 2.5)).all()
+
+
+def test_what_tv_has_found_is_lost_under_the_grids_first_level_and_kept_under_its_own():
+    model = load_prior("mri-128", "cpu", "float32")[0]
+    truth, operator = heads_and_pieces()[2:], MEASUREMENTS["mri"].operator(128)
+    problem = InverseProblem(operator, operator.forward(truth))
+    grid, start = SigmaGrid(n_levels=10, sigma_max=0.3, sigma_min=0.005), TotalVariation(weight=4e-5, n_iters=200)
+    found = []
+    with torch.no_grad():
+        for factor in (0.0, 5.0):
+            method = DDS(grid=grid, start=start, start_factor=factor)
+            x = reconstruct(method, problem, model, noise=Noise(0, ["a", "b"])).x
+            found.append(psnr(x.clamp(0, 1), truth, data_range=1.0))
+    assert (found[1] > found[0] + 3).all()

@@ -18,6 +18,9 @@ from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Method, Step
 
+EDGE = 0.005
+"""A difference between neighbouring pixels above this is an edge."""
+
 
 class TotalVariation(Method):
     """Images of few edges that explain the data."""
@@ -45,6 +48,24 @@ class TotalVariation(Method):
             z = x_next + (momentum - 1) / following * (x_next - x)
             x, momentum = x_next, following
             yield Step(index, 0.0, x)
+
+
+def estimated_error(halfway: Tensor, x: Tensor) -> Tensor:
+    """A guess at the root mean squared error of total variation images of complete enough data, (batch, 1, 1, 1).
+
+    Images with few edges are found, and then the iterations come to rest; others keep moving for long. The guess is
+    5 (m e)^(3/4), with the distance m that an image moved in the second half of the iterations and the share e of its
+    differences between neighbours that are above 0.005.
+    Fitted to 240 MRI slices of five kinds (8 times faster, noiseless, 200 iterations), where two of three
+    guesses lie within a factor of 1.3 of the truth, over errors from 0.0002 to 0.1.
+
+    Args:
+        halfway: the images after half of the iterations (batch, 1, height, width).
+        x: the images, values about 0 to 1.
+    """
+    moved = (x - halfway).square().mean((1, 2, 3), keepdim=True).sqrt()
+    edges = (differences(x).abs() > EDGE).float().mean((1, 2, 3), keepdim=True)
+    return 5 * (moved * edges) ** 0.75
 
 
 def denoise_tv(v: Tensor, weight: float, *, dual: Tensor, n_iters: int) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """The data step that fast samplers share: pull a denoised image towards the measurement."""
 
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -9,8 +10,13 @@ from scoreinv.linalg import conjugate_gradient
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem
 
+Level = TypeVar("Level", float, Tensor)
+"""One level for all images, or one for each (batch, 1, 1, 1)."""
 
-def proximal(problem: InverseProblem, data_image: Tensor, anchor: Tensor, *, std: float, n_iters: int) -> Tensor:
+
+def proximal(
+    problem: InverseProblem, data_image: Tensor, anchor: Tensor, *, std: float | Tensor, n_iters: int
+) -> Tensor:
     """argmin_z |A z - y|^2 / noise_std^2 + |z - anchor|^2 / std^2 by conjugate gradients from the anchor.
 
     Without noise the anchor only enters as the starting point, and ``n_iters`` decides how far the data
@@ -20,13 +26,13 @@ def proximal(problem: InverseProblem, data_image: Tensor, anchor: Tensor, *, std
         problem: A, y and noise_std.
         data_image: A^H y, computed once by the caller.
         anchor: the denoised image (batch, 1, height, width).
-        std: how far the anchor may be off, per pixel.
+        std: how far the anchor may be off, per pixel; one number, or one per image (batch, 1, 1, 1).
         n_iters: conjugate gradient steps.
     """
-    weight = (problem.noise_std / std) ** 2
+    weight = (problem.noise_std / torch.as_tensor(std).to(anchor)) ** 2
 
     def apply(z: Tensor) -> Tensor:
-        return torch.add(problem.operator.normal(z), z, alpha=weight)
+        return torch.addcmul(problem.operator.normal(z), z, weight)
 
     # Once the data are explained, the residual is rounding noise and further steps would follow it without bound.
     return conjugate_gradient(apply, data_image + weight * anchor, anchor, n_iters=n_iters, tol=1e-5)
@@ -52,12 +58,13 @@ def with_noise_floor(problem: InverseProblem, floor: float) -> InverseProblem:
     return replace(problem, noise_std=max(problem.noise_std, floor * problem.operator.norm()))
 
 
-def denoised_std(sigma: float, sigma_data: float = 0.25) -> float:
+def denoised_std(sigma: Level, sigma_data: float = 0.25) -> Level:
     """A guess at the error of a denoised pixel: sigma / sqrt(1 + sigma^2 / sigma_data^2).
 
     Exact for white Gaussian images of standard deviation ``sigma_data``, an upper bound for real ones.
     """
-    return float(sigma / (1 + (sigma / sigma_data) ** 2) ** 0.5)
+    relative = sigma / sigma_data
+    return sigma / (1 + relative * relative) ** 0.5  # type: ignore[no-any-return]
 
 
 def flow_std(sigma: float, sigma_data: float = 0.25) -> float:

@@ -13,21 +13,27 @@ than those of the posterior, more than they do already at 1.
 One network call a level, no gradient through the network. The data step is a proximal step with the noise of the
 data, so that noisy data are not followed into their noise. Data that count as noiseless are hardly ever exact (a
 scanner is not our matrix): ``noise_floor`` is what they are off by at least.
+
+Two options beyond the paper take nothing more. ``start_factor`` begins every image at the level of its own start's
+error (``graded_start``): where total variation is nearly right, noise of the grid's first level would only lose that.
+``is_mirrored`` shows the network the mirror image in every second call, so that errors on which it does not agree with
+itself average out ("equivariant" denoisers; Terris et al., CVPR 2024); for priors trained with flips.
 """
 
 import itertools
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from torch import Tensor
 
-from scoreinv.baselines import Direct
-from scoreinv.denoiser import Denoiser
+from scoreinv.baselines import Direct, TotalVariation
+from scoreinv.denoiser import Denoiser, mirrored
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Method, Step
 from scoreinv.samplers.data_step import denoised_std, proximal, with_noise_floor
 from scoreinv.samplers.grid import SigmaGrid
-from scoreinv.samplers.start import AnyStart, noisy_start
+from scoreinv.samplers.start import AnyStart, graded_start, noisy_start
 
 
 class DDS(Method):
@@ -41,6 +47,18 @@ class DDS(Method):
     temperature: float = Field(
         1.0, gt=0, le=1, description="Noise left in an image, relative to its level: less goes to the posterior mean."
     )
+    start_factor: float = Field(
+        0.0,
+        ge=0,
+        title="First level, times the error of the start",
+        description="Each image begins at so many times the estimated error of its TV start, at most at the first "
+        "level; 0: all at the first level.",
+    )
+    is_mirrored: bool = Field(
+        False,
+        title="Mirror every second call",
+        description="The network sees left and right exchanged in every second call; for priors trained with flips.",
+    )
     n_cg: int = Field(
         5, ge=1, le=100, title="Conjugate gradient steps", description="Conjugate gradient steps per level."
     )
@@ -51,20 +69,38 @@ class DDS(Method):
         0.0, ge=0, lt=1, description="Data count as noisy by at least so much noise of the image; 0: as they are."
     )
 
+    @model_validator(mode="after")
+    def _start_has_an_estimate(self) -> "DDS":
+        if self.start_factor > 0 and not isinstance(self.start, TotalVariation):
+            raise ValueError(
+                f"start_factor={self.start_factor} needs a start of kind tv: set start, or start_factor to 0"
+            )
+        return self
+
     @property
     def n_calls(self) -> int:
         return self.grid.n_levels
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        levels = self.grid.levels()
         floored = with_noise_floor(problem, self.noise_floor)
         data_image = problem.operator.adjoint(problem.y)
-        x = noisy_start(self.start, problem, levels[0], noise)
-        for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
-            denoised = denoiser(x, sigma.expand(len(x)).to(x.device))
+        levels = self.grid.levels()
+        x, first = self._first_image(problem, levels[0], noise)
+        share = first / levels[0]
+        for index, (level, level_next) in enumerate(itertools.pairwise(levels)):
+            sigma, sigma_next = share * level, share * level_next
+            call = mirrored(denoiser) if self.is_mirrored and index % 2 == 1 else denoiser
+            denoised = call(x, sigma.flatten())
             eps = (x - denoised) / sigma
-            std = self.strength * denoised_std(float(sigma))
+            std = self.strength * denoised_std(sigma)
             consistent = proximal(floored, data_image, denoised, std=std, n_iters=self.n_cg)
             fresh = noise.normal_like(x) if self.eta > 0 else 0.0
             x = consistent + sigma_next * self.temperature * ((1 - self.eta**2) ** 0.5 * eps + self.eta * fresh)
-            yield Step(index, float(sigma_next), x)
+            yield Step(index, float(level_next), x)
+
+    def _first_image(self, problem: InverseProblem, sigma_max: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """The noisy start and its levels (batch, 1, 1, 1)."""
+        if self.start_factor > 0 and isinstance(self.start, TotalVariation):
+            return graded_start(self.start, problem, sigma_max, noise, factor=self.start_factor)
+        x = noisy_start(self.start, problem, sigma_max, noise)
+        return x, sigma_max.to(x).expand(len(x), 1, 1, 1)

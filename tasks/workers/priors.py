@@ -42,6 +42,7 @@ def load_prior(uri: str, device: str, precision: str, is_compiled: bool = False)
     network = TypeAdapter[AnyNetwork](AnyNetwork).validate_python(contract.network)
     preconditioning = TypeAdapter[AnyPreconditioning](AnyPreconditioning).validate_python(contract.preconditioning)
     model = load_weights(build_model(network, preconditioning), weights).to(pick_device(device))
+    model.sigma_min = contract.sigma_min
     model.autocast_dtype = torch.bfloat16 if precision == "bfloat16" else None
     if is_compiled:
         require_compiler(pick_device(device))

@@ -17,6 +17,7 @@ from scoreinv.denoiser import (
     VEPreconditioning,
     VPPreconditioning,
     log_uniform_sigmas,
+    mirrored,
     score,
 )
 from scoreinv.nets.ncsnpp import NCSNpp
@@ -168,6 +169,22 @@ def test_vp_hands_the_network_the_scaled_image_and_999_t() -> None:
     ScoreModel(network, VPPreconditioning())(x, VP().sigma(t))
     torch.testing.assert_close(network.x, VP().scale(t).view(-1, 1, 1, 1) * x)
     torch.testing.assert_close(network.label, 999 * t)
+
+
+def test_a_model_is_never_asked_for_a_level_below_those_it_was_trained_on() -> None:
+    model, x = ScoreModel(_network(), EDMPreconditioning()), torch.rand(3, 1, 8, 8)
+    model.sigma_min = 0.02
+    asked = torch.tensor([0.001, 0.02, 0.3])
+    expected = torch.tensor([0.02, 0.02, 0.3])
+    assert torch.equal(model(x, asked), model(x, expected))
+    assert not torch.equal(model(x, asked)[2], model(x, torch.full((3,), 0.02))[2])
+
+
+def test_a_mirrored_denoiser_is_the_denoiser_of_the_mirrored_prior() -> None:
+    prior, x, sigma = gaussian(), batch(), SIGMAS
+    places = torch.arange(SIDE**2).view(SIDE, SIDE).flip(-1).flatten()
+    other = GaussianDenoiser(prior.mean.flip(-1), prior.covariance[places][:, places])
+    torch.testing.assert_close(mirrored(prior)(x, sigma), other(x, sigma))
 
 
 @pytest.mark.parametrize("preconditioning", PRECONDITIONINGS, ids=lambda p: p.kind)

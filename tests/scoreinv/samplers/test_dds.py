@@ -1,0 +1,83 @@
+"""The start of DDS, image by image, and its mirrored calls; its samples are compared with exact ones in test_oracle."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from scoreinv.baselines import TotalVariation
+from scoreinv.noise import Noise
+from scoreinv.operators.mri import CartesianMRI
+from scoreinv.phantoms import SHEPP_LOGAN, rasterise
+from scoreinv.problem import InverseProblem, reconstruct
+from scoreinv.samplers import DDS
+from scoreinv.samplers.grid import SigmaGrid
+from tests.scoreinv.samplers.gaussians import SIZE, BatchNoise, varying_prior
+
+GRID = SigmaGrid(n_levels=6, sigma_max=0.3, sigma_min=0.01)
+TV = TotalVariation(n_iters=20)
+NAMES = ["flat", "noise"]
+
+
+class Recorder:
+    """A denoiser that changes nothing and remembers the levels it was asked for, (calls, batch)."""
+
+    def __init__(self) -> None:
+        self.levels: list[Tensor] = []
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self.levels.append(sigma)
+        return x
+
+
+def problem() -> InverseProblem:
+    """A phantom that TV finds, and white noise that it does not."""
+    phantom = torch.from_numpy(rasterise(SHEPP_LOGAN, 32)).float()
+    noise = torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
+    operator = CartesianMRI(acceleration=2).operator(32)
+    return InverseProblem(operator, operator.forward(torch.stack([phantom, noise])[:, None]))
+
+
+def asked_levels(method: DDS) -> Tensor:
+    recorder = Recorder()
+    reconstruct(method, problem(), recorder, noise=Noise(0, NAMES))
+    return torch.stack(recorder.levels)
+
+
+def test_every_image_begins_at_its_own_level_and_goes_down_in_the_grids_steps():
+    levels = asked_levels(DDS(grid=GRID, start=TV, start_factor=4.0))
+    assert levels[0, 0] < levels[0, 1]
+    torch.testing.assert_close(levels / levels[0], (GRID.levels()[:-1] / GRID.sigma_max)[:, None].expand(-1, 2))
+
+
+def test_no_image_begins_above_the_grid_and_without_a_factor_all_begin_there():
+    assert torch.equal(asked_levels(DDS(grid=GRID, start=TV, start_factor=1e6)), asked_levels(DDS(grid=GRID, start=TV)))
+    assert asked_levels(DDS(grid=GRID, start=TV))[0].tolist() == pytest.approx([0.3, 0.3])
+
+
+def test_an_image_that_did_not_move_has_a_level_all_the_same():
+    black = InverseProblem(CartesianMRI(acceleration=2).operator(32), torch.zeros(1, 1, 32, 32, dtype=torch.complex64))
+    x = reconstruct(DDS(grid=GRID, start=TV, start_factor=4.0), black, Recorder(), noise=Noise(0, ["a"])).x
+    assert x.abs().max() < 1e-3
+
+
+def test_a_factor_without_a_start_that_has_an_error_is_refused():
+    with pytest.raises(ValueError, match="start of kind tv"):
+        DDS(start_factor=3.0)
+
+
+def test_an_error_that_the_network_makes_on_one_side_is_halved_by_mirrored_calls():
+    prior, operator = varying_prior(), CartesianMRI(acceleration=2).operator(SIZE)
+    truth = prior.sample(BatchNoise(1).normal(operator.image_shape)).float().expand(200, -1, -1, -1)
+    ramp = torch.linspace(-0.1, 0.1, SIZE)
+
+    def biased(x: Tensor, sigma: Tensor) -> Tensor:
+        return prior(x, sigma) + ramp
+
+    case = InverseProblem(operator, operator.forward(truth))
+    means = [
+        reconstruct(DDS(grid=GRID, is_mirrored=is_mirrored), case, denoiser, noise=BatchNoise(200)).x.mean(0)
+        for denoiser, is_mirrored in ((prior, False), (biased, False), (biased, True))
+    ]
+    off, less = (float((mean - means[0]).norm()) for mean in means[1:])
+    assert off > 0.1
+    assert less < 0.6 * off
