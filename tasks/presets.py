@@ -39,8 +39,8 @@ def _ct(n_calls: int, *, temperature: float) -> DDS:
 
 def _mri(n_calls: int, *, temperature: float) -> DDS:
     # From the TV image rather than the zero-filled one: 1.3 dB better without skull (people held out), 0.3 dB with it
-    # (people the prior has seen), 8 slices each. Below this first level TV's ghosts outside the head survive, so that only
-    # what TV seems to find well begins lower: 0.4 dB better on held-out heads, 3 dB on their small ends.
+    # (people the prior has seen), 8 slices each. Below this first level TV's ghosts outside the head survive, so only
+    # what TV seems to have found begins lower: 0.4 dB better on held-out heads, 2 dB on their small ends.
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.005)
     start = TotalVariation(weight=4e-5, n_iters=200)
     return DDS(grid=grid, start=start, start_factor=5.0, is_mirrored=True, temperature=temperature)
@@ -111,4 +111,4 @@ COMPARED: dict[Modality, tuple[AnyMethod, ...]] = {
     modality: (Direct(), BASELINES[modality].method, WAVELETS[modality], *others, PRESETS[modality]["balanced"].method)
     for modality, others in SOLVERS.items()
 }
-"""Every method; the preset is the last, because a report's pictures are of the last that has a prior."""
+"""Every method; the preset is the last."""

@@ -43,6 +43,11 @@ class Result(NamedTuple):
         return self.store.uri.rsplit("/", 1)[-1]
 
     @property
+    def estimate(self) -> str:
+        """The image that stands for it: the mean of its samples, or the only one."""
+        return "mean" if self.reconstruction.n_samples > 1 else "sample"
+
+    @property
     def name(self) -> str:
         """What people call the method; the naive one goes by its modality's name."""
         method = self.reconstruction.method
@@ -60,7 +65,7 @@ def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSectio
     results = _told_apart([_result(workspace, uri) for uri in uris])
     rows = read_scores(scores_uri)
     naive = next((r for r in results if not r.reconstruction.method.needs_denoiser), results[0])
-    best = next((r for r in reversed(results) if r.reconstruction.method.needs_denoiser), results[-1])
+    best = _best([r for r in results if r.reconstruction.method.needs_denoiser] or results, rows)
     places = np.unique(np.linspace(0, len(dataset) - 1, n_pictures + 2).round().astype(int)[1:-1])
     return ReportSection(
         heading=_heading(naive.measurement, dataset),
@@ -70,6 +75,16 @@ def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSectio
         recipe_yaml=_recipe_yaml(dataset, results),
         baseline=naive.name,
     )
+
+
+def _best(results: Sequence[Result], rows: Sequence[Row]) -> Result:
+    """The one to show: of the highest mean PSNR, and of equals the last."""
+
+    def score(result: Result) -> float:
+        mine = [row for row in rows if row["reconstruction"] == result.digest and row["estimate"] == result.estimate]
+        return statistics.fmean(float(row["psnr"]) for row in mine) if mine else -math.inf
+
+    return max(reversed(results), key=score)
 
 
 def headline_table(section: ReportSection) -> str:
@@ -165,15 +180,14 @@ def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows: Sequence[Row]) -> Panel:
     record, contract = dataset.records[place], dataset.contract
     n = best.reconstruction.n_samples
-    estimate = "mean" if n > 1 else "sample"
     return Panel(
         title=f"{record.subject_id}, slice at {record.position_mm:.0f} mm",
         truth=_in_units(dataset.images(place, place + 1)[0], contract),
         naive=_in_units(naive.store.read("sample", place, place + 1)[0], contract),
-        result=_in_units(best.store.read(estimate, place, place + 1)[0], contract),
+        result=_in_units(best.store.read(best.estimate, place, place + 1)[0], contract),
         std=_spread(best.store, place, contract) if n > 1 else None,
         naive_name=naive.name,
-        result_name=_row_name(best, estimate),
+        result_name=_row_name(best, best.estimate),
         scores=_scores_of_slice(record.slice_id, (naive, best), rows),
         value_label="HU" if contract.modality == "ct" else "",
         low=-1000.0 if contract.modality == "ct" else 0.0,

@@ -1,6 +1,7 @@
 """What a report says of a study: means over the slices that have a metric, and what was left out."""
 
 import math
+import shutil
 from pathlib import Path
 
 from scoreinv.baselines import TotalVariation
@@ -9,8 +10,9 @@ from scoreinv.problem import Method
 from scoreinv.samplers import DDS
 from scoreinv.samplers.grid import SigmaGrid
 from storage.datasets import Rejected
+from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction
-from tasks.study import Result, _left_out, _method_row, _told_apart
+from tasks.study import Result, _best, _left_out, _method_row, _told_apart
 from tests.tasks import tiny
 
 
@@ -61,3 +63,22 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> N
     assert names((cool, 1), (wide, 1))[1] == "DDS (50 calls, grid.sigma_max 1.0)"
     assert names((DDS(), 1), (DDS(), 8))[1] == "DDS (50 calls, n_samples 8)"
     assert names((TotalVariation(weight=0.1), 1), (TotalVariation(weight=0.2), 1))[0] == "FISTA-TV (weight 0.1)"
+
+
+def test_pictures_are_of_the_method_with_the_highest_psnr_by_the_image_that_stands_for_it(tmp_path: Path) -> None:
+    made = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=2, shard_size=2))
+    stores = [
+        ShardedStore.open(str(shutil.copytree(made.uri, tmp_path / name))) for name in ("first", "second", "third")
+    ]
+    one, many = (Reconstruction(method=DDS(), prior="mri-128", n_samples=n) for n in (1, 4))
+    pairs = zip(stores, (one, many, one), strict=True)
+    results = [Result(store, choice, CartesianMRI(), 16) for store, choice in pairs]
+
+    def best(*scores: tuple[int, str, float]) -> int:
+        rows = [{"reconstruction": results[i].digest, "estimate": e, "psnr": value} for i, e, value in scores]
+        return results.index(_best(results, rows))
+
+    assert best((0, "sample", 30), (0, "sample", 34), (1, "sample", 40), (1, "mean", 31), (2, "sample", 30)) == 0
+    assert best((0, "sample", 30), (1, "sample", 28), (1, "mean", 31), (2, "sample", 30)) == 1
+    assert best((0, "sample", 30), (1, "mean", 29), (2, "sample", 30)) == 2
+    assert best((0, "sample", 30)) == 0
