@@ -8,7 +8,10 @@ Chung, Lee and Ye 2024, "Decomposed diffusion sampler", arXiv:2303.05754, in (x,
 
 With a temperature below 1 an image carries less noise than its level says, and the network smooths what the data leave
 open: the result moves from a sample towards the posterior mean, with no further call. Samples then lie closer together
-than those of the posterior, more than they do already at 1.
+than those of the posterior, more than they do already at 1. Without fresh noise (eta 0) the temperature acts on what is
+left at every level: the noise is gone soon, and the rest is plug-and-play half quadratic splitting of falling strength
+(Zhang et al. 2022, "DPIR"), which comes nearest to the truth but stays near its start. ``fresh_share`` joins the two:
+fresh noise at the first levels, to leave a bad start, and none below.
 
 One network call a level, no gradient through the network. The data step is a proximal step with the noise of the
 data, so that noisy data are not followed into their noise. Data that count as noiseless are hardly ever exact (a
@@ -44,6 +47,12 @@ class DDS(Method):
     grid: SigmaGrid = Field(SigmaGrid(n_levels=50, sigma_max=0.5, sigma_min=0.005), title="Noise levels")
     start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
     eta: float = Field(1.0, ge=0, le=1, description="Share of fresh noise: 0 deterministic, 1 all fresh.")
+    fresh_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the levels, from the first, at which noise is fresh as eta says; below them all is kept.",
+    )
     temperature: float = Field(
         1.0, gt=0, le=1, description="Noise left in an image, relative to its level: less goes to the posterior mean."
     )
@@ -94,8 +103,9 @@ class DDS(Method):
             eps = (x - denoised) / sigma
             std = self.strength * denoised_std(sigma)
             consistent = proximal(floored, data_image, denoised, std=std, n_iters=self.n_cg)
-            fresh = noise.normal_like(x) if self.eta > 0 else 0.0
-            x = consistent + sigma_next * self.temperature * ((1 - self.eta**2) ** 0.5 * eps + self.eta * fresh)
+            eta = self.eta if index < self.fresh_share * self.grid.n_levels else 0.0
+            fresh = noise.normal_like(x) if eta > 0 else 0.0
+            x = consistent + sigma_next * self.temperature * ((1 - eta**2) ** 0.5 * eps + eta * fresh)
             yield Step(index, float(level_next), x)
 
     def _first_image(self, problem: InverseProblem, sigma_max: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """The start of DDS, image by image, and its mirrored calls; its samples are compared with exact ones in test_oracle."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -63,6 +65,35 @@ def test_an_image_that_did_not_move_has_a_level_all_the_same():
 def test_a_factor_without_a_start_that_has_an_error_is_refused():
     with pytest.raises(ValueError, match="start of kind tv"):
         DDS(start_factor=3.0)
+
+
+class Counted(BatchNoise):
+    """Noise that counts its draws."""
+
+    n_draws = 0
+
+    def normal(self, shape: Sequence[int], *, device: torch.device | None = None) -> Tensor:
+        self.n_draws += 1
+        return super().normal(shape, device=device)
+
+
+@pytest.mark.parametrize(("fresh_share", "n_fresh"), [(1.0, 6), (0.5, 3), (0.0, 0)])
+def test_noise_is_fresh_at_the_first_levels_alone(fresh_share: float, n_fresh: int):
+    noise, start = Counted(2), 1
+    reconstruct(DDS(grid=GRID, fresh_share=fresh_share), problem(), Recorder(), noise=noise)
+    assert noise.n_draws == start + n_fresh
+
+
+def test_without_fresh_noise_a_temperature_takes_the_noise_away_within_a_few_levels():
+    prior, operator = varying_prior(), CartesianMRI(acceleration=2).operator(SIZE)
+    truth = prior.sample(BatchNoise(1).normal(operator.image_shape)).float().expand(200, -1, -1, -1)
+    case = InverseProblem(operator, operator.forward(truth))
+    grid = SigmaGrid(n_levels=30, sigma_max=0.3, sigma_min=0.01)
+    spread = [
+        reconstruct(DDS(grid=grid, eta=0.0, temperature=t), case, prior, noise=BatchNoise(200)).x.std(0).mean()
+        for t in (1.0, 0.5)
+    ]
+    assert spread[1] < 0.2 * spread[0]
 
 
 def test_an_error_that_the_network_makes_on_one_side_is_halved_by_mirrored_calls():
