@@ -56,8 +56,8 @@ def _mri(n_calls: int) -> DDS:
 
 # The data step of DDS takes the noise's deviation from the measurements, so these serve noisy data as well. Fresh noise
 # at the first levels alone and a low temperature come nearest to the truth: on held-out people 1.1 dB nearer than fresh
-# noise throughout in CT without noise, 0.4 with it, 0.5 to 0.7 in MRI. The mean of eight gives 0.2 dB more. Their spread
-# says little: for that take DAPS, or DDS with fresh_share and temperature 1. Mirrored calls give 0.1 dB.
+# noise throughout in CT without noise, 0.4 with it, 0.5 to 0.7 in MRI. The mean of eight gives 0.2 dB more. What their
+# spread says is little: for that take DAPS, or DDS with fresh_share and temperature 1. Mirrored calls give 0.1 dB.
 PRESETS: dict[Modality, dict[PresetName, Preset]] = {
     "ct": {"fast": Preset(_ct(20)), "balanced": Preset(_ct(50)), "best": Preset(_ct(50), n_samples=8)},
     "mri": {"fast": Preset(_mri(20)), "balanced": Preset(_mri(50)), "best": Preset(_mri(50), n_samples=8)},
