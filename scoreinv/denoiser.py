@@ -103,8 +103,8 @@ class ScoreModel(nn.Module):
         return skip * centred + out * raw.float() + self.preconditioning.mean
 
     def score(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Gradient of log p(x; sigma)."""
-        return score(self, x, sigma)
+        """Gradient of log p(x; sigma), below ``sigma_min`` that of ``sigma_min``."""
+        return score(self, x, sigma.clamp_min(self.sigma_min))
 
 
 def score(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ def graded_start(
         problem: the measurement.
         sigma_max: no level is above.
         noise: the random stream of each image.
-        factor: 2 to 4 leaves the network to decide what is real; the estimate may be too small by half.
+        factor: enough to leave a start that is wrong, also where the estimate is too small by half; 4 to 8 serve about
+            equally.
 
     Returns:
         The images (batch, 1, height, width) and their levels (batch, 1, 1, 1).

@@ -177,6 +177,7 @@ def test_a_model_is_never_asked_for_a_level_below_those_it_was_trained_on() -> N
     asked = torch.tensor([0.001, 0.02, 0.3])
     expected = torch.tensor([0.02, 0.02, 0.3])
     assert torch.equal(model(x, asked), model(x, expected))
+    assert torch.equal(model.score(x, asked), model.score(x, expected))
     assert not torch.equal(model(x, asked)[2], model(x, torch.full((3,), 0.02))[2])
 
 
