@@ -1,12 +1,12 @@
 """How good every method is after how many network calls: a picture, a table, and the knee of each curve.
 
-    python benchmarks/calls.py --keep workspace/calls \
+    python benchmarks/calls.py --precision bfloat16 --slices 2 \
         --study workspace/datasets/DIGEST ct-128 --study workspace/datasets/DIGEST mri-128
 
 The methods have the options of ``tasks/presets.py`` and as many noise levels as the calls allow. Baselines, which
 make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of ``--subjects`` (people whom
-neither the priors nor the tuning have seen). What is measured is kept under ``--keep``, so a comparison that was
-stopped goes on, and calls or methods are added to it.
+neither the priors nor the tuning have seen). Every point is kept as one line of ``--keep``, so a comparison that was
+stopped goes on, and calls or methods are added to it, by several processes if each has its own methods.
 """
 
 import argparse
@@ -38,6 +38,7 @@ MEASUREMENTS: dict[Modality, MeasurementSpec] = {
     "ct": SparseViewCT(n_views=23),
     "mri": CartesianMRI(acceleration=8),
 }
+KEPT = Path(__file__).parent / "results" / "calls.jsonl"
 KNEE_DB = 0.2
 """The knee is the fewest calls whose PSNR is within so much of the best of the curve."""
 
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, nargs="*", default=CALLS)
     parser.add_argument("--methods", nargs="*", default=[], help="kinds (default: all)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the networks")
-    parser.add_argument("--keep", type=Path, required=True, help="folder for what is measured")
+    parser.add_argument("--keep", type=Path, default=KEPT, help="file for what is measured (default: %(default)s)")
     parser.add_argument("--kept-only", action="store_true", help="measure nothing more, show what is kept")
     parser.add_argument("--picture", type=Path, default=Path("docs/calls.png"))
     options = parser.parse_args()
@@ -98,14 +99,15 @@ def read_study(uri: str, prior: str, options: argparse.Namespace) -> Study:
 
 
 def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
-    """The points of all curves, from the folder or by reconstruction."""
+    """The points of all curves, from the file or by reconstruction."""
+    known = read_kept(options.keep)
     for method in COMPARED[study.modality]:
         kind = str(dict(method)["kind"])
         if options.methods and kind not in options.methods:
             continue
         for calls in options.calls if method.needs_denoiser else [0]:
             chosen = with_calls(method, calls) if calls else method
-            if chosen is not None and (found := kept(study, kind, chosen, calls, options)):
+            if chosen is not None and (found := kept(known, study, chosen, calls, options)):
                 yield found
 
 
@@ -120,16 +122,26 @@ def with_calls(method: Method, calls: int) -> Method | None:
     return None
 
 
-def kept(study: Study, kind: str, method: Method, calls: int, options: argparse.Namespace) -> Point | None:
-    """A point from the folder, or measured and put there unless only kept ones are wanted."""
-    path = options.keep / f"{study.modality}-{study.key}" / f"{kind}-{calls}-{method.digest()}.json"
-    if not path.exists():
-        if options.kept_only:
-            return None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(point(study, kind, method, calls)._asdict()))
-        print(path.stem, path.read_text(), flush=True)
-    return Point(**json.loads(path.read_text()))
+def read_kept(path: Path) -> dict[tuple[str, str, int], Point]:
+    """What was measured before, by study, method's digest and calls."""
+    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else []
+    return {(line.pop("study"), line.pop("method"), line["calls"]): Point(**line) for line in lines}
+
+
+def kept(
+    known: dict[tuple[str, str, int], Point], study: Study, method: Method, calls: int, options: argparse.Namespace
+) -> Point | None:
+    """A point from the file, or measured and added to it unless only kept ones are wanted."""
+    name = f"{study.modality}-{study.key}"
+    found = known.get((name, method.digest(), calls))
+    if found is None and not options.kept_only:
+        found = point(study, str(dict(method)["kind"]), method, calls)
+        line = json.dumps({"study": name, "method": method.digest(), **found._asdict()})
+        options.keep.parent.mkdir(parents=True, exist_ok=True)
+        with options.keep.open("a") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
+    return found
 
 
 @torch.no_grad()
