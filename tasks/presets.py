@@ -52,7 +52,16 @@ def _mri(n_calls: int) -> DDS:
     # level of 0.005: 0.2 to 0.8 dB on held-out heads, on imitations of other contrasts, on small ends and on whole heads.
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.08)
     start = TotalVariation(weight=4e-5, n_iters=200, n_inner=3)
-    return DDS(grid=grid, start=start, start_factor=8.0, fresh_share=0.04, temperature=0.75, is_mirrored=True)
+    # The strength matters for noisy data alone: at 1, such high last levels leave noise in the background.
+    return DDS(
+        grid=grid,
+        start=start,
+        start_factor=8.0,
+        fresh_share=0.04,
+        temperature=0.75,
+        is_mirrored=True,
+        strength=0.3,
+    )
 
 
 # The data step of DDS takes the noise's deviation from the measurements, so these serve noisy data as well. Fresh noise
