@@ -62,15 +62,25 @@ def load_execution(default: SpecT, path: Path | None, changes: Sequence[str] = (
 
 
 def _changed(kind: type[SpecT], content: dict[str, Any], changes: Sequence[str], where: str) -> SpecT:
-    for change in changes:
-        key, sign, value = change.partition("=")
-        if not sign or not key:
-            raise RecipeError(f"{change!r} is not a change: write key.path=value")
+    for key, value in _kinds_first(changes):
         _set(content, key.split("."), _parse(value), key)
     try:
         return kind.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise RecipeError(f"{where}: " + "\n  ".join(_lines(error, kind))) from error
+
+
+def _kinds_first(changes: Sequence[str]) -> list[tuple[str, str]]:
+    """Keys and values as given, but a kind before the options under it, which it would clear."""
+    ordered: list[tuple[str, str]] = []
+    for change in changes:
+        key, sign, value = change.partition("=")
+        if not sign or not key:
+            raise RecipeError(f"{change!r} is not a change: write key.path=value")
+        parent, _, last = f".{key}".rpartition(".")
+        under = (i for i, (other, _) in enumerate(ordered) if f".{other}".startswith(f"{parent}."))
+        ordered.insert(next(under, len(ordered)) if last == "kind" else len(ordered), (key, value))
+    return ordered
 
 
 def _defaults(kind: type[Spec]) -> dict[str, Any]:
