@@ -54,9 +54,13 @@ class UNetNetwork(nn.Module):
         self.head = _zero(nn.Conv2d(widths[0], n_folded, 3, padding=1))
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        return self.with_channels(torch.cat([x, position_of(x)], 1) if self.spec.has_position else x, label)
+
+    def with_channels(self, x: Tensor, label: Tensor) -> Tensor:
+        """The same from the images with their position channels (batch, 3, height, width), for parts of images."""
         self._check(x)
         emb = self.label(label)
-        h = self.stem(F.pixel_unshuffle(_with_position(x) if self.spec.has_position else x, self.spec.patch))
+        h = self.stem(F.pixel_unshuffle(x, self.spec.patch))
         skips = [h]
         for layer in self.down:
             h = layer(h, emb)
@@ -193,8 +197,8 @@ def _zero(conv: nn.Conv2d) -> nn.Conv2d:
     return conv
 
 
-def _with_position(x: Tensor) -> Tensor:
+def position_of(x: Tensor) -> Tensor:
+    """Row and column of every pixel in [-1, 1], (batch, 2, height, width)."""
     rows = torch.linspace(-1, 1, x.shape[-2], device=x.device, dtype=x.dtype)
     columns = torch.linspace(-1, 1, x.shape[-1], device=x.device, dtype=x.dtype)
-    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
-    return torch.cat([x, grid.expand(len(x), -1, -1, -1)], 1)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(x), -1, -1, -1)
