@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import psutil
 import pytest
@@ -17,28 +15,12 @@ from flows.cli import main
 from scoreinv.contract import ImageContract
 from storage.models import shipped
 from storage.shards import ShardedStore
+from tests.flows.conftest import Command
 from tests.storage.dicom_files import write_series
 from tests.tasks import tiny
 
 COMMANDS = ("demo", "ingest", "measure", "train", "reconstruct", "tune", "evaluate", "report", "pipeline", "plan")
 ROOT = Path(__file__).parents[2]
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """Runs the command in this process: exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments, "--workspace", str(tmp_path / "workspace")])
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    with patch.dict(os.environ):
-        yield run
 
 
 def test_help_needs_neither_torch_nor_prefect_nor_dask() -> None:

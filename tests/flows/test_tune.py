@@ -1,37 +1,17 @@
 """The tune command and flow: what is refused and shown, and from a tuning to the reconstruction by its best recipe."""
 
-import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from prefect.client.orchestration import get_client
 
-from flows.cli import main
 from storage.shards import ShardedStore
 from tasks.trials import best_of, read_trials
+from tests.flows.conftest import Command
 from tests.tasks import tiny
-
-Command = Callable[..., tuple[int, str, str]]
 
 TV = ("measurements=measurements/tiny", "reconstruction.method={kind: tv, weight: 1.0e-4, n_iters: 10}")
 INLINE = "execution.cluster.kind=inline"
-
-
-@pytest.fixture
-def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """Runs the command in this process: exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments, "--workspace", str(tmp_path / "workspace")])
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    with patch.dict(os.environ):
-        yield run
 
 
 def test_a_dry_run_shows_what_is_searched_and_the_cost(command: Command) -> None:
