@@ -86,8 +86,9 @@ def _plot_validation(axis: Axes, rows: Sequence[CurveRow]) -> None:
         return
     for index, sigma in reversed(list(enumerate(rows[-1].sigmas))):
         seen, errors = [row.images_seen for row in rows], [row.validation_rmse[index] for row in rows]
-        axis.plot(seen, errors, marker=".", label=f"{sigma:.3g}")
-    axis.legend(title="noise level", loc="center left", bbox_to_anchor=(1, 0.5))
+        # Late in a training the lines look level: the label says how far they still fell.
+        axis.plot(seen, errors, marker=".", label=f"{sigma:.3g}  ({100 * (errors[-1] / errors[0] - 1):+.1f} %)")
+    axis.legend(title="noise level (change)", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _png(figure: Figure) -> bytes:
