@@ -34,8 +34,8 @@ class Preset(NamedTuple):
 
 def _ct(n_calls: int) -> DDS:
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.003)
-    # Without noise only noise_floor / strength counts. Under noise, a strength of 0.8 is 1.0 dB better than 2.0 with the
-    # same ratio (4 slices of held-out people; `scoreinv tune` found 0.79 under noise).
+    # Without noise only noise_floor / strength counts. Under noise, a strength of 0.8 is 1.0 dB better than 2.0 with
+    # the same ratio (4 slices of held-out people; `scoreinv tune` found 0.79 under noise).
     return DDS(
         grid=grid,
         fresh_share=0.1,
@@ -70,10 +70,10 @@ def _mri(n_calls: int) -> DDS:
 
 # The data step of DDS takes the noise's deviation from the measurements, so these serve noisy data as well. Fresh noise
 # at the first levels alone and a low temperature come nearest to the truth: on held-out people, with mirrored calls,
-# 1.1 dB nearer in CT without noise, 0.4 with it, and 0.5 to 0.7 in MRI. Mirrored calls give 0.1 dB. What is left of
-# chance is little: the mean of eight gives less than 0.1 dB more, and their spread says nothing. For a spread take DAPS,
-# or DDS with fresh_share and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than one of these. Nor do more
-# calls help on all data (docs/results.md), so nothing dearer than ``balanced`` is much better.
+# 1.1 dB nearer in CT without noise, 0.4 with it, and 0.5 to 0.7 in MRI. Mirrored calls give 0.1 dB. Little is left to
+# chance: the mean of eight gives less than 0.1 dB more, and their spread says nothing. For a spread take DAPS, or DDS
+# with fresh_share and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than one of these in most cases. Nor do
+# more calls help on all data (docs/results.md), so nothing dearer than ``balanced`` is much better.
 PRESETS: dict[Modality, dict[PresetName, Preset]] = {
     "ct": {"fast": Preset(_ct(20)), "balanced": Preset(_ct(50)), "best": Preset(_ct(50), n_samples=8)},
     "mri": {"fast": Preset(_mri(20)), "balanced": Preset(_mri(50)), "best": Preset(_mri(50), n_samples=8)},
