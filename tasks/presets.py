@@ -71,7 +71,7 @@ def _mri(n_calls: int) -> DDS:
 # The data step of DDS takes the noise's deviation from the measurements, so these serve noisy data as well. Fresh noise
 # at the first levels alone and a low temperature come nearest to the truth: on held-out people, with mirrored calls,
 # 1.1 dB nearer in CT without noise, 0.4 with it, and 0.5 to 0.7 in MRI. Mirrored calls give 0.1 dB. Little is left to
-# chance: the mean of eight gives less than 0.1 dB more, and their spread says nothing. For a spread take DAPS, or DDS
+# chance: the mean of eight gives 0.0 to 0.2 dB more, and their spread says little. For a spread take DAPS, or DDS
 # with fresh_share and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than one of these in most cases. Nor do
 # more calls help on all data (docs/results.md), so nothing dearer than ``balanced`` is much better.
 PRESETS: dict[Modality, dict[PresetName, Preset]] = {
