@@ -71,9 +71,9 @@ def _mri(n_calls: int) -> DDS:
 # The data step of DDS takes the noise's deviation from the measurements, so these serve noisy data as well. Fresh noise
 # at the first levels alone and a low temperature come nearest to the truth: on held-out people, with mirrored calls,
 # 1.1 dB nearer in CT without noise, 0.4 with it, and 0.5 to 0.7 in MRI. Mirrored calls give 0.1 dB. Little is left to
-# chance: the mean of eight gives 0.0 to 0.2 dB more, and their spread says little. For a spread take DAPS, or DDS
-# with fresh_share and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than one of these in most cases. Nor do
-# more calls help on all data (docs/results.md), so nothing dearer than ``balanced`` is much better.
+# chance: the mean of eight gives 0.0 dB more in CT, 0.1 to 0.5 in MRI, and their spread is far too small. For a spread
+# take DAPS, or DDS with fresh_share and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than one of these in
+# most cases. Nor do more calls help on all data (docs/results.md).
 PRESETS: dict[Modality, dict[PresetName, Preset]] = {
     "ct": {"fast": Preset(_ct(20)), "balanced": Preset(_ct(50)), "best": Preset(_ct(50), n_samples=8)},
     "mri": {"fast": Preset(_mri(20)), "balanced": Preset(_mri(50)), "best": Preset(_mri(50), n_samples=8)},
