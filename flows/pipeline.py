@@ -37,7 +37,10 @@ def pipeline_flow(recipe: PipelineRecipe, execution: Execution = Execution()) ->
     with kept_running(execution.cluster) as cluster:
         kept = execution.model_copy(update={"cluster": cluster})
         scores = tuple(_study(study, kept) for study in recipe.studies)
-    return report_flow(ReportRecipe(title=recipe.title, scores=scores, n_pictures=recipe.n_pictures), execution)
+    names = tuple(study.name for study in recipe.studies) if len(scores) > 1 else ()
+    return report_flow(
+        ReportRecipe(title=recipe.title, scores=scores, names=names, n_pictures=recipe.n_pictures), execution
+    )
 
 
 def _study(study: Study, execution: Execution) -> str:

@@ -160,7 +160,14 @@ class ReportRecipe(Spec):
     scores: tuple[str, ...] = Field(
         min_length=1, description="References of evaluations, as scores/0a1b2c3d4e5f; one per study."
     )
+    names: tuple[str, ...] = Field((), description="Of the studies, to stand in their headings; empty: none.")
     n_pictures: int = Field(3, ge=1, le=50, description="Slices shown per study, spread evenly over the data set.")
+
+    @model_validator(mode="after")
+    def _a_name_for_each(self) -> "ReportRecipe":
+        if self.names and len(self.names) != len(self.scores):
+            raise ValueError(f"names holds {len(self.names)} for {len(self.scores)} scores: give one for each, or none")
+        return self
 
 
 class Training(Spec):

@@ -2,6 +2,7 @@
 
 import base64
 import importlib.metadata
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prefect import task
@@ -24,6 +25,9 @@ def report(recipe: ReportRecipe, execution: Execution) -> str:
     """The reference of the report, always written anew: it costs little and shows what lies there now."""
     uris = [locate(execution.workspace, ref, "scores") for ref in recipe.scores]
     sections = [section_of(execution.workspace, uri, recipe.n_pictures) for uri in uris]
+    if recipe.names:
+        pairs = zip(sections, recipe.names, strict=True)
+        sections = [replace(section, heading=f"{section.heading} ({name})") for section, name in pairs]
     page = render_report(recipe.title, sections, versions=_versions(), generated=_now())
     ref = reference("reports", recipe.digest())
     uri = join(execution.workspace, ref, "report.html")

@@ -16,7 +16,7 @@ from flows.recipe_files import RECIPES, load_recipe
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
 from tasks.cluster import LocalWorkers
-from tasks.recipes import PipelineRecipe
+from tasks.recipes import PipelineRecipe, ReportRecipe
 from tasks.shards import Execution
 from tests.tasks import tiny
 
@@ -73,6 +73,11 @@ def test_shipped_recipes_load(path: Path) -> None:
     assert PipelineRecipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
+def test_a_report_names_every_study_or_none() -> None:
+    with pytest.raises(ValueError, match="names holds 1 for 2 scores: give one for each, or none"):
+        ReportRecipe(scores=("scores/a", "scores/b"), names=("ct",))
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
@@ -83,7 +88,15 @@ def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) 
 
     report = workspace / pipeline_flow(recipe, execution)
     page = report.read_text()
-    for text in ("FBP", "zero-filled", "DDS (3 calls), mean of 2 samples", "Coverage of 90 %", "Spread / error"):
+    for text in (
+        "pixels (ct)",
+        "pixels (mri)",
+        "FBP",
+        "zero-filled",
+        "DDS (3 calls), mean of 2 samples",
+        "Coverage of 90 %",
+        "Spread / error",
+    ):
         assert text in page, text
     tables = "".join(path.read_text() for path in workspace.glob("scores/*/table.md"))
     assert all(name in tables for name in ("| FBP | 4 |", "| zero-filled | 4 |", "mean of 2 samples | 4 |"))
