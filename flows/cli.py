@@ -1,24 +1,23 @@
-"""The scoreinv command: every flow, from recipes and key.path=value arguments.
+"""The scoreinv command.
 
-Exit codes: 0 done, 1 failed (one message, no traceback), 2 wrong usage.
+A command is a parser with the function that runs it: ``parser.set_defaults(run=...)``, which takes the options and
+returns the exit code. Exit codes: 0 done; 1 failed (one message, or a traceback where the program itself is at fault);
+2 wrong usage; 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import argparse
-import json
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from scoreinv.spec import Spec
-from storage.uri import is_local, join, local_path
+from flows import stage_commands
 
-if TYPE_CHECKING:  # pulls in Dask
-    from tasks.shards import Execution
+STOPS = (signal.SIGTERM,)
+"""Signals that stop a command as Ctrl-C does: Prefect's temporary server and the workers would outlive it."""
+
+EXIT_CODES = """exit codes: 0 done; 1 failed, with one message (what is done is kept, the same command resumes);
+2 wrong usage; 130 stopped by Ctrl-C, 143 by SIGTERM"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,217 +35,63 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     # argparse gives up on a key=value that follows an option.
     options, rest = parser.parse_known_args(arguments)
-    if strange := [text for text in rest if text.startswith("-") or "=" not in text]:
+    takes_changes = hasattr(options, "changes")
+    if strange := [text for text in rest if text.startswith("-") or "=" not in text or not takes_changes]:
         parser.error(f"unrecognized arguments: {' '.join(strange)}")
-    options.changes += rest
+    if takes_changes:
+        options.changes += rest
     return options
 
 
-def _run(options: argparse.Namespace) -> int:
-    # What needs torch or Prefect is imported late, so that --help is quick.
-    from flows.help import explain
+class _Stopped(KeyboardInterrupt):
+    """A signal of STOPS came; its argument is the signal's number."""
 
-    # A polite kill stops as Ctrl-C does: Prefect's temporary server and the workers would outlive the command.
-    before = signal.signal(signal.SIGTERM, _interrupt)
+
+def _run(options: argparse.Namespace) -> int:
+    before = {number: signal.signal(number, _stop) for number in STOPS}
     try:
-        return _run_command(options)
-    except KeyboardInterrupt:
+        return int(options.run(options))
+    except KeyboardInterrupt as stopped:
         print("stopped; what is done is kept, the same command resumes", file=sys.stderr)
-        return 130
+        return 128 + (stopped.args[0] if isinstance(stopped, _Stopped) else signal.SIGINT)
     except Exception as error:
+        from flows.help import explain
+
         message = explain(error)
         if message is None or os.environ.get("SCOREINV_TRACEBACK"):
             raise
         print(f"error: {message}", file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _run_command(options: argparse.Namespace) -> int:
-    from flows.help import describe_plan
-    from tasks.checks import check_pipeline
-    from tasks.recipes import PipelineRecipe, PlanRecipe
-
-    stage = "pipeline" if options.command == "demo" else options.command
-    recipe, execution = _parameters(options, _recipe_kind(stage))
-    if isinstance(recipe, PlanRecipe):
-        from flows.plan import plan
-
-        plan(recipe, execution, is_dry=options.dry_run)
-        return 0
-    if isinstance(recipe, PipelineRecipe):
-        check_pipeline(recipe, execution.workspace)
-    if options.dry_run:
-        describe_plan(recipe, execution)
-        return 0
-    _prepare_prefect(execution.workspace)
-    print(join(execution.workspace, _flow(stage)(recipe, execution)))
-    return 0
-
-
-def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
-    """What and how, from the file and from the command line."""
-    from flows.recipe_files import RECIPES, find_recipe, load_execution, load_recipe
-    from tasks.shards import Execution
-
-    changes, execution_changes = _split(options.changes)
-    path = _recipe_path(options, changes, find_recipe)
-    default = _planned_execution(options.device) if options.command == "plan" else Execution()
-    # Before the folder changes: a relative workspace counts from here.
-    execution = load_execution(default, path, [*_shortcuts(options), *execution_changes])
-    if options.command == "demo":
-        os.chdir(RECIPES.parents[1])
-    return load_recipe(kind, path, changes), execution
-
-
-def _planned_execution(device: str | None) -> "Execution":
-    from tasks.cluster import LocalWorkers
-    from tasks.shards import Execution
-    from tasks.timing import machine_workers
-
-    return Execution(cluster=LocalWorkers(n_workers=machine_workers(device or "auto")))
-
-
-def _recipe_path(options: argparse.Namespace, changes: list[str], find: Callable[[str], Path]) -> Path | None:
-    if options.command == "demo":
-        return find("demo")
-    if options.recipe and "=" in options.recipe:
-        changes.insert(0, options.recipe)
-        return None
-    return find(options.recipe) if options.recipe else None
-
-
-def _split(changes: Sequence[str]) -> tuple[list[str], list[str]]:
-    prefix = "execution."
-    return [c for c in changes if not c.startswith(prefix)], [
-        c.removeprefix(prefix) for c in changes if c.startswith(prefix)
-    ]
-
-
-def _shortcuts(options: argparse.Namespace) -> list[str]:
-    given = {
-        "workspace": options.workspace,
-        "cluster.n_workers": options.workers,
-        "batch_size": options.batch_size,
-        "device": options.device,
-    }
-    # Quoted, as changes are read as YAML: a folder may be called 2024.
-    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-
-
-def _recipe_kind(stage: str) -> type[Spec]:
-    from tasks import recipes
-
-    kinds: dict[str, type[Spec]] = {
-        "ingest": recipes.IngestRecipe,
-        "measure": recipes.MeasureRecipe,
-        "train": recipes.TrainRecipe,
-        "reconstruct": recipes.ReconstructRecipe,
-        "tune": recipes.TuneRecipe,
-        "evaluate": recipes.EvaluateRecipe,
-        "report": recipes.ReportRecipe,
-        "pipeline": recipes.PipelineRecipe,
-        "plan": recipes.PlanRecipe,
-    }
-    return kinds[stage]
-
-
-def _flow(stage: str) -> "Callable[[Spec, Execution], str]":
-    from flows.prefect_session import quieten, start_server
-
-    if not os.environ.get("SCOREINV_TRACEBACK"):
-        quieten()
-    start_server()
-    flow: Callable[[Spec, Execution], str] = getattr(import_module(f"flows.{stage}"), f"{stage}_flow")
-    return flow
+def _stop(number: int, _: object) -> None:
+    raise _Stopped(number)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scoreinv",
         description="Medical images from too few measurements, with score-based generative models.",
-        epilog="Each command skips what is done already and resumes what was interrupted.",
+        epilog=EXIT_CODES,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version of scoreinv, and stop")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    texts = {
-        "demo": "the whole pipeline on the slices that come with the project",
-        "plan": "choose prior, method and settings for a data set, and write a recipe with the expected cost",
-        "ingest": "bring DICOM, NIfTI or other images into a data set",
-        "measure": "simulate the measurement of a data set",
-        "train": "train a prior, or go on training it",
-        "reconstruct": "reconstruct a data set from its measurements",
-        "tune": "find the best few numbers of a method on slices whose truth is known, or go on looking",
-        "evaluate": "metrics of reconstructions",
-        "report": "a page with pictures and tables",
-        "pipeline": "all of these in a row",
-    }
-    for name, text in texts.items():
-        _add_command(commands, name, text)
+    for add_commands in (stage_commands.add_commands,):
+        add_commands(commands)
     return parser
 
 
-def _add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str) -> None:
-    command = commands.add_parser(name, help=text, description=text.capitalize() + ".", add_help=False)
-    if name == "demo":
-        command.set_defaults(recipe=None)
-    else:
-        text = "a YAML file, which may set execution.* as well, or the name of a shipped recipe"
-        command.add_argument("recipe", nargs="?", metavar="RECIPE", help=text)
-    command.add_argument(
-        "changes", nargs="*", metavar="key.path=value", help="changes to the recipe, or to execution.*"
-    )
-    command.add_argument(
-        "-h", "--help", action=_Help, nargs=0, const=name, help="show this and every key with its choices, and stop"
-    )
-    command.add_argument("--dry-run", action="store_true", help="show the full recipe and what would be done, and stop")
-    command.add_argument("--workspace", help="folder of all results (default: workspace)")
-    workers = "one per GPU or core" if name == "plan" else "2"
-    command.add_argument("--workers", type=int, help=f"Dask worker processes on this machine (default: {workers})")
-    if name == "plan":
-        command.set_defaults(batch_size=None)  # it is what a plan chooses
-    else:
-        command.add_argument("--batch-size", type=int, help="images per network call (default: 8)")
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where networks run (default: auto)")
-
-
-class _Help(argparse.Action):
-    """Prints the usage of a command and every key of its recipe with choices, default and meaning."""
+class _Version(argparse.Action):
+    """Prints the version of the installed package."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from flows.help import show_keys
-        from tasks.shards import Execution
+        from importlib.metadata import version
 
-        parser.print_help()
-        print("\nkeys of the recipe:")
-        show_keys(_recipe_kind("pipeline" if self.const == "demo" else str(self.const)))
-        print("\nkeys of execution:")
-        show_keys(Execution, prefix="execution.")
-        sys.stdout.flush()
+        print(f"scoreinv {version('scoreinv')}")
         parser.exit()
-
-
-def _prepare_prefect(workspace: str) -> None:
-    """Prefect reads its settings when it is imported, which is after this."""
-    defaults = {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-        "PREFECT_LOGGING_LEVEL": "INFO",
-    }
-    if "PREFECT_API_URL" not in os.environ and not (Path.home() / ".prefect" / "profiles.toml").exists():
-        # Without a server of the user's own, runs are recorded beside the results.
-        home = local_path(workspace) / ".prefect" if is_local(workspace) else Path.home() / ".prefect"
-        home.mkdir(parents=True, exist_ok=True)
-        defaults["PREFECT_HOME"] = str(home)
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("distributed").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":
