@@ -1,15 +1,14 @@
 """Recipes from YAML files and from key.path=value arguments; errors that name the key."""
 
-import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
+from flows.recipe_errors import RecipeError, path_within, recipe_error
+from flows.yaml_text import MAX_CHARACTERS, Written, YamlError, read_scalar, read_yaml, require_readable
 from scoreinv.spec import Spec
 
 RECIPES = Path(__file__).parents[1] / "deployments" / "recipes"
@@ -17,10 +16,6 @@ RECIPES = Path(__file__).parents[1] / "deployments" / "recipes"
 EXECUTION = "execution"
 
 SpecT = TypeVar("SpecT", bound=Spec)
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be used; the message names the file and the keys."""
 
 
 def find_recipe(name: str) -> Path:
@@ -32,8 +27,13 @@ def find_recipe(name: str) -> Path:
     for path in (Path(name), RECIPES / f"{name}.yaml"):
         if path.is_file():
             return path
-    shipped = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+    shipped = ", ".join(shipped_recipes())
     raise RecipeError(f"there is no recipe {name!r}: give a YAML file, or one of {shipped}")
+
+
+def shipped_recipes() -> list[str]:
+    """The names of the recipes that ship, sorted."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def load_recipe(kind: type[SpecT], path: Path | None, changes: Sequence[str] = ()) -> SpecT:
@@ -55,19 +55,42 @@ def load_execution(default: SpecT, path: Path | None, changes: Sequence[str] = (
         RecipeError: as ``load_recipe``.
     """
     section = _read(path).get(EXECUTION, {}) if path else {}
+    if isinstance(section, Written) and section.value is None:
+        section = {}  # all that stood below it is a comment now
     if not isinstance(section, dict):
-        raise RecipeError(f"{path}: {EXECUTION} must hold a mapping of keys to values, got {type(section).__name__}")
+        raise RecipeError(f"{path}: {EXECUTION} must hold a mapping of keys to values, got {_shown(section)}")
     where = f"{path}, {EXECUTION}" if section else type(default).__name__
     return _changed(type(default), default.model_dump(mode="json") | section, changes, where)
 
 
 def _changed(kind: type[SpecT], content: dict[str, Any], changes: Sequence[str], where: str) -> SpecT:
     for key, value in _kinds_first(changes):
-        _set(content, key.split("."), _parse(value), key)
-    try:
-        return kind.model_validate_json(json.dumps(content, default=str))
-    except ValidationError as error:
-        raise RecipeError(f"{where}: " + "\n  ".join(_lines(error, kind))) from error
+        _set(content, key.split("."), parse_value(key, value), key)
+    while True:
+        try:
+            return kind.model_validate_json(json.dumps(content, default=_value))
+        except ValidationError as error:
+            if not _write_out(content, error):
+                raise recipe_error(where, error, kind, content) from error
+
+
+def _value(leaf: Written) -> bool | int | float | None:
+    return leaf.value
+
+
+def _write_out(content: Any, error: ValidationError) -> bool:
+    """Where text was wanted, put what was written: a subject called 007, a folder called 1e3. Whether there was any."""
+    found = False
+    for item in error.errors(include_url=False, include_context=False):
+        if item["type"] != "string_type":
+            continue
+        *above, last = path_within(content, item["loc"])
+        owner = content
+        for key in above:
+            owner = owner[key]
+        if isinstance(leaf := owner[last], Written) and leaf.text:
+            owner[last], found = leaf.text, True
+    return found
 
 
 def _kinds_first(changes: Sequence[str]) -> list[tuple[str, str]]:
@@ -91,19 +114,43 @@ def _defaults(kind: type[Spec]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+        with path.open("rb") as file:
+            data = file.read(4 * MAX_CHARACTERS + 1)  # a character has at most 4 bytes
+        content = read_yaml(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise RecipeError(f"{path} is not UTF-8 (line {line}): save it as UTF-8") from error
+    except YamlError as error:
+        raise RecipeError(f"{path}, {error}") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"{path} must hold a mapping of keys to values, got {type(content).__name__}")
+        raise RecipeError(f"{path} must hold a mapping of keys to values, got {_shown(content)}")
     return content
 
 
-def _parse(value: str) -> Any:
+def _shown(content: Any) -> str:
+    value = content.value if isinstance(content, Written) else content
+    return "nothing" if value is None else "a list" if isinstance(value, list) else repr(value)[:60]
+
+
+def parse_value(key: str, text: str) -> Any:
+    """What a value on the command line means.
+
+    Lists, mappings and quoted text are YAML. All else is one value, in which # and : mean themselves; where text is
+    wanted it is text as it stands. So is what begins as a list or a mapping and is none.
+
+    Raises:
+        RecipeError: if it cannot be a value of a recipe.
+    """
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
+        if not text.startswith(("[", "{", '"', "'")):
+            return read_scalar(text) if text else text
+        require_readable(text)
+    except YamlError as error:
+        raise RecipeError(f"{key}: {error}") from error
+    try:
+        return read_yaml(text)
+    except YamlError:
+        return text
 
 
 def _set(content: Any, keys: list[str], value: Any, path: str) -> None:
@@ -112,6 +159,8 @@ def _set(content: Any, keys: list[str], value: Any, path: str) -> None:
     last = keys[-1]
     if isinstance(content, list):
         content[_index(content, last, path)] = value
+    elif not isinstance(content, dict):
+        raise RecipeError(f"{path}: {last!r} lies under a value that has no keys")
     elif last == "kind" and content.get("kind") != value:
         # The options of another kind mean nothing to this one.
         content.clear()
@@ -125,53 +174,15 @@ def _step(content: Any, key: str, path: str) -> Any:
         return content[_index(content, key, path)]
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: {key!r} lies under a value that has no keys")
-    return content.setdefault(key, {})
+    inner = content.setdefault(key, {})
+    if isinstance(inner, Written) and inner.value is None:
+        # "select:" with nothing behind it.
+        inner = content[key] = {}
+    return inner
 
 
 def _index(content: list[Any], key: str, path: str) -> int:
-    if not key.isdecimal() or int(key) >= len(content):
-        raise RecipeError(f"{path}: {key!r} must be a number from 0 to {len(content) - 1}")
+    if not (key.isascii() and key.isdecimal()) or int(key) >= len(content):
+        there = f"a number from 0 to {len(content) - 1}" if content else "no number, as the list is empty"
+        raise RecipeError(f"{path}: {key!r} must be {there}")
     return int(key)
-
-
-def _lines(error: ValidationError, kind: type[Spec]) -> Iterator[str]:
-    names = _field_names(kind.model_json_schema())
-    for item in error.errors():
-        # A list whose items are wrong is also called too short.
-        if item["type"] == "too_short" and item["input"]:
-            continue
-        key = ".".join(str(part) for part in item["loc"]) or "recipe"
-        yield f"{key}: {_sentence(item, names)}"
-
-
-def _sentence(item: ErrorDetails, names: set[str]) -> str:
-    match item["type"]:
-        case "extra_forbidden":
-            return f"there is no such key{_suggestion(str(item['loc'][-1]), names)}".rstrip(".")
-        case "missing":
-            return "is missing"
-        case "union_tag_invalid":
-            kinds = {kind.strip(" '") for kind in item["ctx"]["expected_tags"].split(",")}
-            tag = item["ctx"]["tag"]
-            return f"there is no kind {tag!r}{_suggestion(tag, kinds)} Choose {', '.join(sorted(kinds))}"
-        case "union_tag_not_found":
-            return "kind is missing: --help lists the kinds there are"
-    got = f" (got {item['input']!r})" if _is_short(item["input"]) else ""
-    return item["msg"].removeprefix("Value error, ") + got
-
-
-def _suggestion(name: str, names: set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(names), n=1)
-    return f", did you mean {close[0]!r}?" if close else "."
-
-
-def _field_names(schema: Any) -> set[str]:
-    if isinstance(schema, list):
-        return set().union(*map(_field_names, schema))
-    if not isinstance(schema, dict):
-        return set()
-    return set(schema.get("properties", ())) | set().union(*map(_field_names, schema.values()))
-
-
-def _is_short(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool) and len(str(value)) < 60

@@ -107,8 +107,8 @@ def _shortcuts(options: argparse.Namespace) -> list[str]:
         "batch_size": options.batch_size,
         "device": options.device,
     }
-    # Quoted, as changes are read as YAML: a folder may be called 2024.
-    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    # Quoted, as values are read as YAML: a folder may be called [2024].
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None]
 
 
 def _recipe_kind(stage: str) -> type[Spec]:
@@ -146,7 +146,11 @@ def _add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         text = "a YAML file, which may set execution.* as well, or the name of a shipped recipe"
         command.add_argument("recipe", nargs="?", metavar="RECIPE", help=text)
     command.add_argument(
-        "changes", nargs="*", metavar="key.path=value", help="changes to the recipe, or to execution.*"
+        "changes",
+        nargs="*",
+        metavar="key.path=value",
+        help="changes to the recipe, or to execution.*; lists as key=[a,b], items by their number as studies.0.name=x; "
+        "text needs quotes against the shell only",
     )
     command.add_argument(
         "-h", "--help", action=_Help, nargs=0, const=name, help="show this and every key with its choices, and stop"

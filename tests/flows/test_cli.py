@@ -183,9 +183,9 @@ def test_a_file_that_is_no_recipe_is_named(command: Command, tmp_path: Path) -> 
     (tmp_path / "mine.yaml").write_text("- just\n- a list\n")
     assert "mine.yaml must hold a mapping" in command("pipeline", "mine.yaml")[2]
     (tmp_path / "mine.yaml").write_text("title: [\n")
-    assert "mine.yaml is not YAML" in command("pipeline", "mine.yaml")[2]
+    assert "mine.yaml, line 2 is not YAML: " in command("pipeline", "mine.yaml")[2]
     (tmp_path / "mine.yaml").write_text("execution: 3\n")
-    assert "mine.yaml: execution must hold a mapping" in command("pipeline", "mine.yaml")[2]
+    assert "mine.yaml: execution must hold a mapping of keys to values, got 3" in command("pipeline", "mine.yaml")[2]
     (tmp_path / "mine.yaml").write_text("execution: {batch_sise: 3}\n")
     assert "mine.yaml, execution: batch_sise: there is no such key" in command("pipeline", "mine.yaml")[2]
 
