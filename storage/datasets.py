@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from scoreinv.contract import ImageContract, Modality
 from scoreinv.spec import Json, Spec, digest_of
 from storage.errors import SourceError, StoreIncomplete
+from storage.looks import Look, look_of, nothing_seen, read_looks
 from storage.resample import prepare
 from storage.shards import ArrayLayout, Shard, ShardedStore
 from storage.uri import exists, join, read_json, write_json
@@ -34,11 +35,17 @@ class SliceRecord(Spec):
     checksum: str = Field(default="", description="Of the physical values, see checksum_of.")
 
 
+def _printable(name: str) -> str:
+    """A file's name as text that can be shown and stored: bytes that are no UTF-8 and control characters replaced."""
+    text = name.encode(errors="surrogateescape").decode(errors="replace")
+    return "".join(letter if letter.isprintable() else f"<{ord(letter):02x}>" for letter in text)
+
+
 class Rejected(Spec):
     """A file, or a part of one, that cannot be used, and why."""
 
-    file: str
-    reason: str
+    file: Annotated[str, BeforeValidator(_printable)]
+    reason: Annotated[str, BeforeValidator(_printable)]
 
 
 class Listing(Spec):
@@ -164,26 +171,50 @@ class DatasetStore:
             SourceError: if a slice is not what it was when the source was listed.
         """
         wanted = self.listing.slices[shard.start : shard.stop]
-        pairs = [self._prepared(one, values) for one, values in zip(wanted, load(wanted), strict=True)]
-        arrays = {"images": np.stack([image for image, _ in pairs])}
+        images, fine_images, looks = zip(
+            *(self._prepared(one, values) for one, values in zip(wanted, load(wanted), strict=True)), strict=True
+        )
+        arrays = {"images": np.stack(images)}
         if self.fine_factor > 1:
-            arrays["images_fine"] = np.stack([fine for _, fine in pairs])
-        self.shards.write(shard, arrays, record=record or {})
+            arrays["images_fine"] = np.stack(fine_images)
+        self.shards.write(shard, arrays, record={"looks": [look.to_json() for look in looks], **(record or {})})
 
     def finish(self, *, manifest: Mapping[str, Json] | None = None) -> None:
         """Marks the data set as finished; counts and rejected files go to its manifest.
 
         Raises:
             StoreIncomplete: if shards are missing.
+            SourceError: if a volume shows nothing: black, constant or saturated; all of them are named.
         """
+        if not self.shards.pending():
+            self._refuse_nothing()
         self.shards.finish(manifest={**_counts(self.listing), **(manifest or {})})
 
-    def _prepared(self, record: SliceRecord, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _prepared(self, record: SliceRecord, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, Look]:
         if record.checksum and checksum_of(values) != record.checksum:
             raise SourceError(
                 f"slice {record.index} of {record.file} has changed since the source was listed: ingest it anew"
             )
-        return prepare(values, record.spacing_mm, self.contract, fine_factor=self.fine_factor)
+        if not np.isfinite(values).all():
+            raise SourceError(f"slice {record.index} of {record.file} has values that are no finite numbers")
+        image, fine = prepare(values, record.spacing_mm, self.contract, fine_factor=self.fine_factor)
+        return image, fine, look_of(values, record.spacing_mm, image, self.contract)
+
+    def _refuse_nothing(self) -> None:
+        looks: dict[str, list[Look]] = {}
+        for shard, record in zip(self.shards.plan(), self.shards.records(), strict=True):
+            found = read_looks(record.get("looks", ()))
+            for one, look in zip(self.listing.slices[shard.start : shard.stop], found, strict=False):
+                looks.setdefault(one.volume_id, []).append(look)
+        problems = {name: nothing_seen(found, self.contract) for name, found in looks.items()}
+        bad = [f"{name}: {problem}" for name, problem in problems.items() if problem]
+        if bad:
+            more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+            raise SourceError(
+                f"{len(bad)} of {len(looks)} volumes show nothing on the images of the data set: {'; '.join(bad[:5])}"
+                f"{more}. Set the image's fields to fit, or leave them out (source.exclude_subjects); "
+                "source.select.min_foreground skips slices of air"
+            )
 
 
 def _refuse_other_units(listing: Listing, contract: ImageContract) -> None:

@@ -1,7 +1,6 @@
 """What a report says of one study: the table of its methods, and pictures of some of its slices."""
 
 import math
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from scoreinv.operators import AnyMeasurement
 from storage.datasets import DatasetStore, Rejected
 from storage.scores import read_scores
 from storage.shards import ShardedStore
+from tasks.means import Row, left_out, mean_of
 from tasks.recipes import MeasureRecipe, Reconstruction
 from tasks.rendering import MethodRow, Panel, ReportSection, markdown_table
 from tasks.rendering.tables import METRICS
@@ -23,8 +23,6 @@ HEADLINE = ("psnr", "ssim", "nmse")
 """What stands under a slice's pictures and in short tables; the page has all that ``tasks.rendering.tables`` knows."""
 
 N_REJECTED_SHOWN = 5
-
-Row = Mapping[str, Any]
 
 
 class Result(NamedTuple):
@@ -79,10 +77,12 @@ def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSectio
 
 def _best(results: Sequence[Result], rows: Sequence[Row]) -> Result:
     """The one to show: of the highest mean PSNR, and of equals the last."""
+    out = left_out(rows, "psnr")
 
     def score(result: Result) -> float:
         mine = [row for row in rows if row["reconstruction"] == result.digest and row["estimate"] == result.estimate]
-        return statistics.fmean(float(row["psnr"]) for row in mine) if mine else -math.inf
+        mean = mean_of(mine, "psnr", out).mean
+        return -math.inf if math.isnan(mean) else mean
 
     return max(reversed(results), key=score)
 
@@ -148,9 +148,9 @@ def _left_out(rejected: Sequence[Rejected]) -> list[str]:
 
 
 def _method_rows(result: Result, rows: Sequence[Row]) -> list[MethodRow]:
-    mine = [row for row in rows if row["reconstruction"] == result.digest]
+    mine, out = [row for row in rows if row["reconstruction"] == result.digest], {m: left_out(rows, m) for m in METRICS}
     return [
-        _method_row(_row_name(result, estimate), [row for row in mine if row["estimate"] == estimate])
+        _method_row(_row_name(result, estimate), [row for row in mine if row["estimate"] == estimate], out)
         for estimate in dict.fromkeys(str(row["estimate"]) for row in mine)
     ]
 
@@ -162,19 +162,17 @@ def _row_name(result: Result, estimate: str) -> str:
     return f"{result.name}, mean of {n} samples" if estimate == "mean" else f"{result.name}, one sample"
 
 
-def _method_row(name: str, rows: Sequence[Row]) -> MethodRow:
-    found = {m: _mean_and_deviation([float(row[m]) for row in rows if row.get(m) is not None]) for m in METRICS}
-    seconds = statistics.fmean(float(row["seconds"]) for row in rows)
-    metrics = {metric: values for metric, values in found.items() if not math.isnan(values[0])}
-    return MethodRow(method=name, n=len(rows), nfe=int(rows[0]["nfe"]), seconds_per_slice=seconds, metrics=metrics)
-
-
-def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Over the slices that have this metric: an empty one has no NMSE, for example."""
-    known = [value for value in values if not math.isnan(value)]
-    if not known or math.isinf(sum(known)):
-        return (known[0] if len(set(known)) == 1 else math.inf if known else math.nan), 0.0
-    return statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0
+def _method_row(name: str, rows: Sequence[Row], out: Mapping[str, frozenset[str]]) -> MethodRow:
+    found = {metric: mean_of(rows, metric, out[metric]) for metric in METRICS}
+    known = {metric: one for metric, one in found.items() if one.n}
+    return MethodRow(
+        method=name,
+        n=len(rows),
+        nfe=int(rows[0]["nfe"]),
+        seconds_per_slice=mean_of(rows, "seconds").mean,
+        metrics={metric: (one.mean, one.deviation) for metric, one in known.items()},
+        counts={metric: one.n for metric, one in known.items()},
+    )
 
 
 def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows: Sequence[Row]) -> Panel:

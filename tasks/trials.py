@@ -10,7 +10,6 @@ Layout of a tuning::
 """
 
 import math
-import statistics
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from storage.errors import StoreError
 from storage.shards import ShardedStore
 from storage.uri import exists, join, read_json, write_json
 from tasks.cluster import kept_running
+from tasks.means import mean_of
 from tasks.recipes import Reconstruction, TuneRecipe
 from tasks.search_spaces import Values, values_of, with_values
 from tasks.shards import Events, Execution, map_shards
@@ -36,7 +36,7 @@ class Trial(Spec):
     number: int
     values: Values
     score: float | None
-    """The mean of the metric over the slices; None if it failed."""
+    """The mean of the metric over the slices that have a finite one; None if it failed."""
     error: str = ""
     nfe: int = 0
     """Network calls per slice."""
@@ -112,7 +112,7 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     scored = [trial for trial in trials if trial.score is not None]
     if not scored:
         raise ValueError(f"all {len(trials)} trials failed, the method as given with: {trials[0].error}")
-    return max(scored, key=lambda trial: trial.score or -math.inf)
+    return max(scored, key=lambda trial: -math.inf if trial.score is None else trial.score)
 
 
 def validation_places(records: Sequence[SliceRecord], recipe: TuneRecipe) -> tuple[int, ...]:
@@ -188,8 +188,11 @@ def _ended(recipe: TuneRecipe, number: int, store: ShardedStore) -> Trial:
     if errors := [str(record["error"]) for record in records if "error" in record]:
         return Trial(number=number, values=values, score=None, error=errors[0], seconds=seconds)
     rows = tuple(row for record in records for row in record["rows"])
-    score = statistics.fmean(float(row[recipe.metric]) for row in rows)
+    score = mean_of(rows, recipe.metric).mean
     if not math.isfinite(score):
-        error = f"the mean {recipe.metric} is {score}"
+        error = (
+            f"the {recipe.metric} is infinite or undefined on all {len(rows)} slices (exact or empty): give "
+            "measurements of slices that show something, or subjects that have them"
+        )
         return Trial(number=number, values=values, score=None, error=error, seconds=seconds, rows=rows)
     return Trial(number=number, values=values, score=score, nfe=int(records[0]["nfe"]), seconds=seconds, rows=rows)

@@ -1,12 +1,12 @@
 """What a tuning found: the best recipe, a table and a picture."""
 
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
 
+from tasks.means import mean_of
 from tasks.recipes import ReconstructRecipe, TuneRecipe
 from tasks.rendering.search import Varied, search_png
 from tasks.search_spaces import Values, may_be_wider
@@ -32,7 +32,7 @@ def best_text(recipe: TuneRecipe, trials: Sequence[Trial], ref: str) -> str:
 def _comments(recipe: TuneRecipe, trials: Sequence[Trial], best: Trial, ref: str) -> Iterator[str]:
     given, name = trials[0], recipe.metric
     before = f"failed ({given.error})" if given.score is None else f"{given.score:.4g}"
-    yield f"The best of {len(trials)} trials of {ref}, by the mean {name} over {len(best.rows)} slices:"
+    yield f"The best of {len(trials)} trials of {ref}, by the mean {name} over {_slices_text(best, name)}:"
     yield f"  as given  {name} {before}  {values_text(given.values)}"
     yield f"  best      {name} {best.score:.4g}  {values_text(best.values)}"
     if best.number and given.score is not None:
@@ -46,11 +46,17 @@ def _comments(recipe: TuneRecipe, trials: Sequence[Trial], best: Trial, ref: str
     yield "measurements=measurements/... to: scoreinv reconstruct best.yaml"
 
 
+def _slices_text(trial: Trial, metric: str) -> str:
+    n, total = mean_of(trial.rows, metric).n, len(trial.rows)
+    return f"{total} slices" if n == total else f"{n} of {total} slices (on the others it is infinite or undefined)"
+
+
 def _gain(given: Trial, best: Trial, metric: str) -> tuple[float, float]:
-    """The mean of the differences per slice, and its standard error."""
+    """The mean of the differences per slice, of those that have one, and its standard error."""
     pairs = zip(given.rows, best.rows, strict=True)
-    gains = [float(str(after[metric])) - float(str(before[metric])) for before, after in pairs]
-    return statistics.fmean(gains), statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
+    gains = [{metric: float(str(after[metric])) - float(str(before[metric]))} for before, after in pairs]
+    mean, deviation, n = mean_of(gains, metric)
+    return mean, deviation / math.sqrt(n) if n > 1 else math.nan
 
 
 def values_text(values: Values) -> str:

@@ -44,8 +44,10 @@ def path_of(path: str, file: str) -> Path:
     """The path of one of a source's files.
 
     Raises:
-        SourceError: if the name would lead out of the source, or the file has gone.
+        SourceError: if the name is not UTF-8 or would lead out of the source, or the file has gone.
     """
+    if not is_utf8(file):
+        raise SourceError("its name is not UTF-8: rename it (convmv -r -f latin1 -t utf8 --notest mends whole folders)")
     try:
         place = Path(join(str(root_of(path)), file))
     except ValueError as error:
@@ -53,6 +55,15 @@ def path_of(path: str, file: str) -> Path:
     if not place.is_file():
         raise SourceError(f"{place} has gone since the source was listed: ingest it anew")
     return place
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name of the file system is text; others can be stored in no listing."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager

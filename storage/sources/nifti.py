@@ -5,33 +5,23 @@ slices, along the third axis, are laid out as radiologists see them: rows from a
 posterior, columns from the patient's right (left side of the image) to the left.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from itertools import groupby
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from pathlib import PurePosixPath
+from typing import Literal
 
-import nibabel
 import numpy as np
 from pydantic import Field
 
 from scoreinv.contract import Modality
 from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
-from storage.sources.files import damage_explained, files_below, path_of
+from storage.sources.content import foreign_reason, not_hounsfield_reason
+from storage.sources.files import files_below, path_of
+from storage.sources.nifti_file import Scan, read_scan
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
-
-MAX_VOXELS = 1 << 29
-"""Of one volume: 2 GiB as float32."""
-
-
-class _Scan(NamedTuple):
-    """A volume as (slices, rows, columns) float32 in stored units, and where it lies."""
-
-    values: np.ndarray
-    spacing_mm: tuple[float, float]
-    positions_mm: tuple[float, ...]
-    geometry: dict[str, Any]
 
 
 class NiftiSource(Source):
@@ -47,10 +37,17 @@ class NiftiSource(Source):
     modality: Modality = Field(default="mri", description="mri: magnitude images; ct: Hounsfield units as stored.")
     percentile: float = Field(default=99.5, gt=50, le=100, description="MRI: a value of 1, within the foreground.")
     select: Select = Select()
+    takes_labels: bool = Field(default=False, description="Also what looks like labels, masks or maps, not images.")
+    takes_any_values: bool = Field(default=False, description="CT: also values that do not look like HU.")
+    offset_hu: float = Field(
+        default=0.0,
+        allow_inf_nan=False,
+        description="CT: added to the stored values, as -1024 where they are HU + 1024.",
+    )
 
     def scan(self) -> Iterator[Volume | Rejected]:
         """One volume per file, sorted by name."""
-        files = [file for file in files_below(self.path) if _is_nifti(file) and fnmatch(file, self.pattern)]
+        files = [file for file in files_below(self.path) if _is_nifti(file) and self._fits(file)]
         if not files:
             raise SourceError(
                 f"there is no .nii or .nii.gz file that fits {self.pattern!r} in {self.path}: "
@@ -64,14 +61,24 @@ class NiftiSource(Source):
         """HU for CT; for MRI the part of the volume's percentile."""
         for file, group in groupby(records, key=lambda record: record.file):
             try:
-                values = _read(path_of(self.path, file)).values
+                values = self._read(file).values
             except SourceError as error:
                 raise SourceError(f"{file} can no longer be read, ingest it anew: {error}") from error
             yield from (self._physical(values, record) for record in group)
 
+    def _fits(self, file: str) -> bool:
+        return fnmatch(unicodedata.normalize("NFC", file), unicodedata.normalize("NFC", self.pattern))
+
+    def _read(self, file: str) -> Scan:
+        scan = read_scan(path_of(self.path, file))
+        if self.modality == "ct" and self.offset_hu:
+            return scan._replace(values=scan.values + np.float32(self.offset_hu))
+        return scan
+
     def _volume(self, file: str) -> Volume | Rejected:
         try:
-            scan = _read(path_of(self.path, file))
+            scan = self._read(file)
+            self._refuse_no_image(file, scan)
             offset, scale = mri_offset_and_scale(scan.values, self.percentile) if self.modality == "mri" else (0.0, 1.0)
         except SourceError as error:
             return Rejected(file=file, reason=str(error))
@@ -82,7 +89,15 @@ class NiftiSource(Source):
             file, {**scan.geometry, "units": units, "offset": offset, "scale": scale}, self.select.chosen(slices)
         )
 
-    def _checked(self, scan: _Scan, record: SliceRecord) -> Checked:
+    def _refuse_no_image(self, file: str, scan: Scan) -> None:
+        if scan.values.min() == scan.values.max():
+            raise SourceError(f"the volume is empty: all its voxels have the value {scan.values.min():g}")
+        if not self.takes_labels and (reason := foreign_reason(file, scan.intent, scan.values)):
+            raise SourceError(reason)
+        if self.modality == "ct" and not self.takes_any_values and (reason := not_hounsfield_reason(scan.values)):
+            raise SourceError(reason)
+
+    def _checked(self, scan: Scan, record: SliceRecord) -> Checked:
         return checked(record, self._physical(scan.values, record), self.modality)
 
     def _physical(self, values: np.ndarray, record: SliceRecord) -> np.ndarray:
@@ -94,7 +109,7 @@ class NiftiSource(Source):
         return percentile_units(one, record) if self.modality == "mri" else one
 
 
-def _indices(scan: _Scan) -> range:
+def _indices(scan: Scan) -> range:
     return range(len(scan.values))
 
 
@@ -107,7 +122,7 @@ def _subject(file: str) -> str:
     return parts[0] if len(parts) > 1 else parts[0].split(".nii")[0]
 
 
-def _record(file: str, index: int, scan: _Scan) -> SliceRecord:
+def _record(file: str, index: int, scan: Scan) -> SliceRecord:
     rows, columns = scan.values.shape[1:]
     return SliceRecord(
         slice_id=f"{file}#{index}",
@@ -119,45 +134,3 @@ def _record(file: str, index: int, scan: _Scan) -> SliceRecord:
         spacing_mm=scan.spacing_mm,
         shape=(rows, columns),
     )
-
-
-def _read(path: Path) -> _Scan:
-    with damage_explained():
-        image = nibabel.load(path)
-        _check(image)
-        canonical = nibabel.as_closest_canonical(image)
-        voxels = np.asarray(canonical.dataobj, dtype=np.float32).reshape(canonical.shape[:3])
-        return _upright(voxels, np.asarray(canonical.affine, float), nibabel.aff2axcodes(image.affine))
-
-
-def _check(image: Any) -> None:
-    shape, kind = tuple(image.shape), image.get_data_dtype().kind
-    if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1:
-        raise SourceError(f"its shape is {shape}: a volume with three axes was wanted")
-    if int(np.prod(shape, dtype=object)) > MAX_VOXELS:
-        raise SourceError(f"its shape is {shape}: more than {MAX_VOXELS} voxels")
-    if kind not in "iuf":
-        raise SourceError(
-            f"its voxels are {image.get_data_dtype()}: real numbers were wanted (take the magnitude first)"
-        )
-    if not np.isfinite(image.affine).all() or min(np.linalg.norm(image.affine[:3, :3], axis=0)) <= 0:
-        raise SourceError("its affine has no finite, positive voxel sizes")
-
-
-def _upright(voxels: np.ndarray, affine: np.ndarray, codes: Sequence[str]) -> _Scan:
-    x_mm, y_mm, _ = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
-    # (x, y, z) pointing right, anterior, superior -> (z, rows to posterior, columns to the patient's left).
-    values = np.ascontiguousarray(voxels.transpose(2, 1, 0)[:, ::-1, ::-1])
-    finite = np.isfinite(values)
-    if not finite.any():
-        raise SourceError("none of its voxels is a finite number")
-    values[~finite] = values[finite].min()
-    geometry = {
-        "affine": affine.tolist(),
-        "stored_orientation": "".join(codes),
-        "spacing_mm": [y_mm, x_mm],
-        "n_slices": len(values),
-        "n_not_finite": int((~finite).sum()),
-    }
-    positions = tuple(float(affine[2, 2] * k + affine[2, 3]) for k in range(len(values)))
-    return _Scan(values, (y_mm, x_mm), positions, geometry)

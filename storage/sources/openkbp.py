@@ -16,7 +16,8 @@ from pydantic import Field
 from scoreinv.spec import Json
 from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
-from storage.sources.files import damage_explained, files_below, path_of
+from storage.sources.files import damage_explained, files_below, path_of, root_of
+from storage.sources.nifti_file import VOXEL_MM
 from storage.sources.source import Select, Source, Volume, checked
 
 N_VOXELS = 128
@@ -54,17 +55,20 @@ class OpenKBPSource(Source):
             yield from (hounsfield[record.index] for record in group)
 
     def _subject(self, file: str) -> str:
-        return path_of(self.path, file).parent.name
+        # The name of the source's own folder, where the table lies in it.
+        return PurePosixPath(file).parent.name or root_of(self.path).absolute().name
 
     def _volume_id(self, file: str) -> str:
         parent = str(PurePosixPath(file).parent)
         return self._subject(file) if parent == "." else parent
 
     def _volume(self, file: str) -> Volume | Rejected:
-        path = path_of(self.path, file)
         try:
+            path = path_of(self.path, file)
             sizes = _read_voxel_sizes(path.with_name("voxel_dimensions.csv"))
             hounsfield = _read_volume(path)
+            if hounsfield.min() == hounsfield.max():
+                raise SourceError("the volume is empty: all its voxels have the same value")
         except SourceError as error:
             return Rejected(file=file, reason=str(error))
         records = [self._record(file, index, sizes) for index in range(N_VOXELS)]
@@ -91,8 +95,9 @@ def _geometry(sizes: tuple[float, float, float]) -> dict[str, Json]:
 def _read_voxel_sizes(path: Path) -> tuple[float, float, float]:
     with damage_explained():
         sizes = np.loadtxt(path, ndmin=1)
-    if sizes.shape != (3,) or not np.isfinite(sizes).all() or sizes.min() <= 0:
-        raise SourceError(f"{path.name} must have three positive voxel sizes in mm")
+    low, high = VOXEL_MM
+    if sizes.shape != (3,) or not np.isfinite(sizes).all() or sizes.min() < low or sizes.max() > high:
+        raise SourceError(f"{path.name} must have three positive voxel sizes, of {low:g} to {high:g} mm")
     return float(sizes[0]), float(sizes[1]), float(sizes[2])
 
 
@@ -105,8 +110,12 @@ def _read_volume(path: Path) -> np.ndarray:
     if table.shape[1] != 2 or not np.isfinite(table).all():
         raise SourceError(f"the table has {table.shape[1]} columns of numbers: a flat index and a value were wanted")
     index, n = table[:, 0].astype(np.int64), N_VOXELS**3
-    if index.size and (index.min() < 0 or index.max() >= n):
+    if index.size and (index.min() < 0 or index.max() >= n or (index != table[:, 0]).any()):
         raise SourceError(f"the table has flat indices from {index.min()} to {index.max()}, 0 to {n - 1} were wanted")
+    if index.size and table[:, 1].min() < 0:
+        raise SourceError(
+            f"the table has values down to {table[:, 1].min():g}: HU + {STORED_WATER}, 0 or more, was wanted"
+        )
     stored = np.zeros(n, np.float32)
     stored[index] = table[:, 1]
     volume = stored.reshape(N_VOXELS, N_VOXELS, N_VOXELS) - STORED_WATER

@@ -1,5 +1,6 @@
 """Source: a place where slices come from, and what every kind of place has in common."""
 
+import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
@@ -14,6 +15,12 @@ from storage.errors import SourceError
 
 FOREGROUND = {"ct": -500.0, "mri": 0.1}
 """What counts as foreground: above this many HU, or this part of the volume's percentile."""
+
+MIN_VOXELS = 32
+"""The top of a volume is never judged by fewer."""
+
+SPIKE = 10.0
+"""Voxels of so many times what nearly all of the foreground stays below are faults of the measurement."""
 
 _T = TypeVar("_T")
 
@@ -86,8 +93,13 @@ class Source(Spec):
         return collect(self.scan())
 
     def wants(self, subject_id: str) -> bool:
-        """Whether this subject's slices are wanted."""
-        return subject_id not in self.exclude_subjects and (not self.only_subjects or subject_id in self.only_subjects)
+        """Whether this subject's slices are wanted; an accent may be written as one letter or as two."""
+        only, excluded = _composed(self.only_subjects), _composed(self.exclude_subjects)
+        return not (_composed([subject_id]) & excluded) and (not only or bool(_composed([subject_id]) & only))
+
+
+def _composed(names: Iterable[str]) -> set[str]:
+    return {unicodedata.normalize("NFC", name) for name in names}
 
 
 def collect(items: Iterable[Volume | Rejected]) -> Listing:
@@ -125,21 +137,42 @@ def checked(record: SliceRecord, values: np.ndarray, modality: Modality) -> Chec
 
 
 def mri_offset_and_scale(volume: np.ndarray, percentile: float) -> tuple[float, float]:
-    """What is subtracted from a magnitude volume, and what it is then divided by.
+    """What is subtracted from a magnitude volume of any shape, and what it is then divided by.
 
-    The offset is the minimum where that is negative (volumes normalised to mean 0 have a negative constant as
-    background), else 0. The scale is a percentile of the foreground: the voxels above 5 % of the volume's 99.9th
-    percentile, which leaves the background out however large it is.
+    Neither hangs on a few voxels that are padded, ring, spike or are negative. The offset is 0, unless the volume was
+    normalised to mean 0: then it is the value of its background, the lowest percent. The scale is a percentile of the
+    foreground: the voxels above 5 % of the volume's 99.9th percentile, which leaves the background out however large
+    it is, without spikes.
 
     Raises:
         SourceError: if the volume is constant.
     """
-    offset = min(float(volume.min()), 0.0)
-    values = volume - np.float32(offset)
-    foreground = values[values > 0.05 * np.percentile(values, 99.9)]
-    if foreground.size == 0 or not foreground.max() > 0:
+    values = _without_padding(volume.ravel())
+    offset = _background(values)
+    values = values - np.float32(offset)
+    # Of a small volume the 99.9th percentile would be one of a few voxels.
+    top = np.percentile(values, min(99.9, 100 - 100 * MIN_VOXELS / values.size)) if values.size > MIN_VOXELS else 0
+    foreground = values[values > max(0.05 * top, 0)]
+    if foreground.size == 0:
         raise SourceError("the volume is empty: all its voxels have the same value, or nearly all")
+    foreground = foreground[foreground <= SPIKE * np.percentile(foreground, 95)]
     return offset, float(np.percentile(foreground, percentile))
+
+
+def _without_padding(values: np.ndarray) -> np.ndarray:
+    """The values without negative constants that are further from all others than these span: they fill the unseen."""
+    while (low := values.min()) < 0:
+        rest = values[values > low]
+        if rest.size == 0 or rest.min() - low <= np.percentile(rest, 99.5) - rest.min():
+            break
+        values = rest
+    return values
+
+
+def _background(values: np.ndarray) -> float:
+    """The lowest percent where it is clearly negative; ringing about 0 is not."""
+    low, high = (float(x) for x in np.percentile(values, (1, 99.5)))
+    return low if low < -0.05 * max(high, 0.0) else 0.0
 
 
 def percentile_units(values: np.ndarray, record: SliceRecord) -> np.ndarray:

@@ -56,13 +56,17 @@ class Panel:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A method's metrics over ``n`` slices, each as (mean, standard deviation), and what a slice costs."""
+    """A method's metrics over ``n`` slices, each as (mean, standard deviation), and what a slice costs.
+
+    ``counts`` says of how many slices a mean is, where it is not of all: a metric may be infinite or undefined.
+    """
 
     method: str
     n: int
     nfe: int
     seconds_per_slice: float | None
     metrics: Mapping[str, tuple[float, float]]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

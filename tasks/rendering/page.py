@@ -7,7 +7,7 @@ from html import escape
 from tasks.rendering.content import Panel, ReportSection
 from tasks.rendering.figures import colour_stops, view_png
 from tasks.rendering.style import CSS
-from tasks.rendering.tables import html_table, lede, score_text, split_metrics
+from tasks.rendering.tables import html_table, lede, left_out_note, score_text, split_metrics
 from tasks.rendering.views import Scale, View, caption_of, panel_views, scale_bar_mm, value_text
 
 NOTICE = (
@@ -95,7 +95,8 @@ def _table_note(section: ReportSection) -> str:
         notes.append(f"Mean ± standard deviation over slices; below it, the difference to {section.baseline}.")
     if len({row.n for row in section.rows}) > 1:
         notes.append("The methods were scored on different numbers of slices: compare with care.")
-    return f'<p class="soft">{escape(" ".join(notes))}</p>' if notes else ""
+    notes.append(left_out_note(section.rows))
+    return f'<p class="soft">{escape(" ".join(filter(None, notes)))}</p>' if any(notes) else ""
 
 
 def _panel(panel: Panel) -> str:

@@ -99,6 +99,18 @@ def cells(rows: Sequence[MethodRow], name: str, baseline: str) -> list[Cell]:
     return column
 
 
+def left_out_note(rows: Sequence[MethodRow]) -> str:
+    """How many slices the means leave out, in one sentence; empty if none."""
+    most = {name: max(row.n - row.counts.get(name, row.n) for row in rows) for name in metric_names(rows)}
+    counts = [f"{metric_of(name).label} {n}" for name, n in most.items() if n]
+    if not counts:
+        return ""
+    return (
+        "Means leave out, for all methods, slices where a metric is infinite (an exact image) or undefined (an empty "
+        f"truth): {', '.join(counts)}, of {max(row.n for row in rows)} slices."
+    )
+
+
 def costs(row: MethodRow) -> tuple[str, str]:
     """Network calls and seconds of one slice."""
     seconds = row.seconds_per_slice
@@ -108,7 +120,10 @@ def costs(row: MethodRow) -> tuple[str, str]:
 
 
 def markdown_table(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
-    """A Markdown table, mean ± standard deviation over slices, best in bold, difference to the baseline in brackets."""
+    """A Markdown table, mean ± standard deviation over slices, best in bold, difference to the baseline in brackets.
+
+    Below it stands what the means leave out.
+    """
     if not rows:
         return "No method has been scored yet.\n"
     names = metric_names(rows)
@@ -117,7 +132,8 @@ def markdown_table(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
     lines = [_markdown_line(head), _markdown_line(["---", *["---:"] * (len(head) - 1)])]
     for i, row in enumerate(rows):
         lines.append(_markdown_line([row.method, f"{row.n}", *(_markdown_cell(c[i]) for c in columns), *costs(row)]))
-    return "\n".join(lines) + "\n"
+    note = left_out_note(rows)
+    return "\n".join([*lines, *(["", note] if note else [])]) + "\n"
 
 
 def html_table(rows: Sequence[MethodRow], names: Sequence[str], *, baseline: str = "") -> str:
@@ -142,8 +158,9 @@ def lede(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
     if not winners:
         return ""
     row, cell, metric = rows[winners[0]], column[winners[0]], metric_of(name)
+    n = row.counts.get(name, row.n)
     gain = f", {cell.gain} {metric.unit}".rstrip() + f" against {baseline}" if cell.gain else ""
-    return f"Best mean {score_text(name, row.metrics[name][0])}: {row.method}{gain}, over {row.n} slices."
+    return f"Best mean {score_text(name, row.metrics[name][0])}: {row.method}{gain}, over {n} slices."
 
 
 def _best(means: Sequence[float], metric: Metric) -> str:

@@ -53,7 +53,9 @@ def _measured(job: TuneJob, places: tuple[int, ...], report: Report) -> dict[str
 
 def _rows(images: np.ndarray, truth: np.ndarray, slice_ids: list[str]) -> list[Json]:
     columns = image_columns(torch.from_numpy(images)[:, None], torch.from_numpy(truth)[:, None])
-    rows = cells({name: columns[name] for name in METRICS})
+    # On an empty slice every choice is right: it counts in no trial, whether its image is exact or not.
+    is_empty = torch.from_numpy(np.ptp(truth, axis=(1, 2)) == 0)
+    rows = cells({name: columns[name].masked_fill(is_empty, torch.nan) for name in METRICS})
     return [{"slice_id": name, **row} for name, row in zip(slice_ids, rows, strict=True)]
 
 

@@ -11,32 +11,56 @@ from scoreinv.samplers import DDS
 from scoreinv.samplers.grid import SigmaGrid
 from storage.datasets import Rejected
 from storage.shards import ShardedStore
+from tasks.means import left_out, mean_of
 from tasks.recipes import Reconstruction
+from tasks.rendering import MethodRow, markdown_table
+from tasks.rendering.tables import METRICS
 from tasks.study import Result, _best, _left_out, _method_row, _told_apart
 from tests.tasks import tiny
 
 
-def row(**metrics: float | None) -> dict[str, object]:
-    return {"nfe": 5, "seconds": 2.0, **metrics}
+def row(slice_id: str = "", **metrics: float | None) -> dict[str, object]:
+    return {"slice_id": slice_id, "nfe": 5, "seconds": 2.0, **metrics}
+
+
+def alone(name: str, rows: list[dict[str, object]]) -> MethodRow:
+    """The method's row where no other method is in the table."""
+    return _method_row(name, rows, {metric: left_out(rows, metric) for metric in METRICS})
 
 
 def test_a_slice_without_a_metric_does_not_spoil_the_mean_of_the_others() -> None:
-    rows = [row(psnr=30.0, nmse=0.1), row(psnr=32.0, nmse=math.nan), row(psnr=31.0, nmse=0.3)]
-    result = _method_row("DDS", rows)
+    rows = [row("a", psnr=30.0, nmse=0.1), row("b", psnr=32.0, nmse=math.nan), row("c", psnr=31.0, nmse=0.3)]
+    result = alone("DDS", rows)
     assert (result.n, result.nfe, result.seconds_per_slice) == (3, 5, 2.0)
     assert result.metrics["psnr"] == (31.0, 1.0)
     mean, deviation = result.metrics["nmse"]
     assert math.isclose(mean, 0.2)
     assert math.isclose(deviation, math.sqrt(0.02))
+    assert result.counts == {"psnr": 3, "nmse": 2}
 
 
 def test_a_metric_that_no_slice_has_is_not_in_the_table() -> None:
-    result = _method_row("FBP", [row(psnr=30.0, coverage_90=None), row(psnr=30.0, coverage_90=None)])
+    result = alone("FBP", [row("a", psnr=30.0, coverage_90=None), row("b", psnr=30.0, coverage_90=None)])
     assert set(result.metrics) == {"psnr"}
 
 
-def test_a_perfect_slice_makes_an_infinite_mean() -> None:
-    assert _method_row("x", [row(psnr=30.0), row(psnr=math.inf)]).metrics["psnr"] == (math.inf, 0.0)
+def test_an_exact_slice_is_left_out_and_only_exact_ones_make_an_infinite_mean() -> None:
+    result = alone("x", [row("a", psnr=math.inf), row("b", psnr=20.0), row("c", psnr=30.0)])
+    assert result.metrics["psnr"][0] == 25
+    assert "PSNR 1, of 3 slices" in markdown_table([result])
+    exact = alone("x", [row("a", psnr=math.inf), row("b", psnr=math.inf)])
+    assert exact.metrics["psnr"] == (math.inf, 0.0)
+    assert "leave out" not in markdown_table([exact])
+
+
+def test_methods_are_compared_on_the_slices_that_all_have() -> None:
+    scores = {"tv": (math.inf, 30.0, 20.0), "dds": (60.0, 31.0, 21.0), "broken": (math.nan, math.nan, math.nan)}
+    rows = [row(str(i), psnr=x) | {"reconstruction": name} for name, xs in scores.items() for i, x in enumerate(xs)]
+    out = left_out(rows, "psnr")
+    assert out == {"0"}
+    assert mean_of([one for one in rows if one["reconstruction"] == "dds"], "psnr", out)[::2] == (26.0, 2)
+    assert mean_of([one for one in rows if one["reconstruction"] == "tv"], "psnr", out)[::2] == (25.0, 2)
+    assert math.isnan(mean_of([one for one in rows if one["reconstruction"] == "broken"], "psnr", out).mean)
 
 
 def test_files_that_were_left_out_are_named_with_the_reason() -> None:

@@ -34,7 +34,7 @@ def dicom(folder: Path) -> Source:
 
 def nifti(folder: Path) -> Source:
     for name in ("b/t1.nii.gz", "a/t1.nii"):
-        nifti_files.save(folder / name, nifti_files.anatomy(), codes="LPS")
+        nifti_files.save(folder / name, nifti_files.anatomy() - 700, codes="LPS")
     return NiftiSource(path=str(folder), modality="ct")
 
 
