@@ -112,7 +112,7 @@ def not_hounsfield_reason(values: np.ndarray) -> str | None:
     values = _without_padding(_sample(values))
     bottom, low, middle, high = (float(x) for x in np.percentile(values, (0, 0.1, 50, 99.9)))
     if high - low < HU_SPAN:
-        return _not_hounsfield(f"nearly all lie between {low:g} and {high:g}, as numbers from 0 to 1 do")
+        return _not_hounsfield(f"nearly all lie between {low:g} and {high:g}, which noise alone exceeds in HU")
     if _share(values, HU_AIR[0], HU_AIR[1]) > 1e-3:
         return None
     if _share(values, -np.inf, 1.5 * HU_AIR[0]) > 1e-2:
@@ -133,8 +133,8 @@ def _share(values: np.ndarray, above: float, below: float) -> float:
 
 def _not_hounsfield(found: str) -> str:
     return (
-        f"its values are not in Hounsfield units: {found}; set source.offset_hu to what has to be added (such as "
-        "-1024), or source.takes_any_values=true to take them as they are"
+        f"its values are not in Hounsfield units: {found}; convert the file to HU (source.offset_hu=-1024 does it for "
+        "HU + 1024), or set source.takes_any_values=true to take the values as they are"
     )
 
 

@@ -64,6 +64,8 @@ def read_scan(path: Path) -> Scan:
             file.seek(0)
             chunks = _inflated(file) if is_packed else iter(lambda: file.read(_CHUNK), b"")
             image = _image(chunks, size, is_packed=is_packed)
+        if not np.isfinite(image.affine).all():
+            raise SourceError("its affine holds numbers that are not finite: write the right one into its header")
         factor = _mm_per_unit(image.header)
         canonical = nibabel.as_closest_canonical(image)
         voxels = np.asarray(canonical.dataobj, dtype=np.float32).reshape(canonical.shape[:3])

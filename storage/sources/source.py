@@ -22,6 +22,9 @@ MIN_VOXELS = 32
 SPIKE = 10.0
 """Voxels of so many times what nearly all of the foreground stays below are faults of the measurement."""
 
+LONE = 0.2
+"""Of voxels that are bright by chance so many have a bright neighbour at most."""
+
 _T = TypeVar("_T")
 
 
@@ -149,14 +152,24 @@ def mri_offset_and_scale(volume: np.ndarray, percentile: float) -> tuple[float, 
     """
     values = _without_padding(volume.ravel())
     offset = _background(values)
-    values = values - np.float32(offset)
-    # Of a small volume the 99.9th percentile would be one of a few voxels.
-    top = np.percentile(values, min(99.9, 100 - 100 * MIN_VOXELS / values.size)) if values.size > MIN_VOXELS else 0
-    foreground = values[values > max(0.05 * top, 0)]
+    foreground = _foreground(values - np.float32(offset))
     if foreground.size == 0:
         raise SourceError("the volume is empty: all its voxels have the same value, or nearly all")
     foreground = foreground[foreground <= SPIKE * np.percentile(foreground, 95)]
     return offset, float(np.percentile(foreground, percentile))
+
+
+def _foreground(values: np.ndarray) -> np.ndarray:
+    """The values above 5 % of the top: the 99.9th percentile, in a small volume one that is not of a few voxels."""
+    if values.size <= MIN_VOXELS:
+        return values[values > 0]
+    top = np.percentile(values, min(99.9, 100 - 100 * MIN_VOXELS / values.size))
+    bright = values > max(0.05 * top, 0)
+    n_together = int((bright[1:] & bright[:-1]).sum())
+    # Voxels without a bright neighbour are spikes, if there is anything else: tissue holds together.
+    if n_together < LONE * bright.sum() and values[~bright].max(initial=0) > 0:
+        return _foreground(values[~bright])
+    return np.asarray(values[bright])
 
 
 def _without_padding(values: np.ndarray) -> np.ndarray:
