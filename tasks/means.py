@@ -1,7 +1,7 @@
 """Means over slices that no single slice can spoil.
 
-An exact image has an infinite PSNR, an empty truth has no NMSE. Such slices are left out of the mean of that metric,
-for all methods alike, so that means can be compared; tables say how many these are.
+An exact image has an infinite PSNR, an empty truth has no NMSE and is easy. Such slices are left out, for all methods
+alike, so that means can be compared; tables say how many these are.
 """
 
 import math
@@ -22,17 +22,28 @@ class Mean(NamedTuple):
 
 
 def left_out(rows: Sequence[Row], metric: str) -> frozenset[str]:
-    """The slice_ids that do not count: where a method with finite values elsewhere has an infinite or undefined one.
+    """The slice_ids that do not count: of empty truths, and where a method's value is infinite or undefined.
 
-    A method without any finite value takes no slice from the others.
+    A method without any finite value takes no slice from the others, and if all truths are empty, all count.
     """
-    methods: dict[tuple[Any, Any], list[Row]] = {}
+    methods = _grouped([row for row in rows if row.get(metric) is not None], "reconstruction", "estimate")
+    odd = [[row for row in group if not math.isfinite(float(row[metric]))] for group in methods]
+    counting = (few for few, group in zip(odd, methods, strict=True) if len(few) < len(group))
+    return frozenset({str(row.get("slice_id")) for few in counting for row in few} | _empty(rows))
+
+
+def _empty(rows: Sequence[Row]) -> set[str]:
+    """The slices without truth: they have an NMSE by no method. A slice of air would lift every mean."""
+    slices = _grouped([row for row in rows if row.get("nmse") is not None], "slice_id")
+    empty = [group for group in slices if not any(math.isfinite(float(row["nmse"])) for row in group)]
+    return {str(group[0].get("slice_id")) for group in empty} if len(empty) < len(slices) else set()
+
+
+def _grouped(rows: Sequence[Row], *names: str) -> list[list[Row]]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        if row.get(metric) is not None:
-            methods.setdefault((row.get("reconstruction"), row.get("estimate")), []).append(row)
-    sets = [[row for row in group if not math.isfinite(float(row[metric]))] for group in methods.values()]
-    groups = zip(sets, methods.values(), strict=True)
-    return frozenset(str(row.get("slice_id")) for odd, group in groups if len(odd) < len(group) for row in odd)
+        groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
+    return list(groups.values())
 
 
 def mean_of(rows: Sequence[Row], metric: str, out: Collection[str] = ()) -> Mean:

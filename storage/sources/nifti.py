@@ -118,7 +118,8 @@ def _is_nifti(file: str) -> bool:
 
 
 def _subject(file: str) -> str:
-    parts = PurePosixPath(file).parts
+    # An accent may be written as one letter or as two: one person all the same.
+    parts = PurePosixPath(unicodedata.normalize("NFC", file)).parts
     return parts[0] if len(parts) > 1 else parts[0].split(".nii")[0]
 
 

@@ -102,12 +102,14 @@ def cells(rows: Sequence[MethodRow], name: str, baseline: str) -> list[Cell]:
 def left_out_note(rows: Sequence[MethodRow]) -> str:
     """How many slices the means leave out, in one sentence; empty if none."""
     most = {name: max(row.n - row.counts.get(name, row.n) for row in rows) for name in metric_names(rows)}
-    counts = [f"{metric_of(name).label} {n}" for name, n in most.items() if n]
-    if not counts:
+    if not any(most.values()):
         return ""
+    counts = sorted({n for n in most.values() if n})
+    by_count = {n: [metric_of(name).label for name, count in most.items() if count == n] for n in counts}
+    texts = [f"{n} ({'all metrics' if len(names) == len(most) else ', '.join(names)})" for n, names in by_count.items()]
     return (
-        "Means leave out, for all methods, slices where a metric is infinite (an exact image) or undefined (an empty "
-        f"truth): {', '.join(counts)}, of {max(row.n for row in rows)} slices."
+        f"Of the {max(row.n for row in rows)} slices the means leave out, for all methods alike, those that are empty "
+        f"and those where a metric is infinite (an exact image) or undefined: {'; '.join(texts)}."
     )
 
 

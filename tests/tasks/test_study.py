@@ -29,14 +29,24 @@ def alone(name: str, rows: list[dict[str, object]]) -> MethodRow:
 
 
 def test_a_slice_without_a_metric_does_not_spoil_the_mean_of_the_others() -> None:
-    rows = [row("a", psnr=30.0, nmse=0.1), row("b", psnr=32.0, nmse=math.nan), row("c", psnr=31.0, nmse=0.3)]
+    values = ((30.0, 0.1, 0.7), (32.0, 0.2, math.nan), (31.0, 0.3, 0.9))
+    rows = [row(str(i), psnr=psnr, nmse=nmse, ssim=ssim) for i, (psnr, nmse, ssim) in enumerate(values)]
     result = alone("DDS", rows)
     assert (result.n, result.nfe, result.seconds_per_slice) == (3, 5, 2.0)
     assert result.metrics["psnr"] == (31.0, 1.0)
-    mean, deviation = result.metrics["nmse"]
-    assert math.isclose(mean, 0.2)
+    mean, deviation = result.metrics["ssim"]
+    assert math.isclose(mean, 0.8)
     assert math.isclose(deviation, math.sqrt(0.02))
-    assert result.counts == {"psnr": 3, "nmse": 2}
+    assert result.counts == {"psnr": 3, "nmse": 3, "ssim": 2}
+
+
+def test_an_empty_truth_counts_in_no_mean() -> None:
+    rows = [row("a", psnr=30.0, nmse=0.1), row("b", psnr=95.0, nmse=math.inf), row("c", psnr=32.0, nmse=0.3)]
+    result = alone("DDS", rows)
+    assert result.metrics["psnr"][0] == 31
+    assert result.counts == {"psnr": 2, "nmse": 2}
+    assert "1 (all metrics)" in markdown_table([result])
+    assert alone("DDS", rows[1:2]).metrics["psnr"] == (95.0, 0.0)
 
 
 def test_a_metric_that_no_slice_has_is_not_in_the_table() -> None:
@@ -47,7 +57,7 @@ def test_a_metric_that_no_slice_has_is_not_in_the_table() -> None:
 def test_an_exact_slice_is_left_out_and_only_exact_ones_make_an_infinite_mean() -> None:
     result = alone("x", [row("a", psnr=math.inf), row("b", psnr=20.0), row("c", psnr=30.0)])
     assert result.metrics["psnr"][0] == 25
-    assert "PSNR 1, of 3 slices" in markdown_table([result])
+    assert "Of the 3 slices" in markdown_table([result])
     exact = alone("x", [row("a", psnr=math.inf), row("b", psnr=math.inf)])
     assert exact.metrics["psnr"] == (math.inf, 0.0)
     assert "leave out" not in markdown_table([exact])
