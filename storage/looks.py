@@ -11,7 +11,7 @@ import numpy as np
 from scoreinv.contract import ImageContract
 from scoreinv.spec import Json
 
-BLACK, FLAT, SATURATED = 0.999, 1e-4, 0.98
+BLACK, FLAT, SATURATED = 0.999, 1e-4, 0.9
 """Shares of black pixels and of values above the range, and a deviation: at or beyond these a slice shows nothing."""
 
 MARGIN = 0.01

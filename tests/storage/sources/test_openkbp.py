@@ -51,6 +51,10 @@ BAD = {
     "sizes": (FLAT, "1\n1\n", "three positive voxel sizes"),
     "zero": (FLAT, "1\n0\n1\n", "three positive voxel sizes"),
     "words": (FLAT, "one\n", "unreadable"),
+    "fraction": ({2.5: 1.0}, "1\n1\n1\n", "flat indices"),
+    "hounsfield": ({3: -1000.0}, "1\n1\n1\n", "HU + 1024"),
+    "tiny": (FLAT, "1e-300\n1\n1\n", "three positive voxel sizes"),
+    "empty": ({3: 0.0}, "1\n1\n1\n", "empty"),
 }
 
 

@@ -137,3 +137,23 @@ def test_ingest_is_idempotent(source: Source, tmp_path: Path) -> None:
     assert digests[0] == digests[1]
     assert data.shards.verify() == []
     assert 0 <= data.images(0, len(data)).min() < data.images(0, len(data)).max() <= 1
+
+
+def test_names_that_are_no_text_are_left_out_and_shown(tmp_path: Path) -> None:
+    names = ("Mü#1 %?.nii", "M\udcfcller.nii", "two\nlines.nii", "x" * 240 + ".nii", "a:b.nii", " s p .nii")
+    for name in names:
+        nifti_files.save(tmp_path / "in" / "tmp.nii", nifti_files.anatomy()).rename(tmp_path / "in" / name)
+    found = NiftiSource(path=str(tmp_path / "in")).listing()
+    assert {item.file for item in found.rejected} == {"M\N{REPLACEMENT CHARACTER}ller.nii", "two<0a>lines.nii"}
+    assert any("not UTF-8" in item.reason for item in found.rejected)
+    assert sorted(found.subjects()) == sorted(name.removesuffix(".nii") for name in (names[0], *names[3:]))
+    found.model_dump_json()
+
+
+def test_an_accent_is_one_letter_or_two(tmp_path: Path) -> None:
+    composed, decomposed = "M\N{LATIN SMALL LETTER U WITH DIAERESIS}", "Mu\N{COMBINING DIAERESIS}"
+    nifti_files.save(tmp_path / decomposed / "t1.nii", nifti_files.anatomy())
+    nifti_files.save(tmp_path / composed / "t2.nii", nifti_files.anatomy())
+    assert NiftiSource(path=str(tmp_path)).listing().subjects() == [composed]
+    chosen = NiftiSource(path=str(tmp_path), pattern=f"*{composed}*", only_subjects=(decomposed,)).listing()
+    assert len(chosen.volumes) == 2
