@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import nibabel
 import numpy as np
+from nibabel.nifti1 import intent_codes
 
 from scoreinv.spec import Json
 from storage.errors import SourceError
@@ -26,7 +27,8 @@ MAX_INFLATION, SMALL_BYTES = 250, 1 << 26
 MAX_PADDING = 4096
 """Zeros that may follow the voxels, as tape blocks and some writers leave them."""
 
-MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 1e-3}
+UNITS = (("no unit", 1.0), ("metre", 1000.0), ("millimetre", 1.0), ("micrometre", 1e-3))
+"""By their codes: names, and millimetres per unit; without a unit millimetres are meant."""
 
 VOXEL_MM = (1e-4, 100.0)
 """The sides of voxels, from microscopy to the gaps between single slices."""
@@ -71,7 +73,7 @@ def read_scan(path: Path) -> Scan:
         voxels = np.asarray(canonical.dataobj, dtype=np.float32).reshape(canonical.shape[:3])
         affine = np.asarray(canonical.affine, float) * np.array([[factor], [factor], [factor], [1.0]])
         _check_sizes(np.linalg.norm(affine[:3, :3], axis=0), voxels.shape, image.header)
-        return _upright(voxels, affine, nibabel.aff2axcodes(image.affine), image.header.get_intent()[0])
+        return _upright(voxels, affine, nibabel.aff2axcodes(image.affine), _intent(image.header))
 
 
 def _inflated(file: BinaryIO) -> Iterator[bytes]:
@@ -163,17 +165,20 @@ def _check_pixdim(header: Any) -> None:
 
 
 def _mm_per_unit(header: Any) -> float:
-    try:
-        return MM_PER_UNIT[header.get_xyzt_units()[0]]
-    except KeyError as error:
-        code = int(header["xyzt_units"]) % 8
-        raise SourceError(f"its unit of length has the code {code} (xyzt_units): 0 to 3 are known") from error
+    code = int(header["xyzt_units"]) % 8
+    if code >= len(UNITS):
+        raise SourceError(f"its unit of length has the code {code} (xyzt_units): 0 to {len(UNITS) - 1} are known")
+    return UNITS[code][1]
+
+
+def _intent(header: Any) -> str:
+    code = int(header["intent_code"])
+    return str(intent_codes.label[code]) if code in intent_codes else f"code {code}"
 
 
 def _check_sizes(sizes: np.ndarray, shape: tuple[int, ...], header: Any) -> None:
-    unit = header.get_xyzt_units()[0]
-    stated = "no unit is stated, mm is assumed" if unit == "unknown" else f"the unit stated is {unit}"
-    advice = f"({stated}); write the right sizes and unit (affine, pixdim, xyzt_units) into its header"
+    unit = UNITS[int(header["xyzt_units"]) % 8][0]
+    advice = f"(its header states {unit}); write the right sizes and unit (affine, pixdim, xyzt_units) into its header"
     low, high = VOXEL_MM
     if not (np.isfinite(sizes).all() and sizes.min() >= low and sizes.max() <= high):
         raise SourceError(f"its voxels measure {_by(sizes)} mm: {low:g} to {high:g} mm were wanted {advice}")

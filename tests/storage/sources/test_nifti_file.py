@@ -144,7 +144,7 @@ def test_impossible_sizes_are_refused_by_name(tmp_path: Path, size: float) -> No
 
 def test_slices_wider_than_any_scanner_and_units_without_a_meaning_are_refused(tmp_path: Path) -> None:
     nibabel.Nifti1Image(files.anatomy((64, 64, 2)), np.diag([90, 90, 90, 1.0])).to_filename(tmp_path / "wide.nii")
-    with pytest.raises(SourceError, match=r"5760 x 5760 mm.*no unit is stated"):
+    with pytest.raises(SourceError, match=r"5760 x 5760 mm.*states no unit"):
         read_scan(tmp_path / "wide.nii")
     content = volume_bytes(tmp_path)
     content[UNITS] = 5
