@@ -113,6 +113,8 @@ def not_hounsfield_reason(values: np.ndarray) -> str | None:
     bottom, low, middle, high = (float(x) for x in np.percentile(values, (0, 0.1, 50, 99.9)))
     if high - low < HU_SPAN:
         return _not_hounsfield(f"nearly all lie between {low:g} and {high:g}, which noise alone exceeds in HU")
+    if middle > HU_DENSE:
+        return _not_hounsfield(f"half of them are above {middle:g}, as dense bone (HU + 1024, or inverted?)")
     if _share(values, HU_AIR[0], HU_AIR[1]) > 1e-3:
         return None
     if _share(values, -np.inf, 1.5 * HU_AIR[0]) > 1e-2:
@@ -121,7 +123,7 @@ def not_hounsfield_reason(values: np.ndarray) -> str | None:
         at_bottom = float((values == bottom).mean())
         cut = f"air was cut off at {bottom:g}, the value of {at_bottom:.0%} of the voxels"
         return _not_hounsfield(cut) if at_bottom > MAX_AT_BOTTOM else None
-    if _share(values, -np.inf, 0.1 * high) < 1e-2 and middle < HU_DENSE:
+    if _share(values, -np.inf, 0.1 * high) < 1e-2:
         return None
     likely = "values of HU + 1024?" if high > 1000 else "grey values of a picture?"
     return _not_hounsfield(f"there is no air at -1000 HU and nothing below 0, their median is {middle:g} ({likely})")

@@ -184,6 +184,8 @@ def _without_padding(values: np.ndarray) -> np.ndarray:
 
 def _background(values: np.ndarray) -> float:
     """The lowest percent where it is clearly negative; ringing about 0 is not."""
+    if values.min() >= 0:
+        return 0.0
     low, high = (float(x) for x in np.percentile(values, (1, 99.5)))
     return low if low < -0.05 * max(high, 0.0) else 0.0
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -18,9 +18,10 @@ from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Step
 from scoreinv.samplers import DDS
-from storage.datasets import DatasetStore
+from storage.datasets import DatasetStore, SliceRecord
 from storage.errors import StoreError
 from storage.shards import ShardedStore
+from storage.sources import PhantomSource
 from tasks.cluster import AnyCluster, Inline, LocalWorkers
 from tasks.recipes import Reconstruction, ReconstructRecipe, TuneRecipe
 from tasks.rendering.search import Varied, search_png
@@ -32,7 +33,7 @@ from tasks.search_spaces import (
 from tasks.shards import Execution, TooManyFailures, map_shards
 from tasks.trials import Progress, Trial, Tuning, best_of, read_trials, run_trials, validation_places
 from tasks.tune import prepared_tuning, trial_text, write_outcome
-from tasks.tuned import trials_table
+from tasks.tuned import best_text, trials_table
 from tasks.workers.evaluate import image_columns
 from tasks.workers.reconstruct import reconstruct_shard
 from tests.tasks import tiny
@@ -184,6 +185,37 @@ def test_values_that_give_no_image_fail_alone(workspace: Path) -> None:
     assert best_of(trials).score == max(trial.score for trial in trials if trial.score is not None)
     write_outcome(tuning, trials, "tuning/x")
     assert trials_table(what, trials)[-1]["psnr"] == "failed"
+
+
+def with_empty_ends(workspace: Path) -> DatasetStore:
+    """The phantoms of the tiny data set, the first and the last slice of all empty, as heads have them."""
+    source = PhantomSource(modality="mri", n_volumes=2, n_slices=6)
+    listing = source.listing()
+    unchecked = tuple(record.model_copy(update={"checksum": ""}) for record in listing.slices)
+    ends = (unchecked[0].slice_id, unchecked[-1].slice_id)
+
+    def load(records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
+        for record, values in zip(records, source.load(records), strict=True):
+            yield values * (record.slice_id not in ends)
+
+    listing = listing.model_copy(update={"slices": unchecked})
+    uri = str(workspace / "datasets" / "tiny")
+    store = DatasetStore.create(uri, listing, contract=tiny.MRI, recipe={}, shard_size=4)
+    for shard in store.shards.pending():
+        store.ingest(shard, load)
+    store.finish()
+    return store
+
+
+def test_empty_slices_fail_no_trial_and_count_in_none(tmp_path: Path) -> None:
+    tiny.measurements(tmp_path, with_empty_ends(tmp_path))
+    what = tv(n_slices=12, n_trials=2)
+    tuning, trials = tuned(what, execution(tmp_path, batch_size=4))
+    for trial in trials:
+        scores = [float(str(row["psnr"])) for row in trial.rows]
+        assert [i for i, score in enumerate(scores) if np.isnan(score)] == [0, 11]
+        assert trial.score == pytest.approx(np.mean(scores[1:-1]))
+    assert "over 10 of 12 slices" in best_text(what, trials, tuning.uri)
 
 
 def failing_at(eta: float, error: Exception) -> Any:

@@ -73,6 +73,7 @@ NOT_HOUNSFIELD = {
     "attenuation": (HU / 1000 + 1) * 0.19,
     "a window": HU.clip(-160, 240),
     "ten times": HU * 10,
+    "inverted": -HU,
 }
 
 
