@@ -93,9 +93,9 @@ def _person(files: Sequence[tuple[Header, str]]) -> Person:
         return Person(study, frozenset({study}), ("no PatientID: the study stands for the person",))
     notes = []
     if n_blank:
-        notes.append(f"{n_blank} files of this person have no PatientID: their study tells whose they are")
+        notes.append(f"files of this person without a PatientID: {n_blank}; their study tells whose they are")
     if len(names) > 1:
-        notes.append(f"{len(names)} PatientIDs in one study are taken as one person")
+        notes.append(f"PatientIDs of this person: {len(names)}; their study says that they are one")
     return Person(min(names, key=lambda name: (-names[name], name)), frozenset(names), tuple(notes))
 
 

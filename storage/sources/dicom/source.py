@@ -60,15 +60,20 @@ class DicomSource(Source):
                 yield item
             else:
                 headers.append(item)
+        if missing := set(self.series_uids) - {header.series_uid for header in headers}:
+            raise SourceError(f"no series of {self.modality} slices has the UID {min(missing)} that series_uids names")
         wanted, notes, copies = self._of_wanted_people(headers)
         found, odd = stacks(wanted, self.modality)
         yield from (*copies, *odd)
+        chosen = [stack for stack in found if self._not_chosen(stack) is None]
+        if found and not chosen:
+            raise SourceError(f"no series fits the source's series, series_uids and planes; there are {_listed(found)}")
         for stack in found:
-            reason = self._not_chosen(stack)
-            if reason is None:
-                yield from self._volume(stack, notes[stack.slices[0].subject_id])
-            else:
+            if reason := self._not_chosen(stack):
                 yield Rejected(file=stack.slices[0].file, reason=f"{reason} ({len(stack.slices)} slices)")
+        mixed = _mixed_planes(chosen)
+        for stack in chosen:
+            yield from self._volume(stack, (*notes[stack.slices[0].subject_id], *mixed))
 
     def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
         """HU for CT; for MR the part of the volume's percentile."""
@@ -203,6 +208,20 @@ class DicomSource(Source):
         if self.modality == "ct":
             return np.asarray(np.nan_to_num(values, nan=AIR_HU))
         return np.asarray(np.nan_to_num(percentile_units(values, record), nan=0.0))
+
+
+def _listed(found: Sequence[Stack]) -> str:
+    shown = [
+        f"{stack.slices[0].description!r} ({stack.plane or 'unknown'}, {len(stack.slices)} slices, "
+        f"{stack.slices[0].series_uid})"
+        for stack in found[:20]
+    ]
+    return ", ".join(shown) + (f" and {len(found) - 20} more" if len(found) > 20 else "")
+
+
+def _mixed_planes(chosen: Sequence[Stack]) -> tuple[str, ...]:
+    planes = sorted({stack.plane or "unknown" for stack in chosen})
+    return (f"slices of several planes ({', '.join(planes)}) are mixed: planes chooses",) if len(planes) > 1 else ()
 
 
 def _spread(slices: Sequence[Header], n: int) -> list[Header]:

@@ -16,8 +16,8 @@ from storage.sources.dicom.header import Header
 
 Plane = Literal["axial", "coronal", "sagittal", "oblique"]
 
-SAME_DIRECTION = 0.01
-"""Between directions of length 1: half a degree."""
+SAME_DIRECTION = 0.02
+"""Between the ends of directions of length 1: one degree."""
 
 SAME_POSITION_MM = 0.01
 
@@ -67,17 +67,22 @@ def plane_of(normal: np.ndarray) -> Plane:
 
 def _stack(volume_id: str, part: Sequence[Header]) -> Stack:
     normal = _normal(part)
-    slices = sorted(
-        zip(_positions(part), part, strict=True), key=lambda item: (item[0], item[1].order, item[1].sop_uid)
-    )
+    slices = sorted(zip(_positions(part), part, strict=True), key=lambda pair: (pair[0], *_rank(pair[1])))
     plane = None if normal is None else plane_of(normal)
     return Stack(volume_id, tuple(header for _, header in slices), tuple(mm for mm, _ in slices), plane)
 
 
 def _normal(part: Sequence[Header]) -> np.ndarray | None:
     """Of the first slice, in whatever order the files came; the others differ by less than a tolerance."""
-    first = min(part, key=lambda h: (h.order, h.sop_uid)).orientation
-    return np.cross(first[:3], first[3:]) if first else None
+    first = min(part, key=_rank).orientation
+    if not first:
+        return None
+    normal = np.cross(first[:3], first[3:])
+    return np.asarray(normal / np.linalg.norm(normal))
+
+
+def _rank(header: Header) -> tuple[tuple[int, int], str]:
+    return header.order, header.sop_uid
 
 
 def _positions(part: Sequence[Header]) -> list[float]:
@@ -124,7 +129,7 @@ def _directions(study: Sequence[Header]) -> list[int]:
     """The same number for slices whose rows and columns point the same way, within the tolerance."""
     found: list[np.ndarray] = []
     label: dict[tuple[float, ...], int] = {(): -1}
-    for header in sorted(study, key=lambda h: (h.order, h.sop_uid)):
+    for header in sorted(study, key=_rank):
         if header.orientation not in label:
             here = np.reshape(header.orientation, (2, 3))
             near = (i for i, one in enumerate(found) if np.linalg.norm(one - here, axis=1).max() < SAME_DIRECTION)
