@@ -1,6 +1,7 @@
 """Bring images from any source into a data set."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from prefect import task
@@ -30,6 +31,9 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
     listing = collect(_with_progress(recipe.source.scan()))
     for bad in listing.rejected:
         log.warning("left out %s: %s", bad.file, bad.reason)
+    notes = [found for geometry in listing.volumes.values() if isinstance(found := geometry.get("notes"), list)]
+    for note, n_volumes in Counter(note for found in notes for note in found).items():
+        log.warning("in %d volumes: %s", n_volumes, note)
     ref = reference("datasets", _address(recipe, listing))
     store = DatasetStore.create(
         join(execution.workspace, ref),

@@ -52,8 +52,10 @@ def path_of(path: str, file: str) -> Path:
         place = Path(join(str(root_of(path)), file))
     except ValueError as error:
         raise SourceError(str(error)) from error
-    if not place.is_file():
+    if not place.exists():
         raise SourceError(f"{place} has gone since the source was listed: ingest it anew")
+    if not place.is_file():
+        raise SourceError("not a regular file (a pipe, a socket or a device)")
     return place
 
 

@@ -10,10 +10,22 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    MRImageStorage,
     generate_uid,
 )
 
 AXIAL = [1, 0, 0, 0, 1, 0]
+CORONAL = [1, 0, 0, 0, 0, -1]
+SAGITTAL = [0, 1, 0, 0, 0, -1]
+
+MR: dict[str, Any] = {
+    "SOPClassUID": MRImageStorage,
+    "Modality": "MR",
+    "RescaleSlope": None,
+    "RescaleIntercept": None,
+    "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"],
+}
+"""Tags of a magnitude image: its values are what is stored."""
 
 
 def uid(*words: object) -> str:
@@ -22,7 +34,10 @@ def uid(*words: object) -> str:
 
 
 def dataset(stored: np.ndarray, *, series: str = "a", number: int = 0, **tags: Any) -> FileDataset:
-    """A CT slice ``number`` of a series, 5 mm apart, with HU = stored - 1024; tags replace these or, if None, go."""
+    """A CT slice ``number`` of a series, 5 mm apart, with HU = stored - 1024; tags replace these or, if None, go.
+
+    Every patient has a study.
+    """
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = tags.get("SOPClassUID", CTImageStorage)
@@ -32,7 +47,7 @@ def dataset(stored: np.ndarray, *, series: str = "a", number: int = 0, **tags: A
         "SOPClassUID": CTImageStorage,
         "SOPInstanceUID": uid(series, number),
         "SeriesInstanceUID": uid(series),
-        "StudyInstanceUID": uid("study"),
+        "StudyInstanceUID": uid("study", tags.get("PatientID", "P1")),
         "Modality": "CT",
         "PatientID": "P1",
         "PatientName": "Doe^Jane",
@@ -71,6 +86,14 @@ def save(path: Path, ds: FileDataset, *, syntax: str = ExplicitVRLittleEndian) -
 def stored_slice(number: int = 0, shape: tuple[int, int] = (12, 10), dtype: str = "uint16") -> np.ndarray:
     """Random stored values that differ from slice to slice."""
     return np.random.default_rng(number).integers(0, 3000, shape).astype(dtype)
+
+
+def body(number: int = 0) -> np.ndarray:
+    """A lopsided head as magnitudes, (24, 20) uint16: air 0, tissue 300, and 900 in a part of it."""
+    stored = np.zeros((24, 20), np.uint16)
+    stored[4:20, 3:15] = 300
+    stored[6 + number % 4 : 10 + number % 4, 5:9] = 900
+    return stored
 
 
 def write_series(folder: Path, numbers: list[int], *, series: str = "a", **tags: Any) -> list[Path]:

@@ -1,0 +1,261 @@
+"""Slices from folders of DICOM files.
+
+Every file is tried, whatever it is called, in a process of its own with limits of time and memory. Files are sorted by
+person and into volumes; within a volume, by their position along the normal of the slices. Slices stay the way up
+they are stored. Names of patients are never kept; the subject is the PatientID, or a hash of it.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from scoreinv.contract import Modality
+from scoreinv.spec import Json
+from storage.datasets import UNITS, Rejected, SliceRecord
+from storage.errors import SourceError
+from storage.sources.dicom.content import looks_like_dicom
+from storage.sources.dicom.header import Header, read_header
+from storage.sources.dicom.hounsfield import AIR_HU, not_hounsfield_reason
+from storage.sources.dicom.people import people
+from storage.sources.dicom.pixels import read_values
+from storage.sources.dicom.stacks import SAME_POSITION_MM, Plane, Stack, stacks
+from storage.sources.files import files_below, path_of
+from storage.sources.limits import within_limits
+from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
+
+N_LOOKED_AT = 9
+"""Slices of a CT volume that are judged by their values, whichever are wanted."""
+
+MAX_SAMPLE_CT, MAX_SAMPLE_MR = 1 << 17, 1 << 24
+"""Pixels of a volume that judge it, or decide its scale: all, or every n-th."""
+
+MAX_KEPT = 1 << 26
+"""Pixels that are kept to be used again; of a larger volume, slices are read twice."""
+
+
+class DicomSource(Source):
+    """CT or MR slices from a folder tree of DICOM files."""
+
+    kind: Literal["dicom"] = "dicom"
+    path: str = Field(description="A folder (searched to the bottom) or one file.")
+    modality: Modality = Field(default="ct", description="Which images are taken; the others are reported.")
+    series: str = Field(default="*", description='Only series whose SeriesDescription fits, as "*T1*"; any case.')
+    series_uids: tuple[str, ...] = Field(default=(), description="Only series with these SeriesInstanceUIDs.")
+    planes: tuple[Plane, ...] = Field(
+        default=(), description="Only slices in these planes; none named: all, but of reformatted series only axial."
+    )
+    percentile: float = Field(default=99.5, gt=50, le=100, description="MRI: a value of 1, within the foreground.")
+    select: Select = Select()
+    hash_subjects: bool = Field(default=False, description="Keep a hash of the PatientID in place of the PatientID.")
+
+    def scan(self) -> Iterator[Volume | Rejected]:
+        """The volumes, sorted by subject and series; every slice that is listed was decoded."""
+        headers: list[Header] = []
+        for item in self._headers():
+            if isinstance(item, Rejected):
+                yield item
+            else:
+                headers.append(item)
+        if missing := set(self.series_uids) - {header.series_uid for header in headers}:
+            raise SourceError(f"no series of {self.modality} slices has the UID {min(missing)} that series_uids names")
+        wanted, notes, copies = self._of_wanted_people(headers)
+        found, odd = stacks(wanted, self.modality)
+        yield from (*copies, *odd)
+        chosen = [stack for stack in found if self._not_chosen(stack) is None]
+        if found and not chosen:
+            raise SourceError(f"no series fits the source's series, series_uids and planes; there are {_listed(found)}")
+        for stack in found:
+            if reason := self._not_chosen(stack):
+                yield Rejected(file=stack.slices[0].file, reason=f"{reason} ({len(stack.slices)} slices)")
+        mixed = _mixed_planes(chosen)
+        for stack in chosen:
+            yield from self._volume(stack, (*notes[stack.slices[0].subject_id], *mixed))
+
+    def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
+        """HU for CT; for MR the part of the volume's percentile."""
+        for record in records:
+            try:
+                values = read_values(path_of(self.path, record.file), self.modality)
+            except SourceError as error:
+                raise SourceError(f"{record.file} can no longer be read, ingest it anew: {error}") from error
+            yield self._in_units(values, record)
+
+    def _headers(self) -> Iterator[Header | Rejected]:
+        n_dicom = 0
+        for file in files_below(self.path):
+            item = self._header(file)
+            if item is not None:
+                n_dicom += 1
+                yield item
+        if n_dicom == 0:
+            raise SourceError(
+                f"there is no DICOM file in {self.path}: every file below it was tried (DICOM preamble, or .dcm); "
+                "give the folder that holds the series"
+            )
+
+    def _header(self, file: str) -> Header | Rejected | None:
+        try:
+            path = path_of(self.path, file)
+            return within_limits(read_header, path, file, self.modality) if looks_like_dicom(path) else None
+        except (SourceError, OSError) as error:
+            return Rejected(file=file, reason=str(error))
+
+    def _of_wanted_people(
+        self, headers: Sequence[Header]
+    ) -> tuple[list[Header], dict[str, tuple[str, ...]], list[Rejected]]:
+        """The headers of those who are wanted, what is odd about each of them, and copies of images."""
+        wanted: list[Header] = []
+        copies: list[Rejected] = []
+        notes: dict[str, tuple[str, ...]] = {}
+        first_by_image: dict[tuple[str, str], str] = {}
+        for header, person in zip(headers, people(headers), strict=True):
+            subject = self._subject(person.subject_id)
+            if not self._wants(person.names | {subject}):
+                continue
+            first = first_by_image.setdefault((subject, header.sop_uid), header.file)
+            if first == header.file:
+                wanted.append(header._replace(subject_id=subject))
+                notes[subject] = person.notes
+            else:
+                copies.append(Rejected(file=header.file, reason=f"the same image (SOPInstanceUID) as {first}"))
+        return wanted, notes, copies
+
+    def _subject(self, name: str) -> str:
+        return hashlib.sha256(name.encode()).hexdigest()[:12] if self.hash_subjects else name
+
+    def _wants(self, names: frozenset[str]) -> bool:
+        only = frozenset(self.only_subjects)
+        return names.isdisjoint(self.exclude_subjects) and (not only or not names.isdisjoint(only))
+
+    def _not_chosen(self, stack: Stack) -> str | None:
+        first = stack.slices[0]
+        if not fnmatchcase(first.description.casefold(), self.series.casefold()):
+            return "not chosen: the description of its series does not fit"
+        if self.series_uids and first.series_uid not in self.series_uids:
+            return "not chosen: its series is none of series_uids"
+        plane = stack.plane or "unknown"
+        if self.planes and plane not in self.planes:
+            return f"not chosen: its plane is {plane}"
+        if not self.planes and first.is_reformat and plane not in ("axial", "unknown"):
+            return f"not chosen: reformatted from other slices, {plane} (planes={plane} takes it)"
+        return None
+
+    def _volume(self, stack: Stack, notes: Sequence[str]) -> Iterator[Volume | Rejected]:
+        seen: dict[str, np.ndarray | Rejected] = {}
+        try:
+            offset, scale = self._judged(stack, seen)
+        except SourceError as error:
+            yield from (Rejected(file=header.file, reason=str(error)) for header in stack.slices)
+            return
+        slices: list[Checked] = []
+        for header, position in self.select.thinned(list(zip(stack.slices, stack.positions_mm, strict=True))):
+            values = seen.pop(header.file) if header.file in seen else self._read(header)
+            if isinstance(values, Rejected):
+                yield values
+                continue
+            record = _record(stack.volume_id, header, position).model_copy(update={"offset": offset, "scale": scale})
+            slices.append(checked(record, self._in_units(values, record), self.modality))
+        geometry = _geometry(stack, self.modality)
+        if self.modality == "mri":
+            geometry |= {"offset": offset, "scale": scale}
+        if notes:
+            geometry["notes"] = list(notes)
+        yield Volume(stack.volume_id, geometry, self.select.chosen(slices))
+
+    def _judged(self, stack: Stack, seen: dict[str, np.ndarray | Rejected]) -> tuple[float, float]:
+        """Offset and scale of a volume, whichever of its slices are wanted; ``seen`` keeps what was read for it.
+
+        Raises:
+            SourceError: if the volume's values are not what the modality has.
+        """
+        is_ct = self.modality == "ct"
+        looked_at = _spread(stack.slices, N_LOOKED_AT) if is_ct else stack.slices
+        n_pixels = sum(rows * columns for rows, columns in (header.shape for header in looked_at))
+        # An odd step does not stay in the same columns.
+        step = n_pixels // (MAX_SAMPLE_CT if is_ct else MAX_SAMPLE_MR) // 2 * 2 + 1
+        sample: list[np.ndarray] = []
+        for header in looked_at:
+            values = self._read(header)
+            if len(seen) * header.shape[0] * header.shape[1] < MAX_KEPT:
+                seen[header.file] = values
+            if not isinstance(values, Rejected):
+                sample.append(values[~np.isnan(values)][::step])
+        if not sample:
+            return 0.0, 1.0  # Each of them will be named with its own reason.
+        return self._offset_and_scale(np.concatenate(sample))
+
+    def _offset_and_scale(self, sample: np.ndarray) -> tuple[float, float]:
+        if sample.size == 0:
+            raise SourceError("the volume is empty: all its pixels are padding")
+        if self.modality == "mri":
+            return mri_offset_and_scale(sample, self.percentile)
+        if reason := not_hounsfield_reason(sample):
+            raise SourceError(f"the values of its volume are no Hounsfield units: {reason}")
+        return 0.0, 1.0
+
+    def _read(self, header: Header) -> np.ndarray | Rejected:
+        try:
+            return within_limits(read_values, path_of(self.path, header.file), self.modality)
+        except SourceError as error:
+            return Rejected(file=header.file, reason=str(error))
+
+    def _in_units(self, values: np.ndarray, record: SliceRecord) -> np.ndarray:
+        """HU or percentile units; padding becomes air."""
+        if self.modality == "ct":
+            return np.asarray(np.nan_to_num(values, nan=AIR_HU))
+        return np.asarray(np.nan_to_num(percentile_units(values, record), nan=0.0))
+
+
+def _listed(found: Sequence[Stack]) -> str:
+    shown = [
+        f"{stack.slices[0].description!r} ({stack.plane or 'unknown'}, {len(stack.slices)} slices, "
+        f"{stack.slices[0].series_uid})"
+        for stack in found[:20]
+    ]
+    return ", ".join(shown) + (f" and {len(found) - 20} more" if len(found) > 20 else "")
+
+
+def _mixed_planes(chosen: Sequence[Stack]) -> tuple[str, ...]:
+    planes = sorted({stack.plane or "unknown" for stack in chosen})
+    return (f"slices of several planes ({', '.join(planes)}) are mixed: planes chooses",) if len(planes) > 1 else ()
+
+
+def _spread(slices: Sequence[Header], n: int) -> list[Header]:
+    """At most n of them, from the first to the last."""
+    return [slices[i] for i in sorted({int(i) for i in np.linspace(0, len(slices) - 1, n).round()})]
+
+
+def _record(volume_id: str, header: Header, position_mm: float) -> SliceRecord:
+    return SliceRecord(
+        slice_id=f"{volume_id}/{header.sop_uid}",
+        volume_id=volume_id,
+        subject_id=header.subject_id,
+        file=header.file,
+        index=0,
+        position_mm=position_mm,
+        spacing_mm=header.spacing_mm,
+        shape=header.shape,
+    )
+
+
+def _geometry(stack: Stack, modality: Modality) -> dict[str, Json]:
+    first = stack.slices[0]
+    gaps = np.diff(stack.positions_mm)
+    gaps = gaps[gaps > SAME_POSITION_MM]
+    geometry: dict[str, Json] = {
+        **first.geometry,
+        "series_uid": first.series_uid,
+        "study_uid": first.study_uid,
+        "plane": stack.plane,
+        "orientation": list(first.orientation),
+        "position_from": first.position_from,
+        "spacing_mm": list(first.spacing_mm),
+        "slice_spacing_mm": float(np.median(gaps)) if gaps.size else None,
+        "n_slices": len(stack.slices),
+        "units": UNITS[modality],
+    }
+    return geometry
