@@ -12,7 +12,9 @@ from storage.errors import StoreNotFound
 from tasks.cluster import Inline
 from tasks.recipes import PipelineRecipe, PlanRequest
 from tasks.shards import Execution
+from tasks.workers import probe
 from tests.flows.test_flows import artifacts_of
+from tests.tasks import tiny
 
 TINY = """
 title: Nightly
@@ -95,18 +97,17 @@ def test_a_run_by_name_shows_its_report(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_plan_of_a_form_is_run_by_its_name(tmp_path: Path) -> None:
-    source = {"kind": "phantom", "modality": "mri", "n_volumes": 1, "n_slices": 2}
+def test_a_plan_of_a_form_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CALL_SECONDS", "LONG_CALL_SECONDS", "STEPS_SECONDS"):
+        monkeypatch.setattr(probe, name, 0.0)
+    tiny.prior(tmp_path / "priors" / "tiny" / "prior")
+    source = {"kind": "phantom", "modality": "mri", "n_volumes": 2, "n_slices": 3}
     measurement = {"kind": "cartesian_mri", "acceleration": 2}
     asked = PlanRequest.model_validate({"source": source, "measurement": measurement, "preset": "fast"})
     ref = plan_flow(asked, Execution(workspace=str(tmp_path), cluster=Inline()))
     (shown,) = artifacts_of("plan")
     assert f"with `{ref}` as its recipe" in str(shown.data)
     with found_recipe(ref, str(tmp_path)) as path:
-        assert load_recipe(PipelineRecipe, path).studies[0].simulation.measurement.kind == "cartesian_mri"
-        assert load_execution(Execution(), path) == Execution(
-            workspace=str(tmp_path),
-            cluster=Inline(),
-            device="cpu",
-            batch_size=load_execution(Execution(), path).batch_size,
-        )
+        assert load_recipe(PipelineRecipe, path).studies[0].reconstructions[-1].prior == "priors/tiny"
+        execution = load_execution(Execution(), path)
+    assert (execution.workspace, execution.cluster) == (str(tmp_path), Inline())
