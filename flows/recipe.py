@@ -12,7 +12,8 @@ from prefect import flow
 from pydantic import Field
 
 from flows.pipeline import run_pipeline
-from flows.recipe_files import RECIPES, RecipeError, load_execution, load_recipe
+from flows.recipe_errors import RecipeError
+from flows.recipe_files import RECIPES, load_execution, load_recipe
 from storage.uri import join, read_bytes
 from tasks.recipes import PipelineRecipe
 from tasks.shards import Execution
@@ -56,7 +57,7 @@ def recipe_flow(
         "batch_size": batch_size,
         "device": "" if device == "as the recipe says" else device,
     }
-    with found_recipe(recipe, execution.workspace) as path:
+    with found_recipe(recipe.strip(), execution.workspace) as path:
         what = [change for change in changes if not change.startswith("execution.")]
         how = [change.removeprefix("execution.") for change in changes if change.startswith("execution.")]
         how = [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value] + how

@@ -67,17 +67,25 @@ def serve(workspace: str, host: str = HOST, port: int = PORT) -> None:
 
     Raises:
         OSError: if the address cannot be listened on; says what to do.
+        Exception: if the workspace cannot be read.
     """
     import uvicorn
 
     place = str(local_path(workspace).resolve()) if is_local(workspace) else workspace
+    list_reports(place)  # a bucket without a driver, a folder that may not be read: said now and not to a browser
     with _listening(host, port) as listening:
         address = _address(host, listening.getsockname()[1])
         print(f"reports of {place}: {address} (Ctrl-C stops)", flush=True)
         if not is_loopback(host):
             print("whoever reaches this address can read the reports, which show patients' images", file=sys.stderr)
         names = ["*"] if not is_loopback(host) else ["127.0.0.1", "localhost", "[::1]", host]
-        config = uvicorn.Config(application(place, names), log_level="warning", server_header=False, lifespan="off")
+        config = uvicorn.Config(
+            application(place, names),
+            log_level="warning",
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,  # a browser that still loads does not keep it from ending
+        )
         try:
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:  # the way it is stopped

@@ -72,19 +72,15 @@ def how_to_open(workspace: str, ref: str) -> str:
     if url := report_url(ref):
         return f"[Open the report]({url})"
     command = shlex.join(["scoreinv", "serve", "--workspace", workspace])
-    return f"To open the report, run `{command}`, then go to <http://127.0.0.1:{PORT}/{ref}>."
+    said = f"To open the report, run `{command}`, then go to <http://127.0.0.1:{PORT}/{ref}>."
+    wrong = os.environ.get(URL_VARIABLE, "")
+    return f"{said} {URL_VARIABLE} is no http address: {plain(wrong)}" if wrong else said
 
 
 def report_url(ref: str) -> str:
-    """Where a report is served; empty where nobody said so.
-
-    Raises:
-        ValueError: if what was said is no address of a web server.
-    """
+    """Where a report is served; empty where nobody said so, or said what no browser opens from a page of Prefect."""
     base = os.environ.get(URL_VARIABLE, "").strip().rstrip("/")
-    if base and not re.fullmatch(r"https?://[^\s()<>]+", base):
-        raise ValueError(f"{URL_VARIABLE} must be like http://127.0.0.1:{PORT}, got {base!r}")
-    return f"{base}/{ref}" if base else ""
+    return f"{base}/{ref}" if re.fullmatch(r"https?://[^\s()<>]+", base) else ""
 
 
 def embedded_pictures(uri: str, sections: list[dict[str, Any]]) -> dict[str, str]:

@@ -7,7 +7,8 @@ from prefect.exceptions import ParameterTypeError
 
 from flows.plan import plan_flow
 from flows.recipe import found_recipe, recipe_flow
-from flows.recipe_files import RECIPES, RecipeError, load_execution, load_recipe
+from flows.recipe_errors import RecipeError
+from flows.recipe_files import RECIPES, load_execution, load_recipe
 from storage.errors import StoreNotFound
 from tasks.cluster import Inline
 from tasks.recipes import PipelineRecipe, PlanRequest

@@ -28,11 +28,13 @@ def test_with_an_address_it_is_a_link(monkeypatch: pytest.MonkeyPatch) -> None:
     assert how_to_open("/w", REF) == f"[Open the report](https://ward.example/scoreinv/{REF})"
 
 
-@pytest.mark.parametrize("wrong", ["file:///w", "ward.example", "javascript:alert(1)", "http://a b"])
-def test_an_address_that_no_browser_opens_is_refused(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+@pytest.mark.parametrize("wrong", ["file:///w", "ward.example", "javascript:alert(1)", "http://a b", "https://"])
+def test_an_address_that_no_browser_opens_is_said_and_not_linked(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setenv("SCOREINV_REPORT_URL", wrong)
-    with pytest.raises(ValueError, match=r"SCOREINV_REPORT_URL must be like http://127\.0\.0\.1:4201, got"):
-        report_url(REF)
+    said = how_to_open("/w", REF)
+    assert "run `scoreinv serve --workspace /w`" in said
+    assert f"SCOREINV_REPORT_URL is no http address: {wrong}" in said
+    assert report_url(REF) == ""
 
 
 def test_every_section_has_a_picture_before_any_has_two() -> None:
