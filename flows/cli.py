@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from flows import stage_commands
+from flows import serve, stage_commands
 
 STOPS = (signal.SIGTERM,)
 """Signals that stop a command as Ctrl-C does: Prefect's temporary server and the workers would outlive it."""
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version of scoreinv, and stop")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add_commands in (stage_commands.add_commands,):
+    for add_commands in (stage_commands.add_commands, serve.add_commands):
         add_commands(commands)
     return parser
 

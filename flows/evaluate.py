@@ -6,6 +6,7 @@ from tasks.evaluate import evaluate
 from tasks.progress import announced
 from tasks.recipes import EvaluateRecipe
 from tasks.shards import Execution
+from tasks.stopping import outcome
 
 
 @flow(name="evaluate")
@@ -19,4 +20,4 @@ def evaluate_flow(recipe: EvaluateRecipe, execution: Execution = Execution()) ->
     Returns:
         The reference scores/<digest> within the workspace.
     """
-    return announced(evaluate(recipe, execution))
+    return announced(outcome(evaluate(recipe, execution.absolute(), return_state=True)))

@@ -6,6 +6,7 @@ from tasks.ingest import ingest
 from tasks.progress import announced
 from tasks.recipes import IngestRecipe
 from tasks.shards import Execution
+from tasks.stopping import outcome
 
 
 @flow(name="ingest", flow_run_name="ingest {recipe.source.kind}")
@@ -19,4 +20,4 @@ def ingest_flow(recipe: IngestRecipe, execution: Execution = Execution()) -> str
     Returns:
         The reference datasets/<digest> within the workspace.
     """
-    return announced(ingest(recipe, execution))
+    return announced(outcome(ingest(recipe, execution.absolute(), return_state=True)))

@@ -6,6 +6,7 @@ from tasks.measure import measure
 from tasks.progress import announced
 from tasks.recipes import MeasureRecipe
 from tasks.shards import Execution
+from tasks.stopping import outcome
 
 
 @flow(name="measure", flow_run_name="measure {recipe.dataset}")
@@ -19,4 +20,4 @@ def measure_flow(recipe: MeasureRecipe, execution: Execution = Execution()) -> s
     Returns:
         The reference measurements/<digest> within the workspace.
     """
-    return announced(measure(recipe, execution))
+    return announced(outcome(measure(recipe, execution.absolute(), return_state=True)))

@@ -6,10 +6,11 @@ from flows.evaluate import evaluate_flow
 from flows.ingest import ingest_flow
 from flows.measure import measure_flow
 from flows.reconstruct import reconstruct_flow
-from flows.report import report_flow
 from flows.train import train_flow
+from tasks.artifacts import show_report
 from tasks.checks import check_pipeline
 from tasks.cluster import kept_running
+from tasks.progress import announced
 from tasks.recipes import (
     EvaluateRecipe,
     MeasureRecipe,
@@ -19,7 +20,9 @@ from tasks.recipes import (
     ReportRecipe,
     Study,
 )
+from tasks.report import report
 from tasks.shards import Execution
+from tasks.stopping import outcome
 
 
 @flow(name="pipeline", flow_run_name="{recipe.title}")
@@ -33,14 +36,24 @@ def pipeline_flow(recipe: PipelineRecipe, execution: Execution = Execution()) ->
     Returns:
         The reference reports/<digest>/report.html within the workspace.
     """
+    return run_pipeline(recipe, execution.absolute())
+
+
+def run_pipeline(recipe: PipelineRecipe, execution: Execution) -> str:
+    """The body of a flow: the stages are flows of their own below it, the report belongs to it itself.
+
+    Raises:
+        ValueError, StoreNotFound: as ``check_pipeline``, before anything is computed.
+    """
     check_pipeline(recipe, execution.workspace)
     with kept_running(execution.cluster) as cluster:
         kept = execution.model_copy(update={"cluster": cluster})
         scores = tuple(_study(study, kept) for study in recipe.studies)
     names = tuple(study.name for study in recipe.studies) if len(scores) > 1 else ()
-    return report_flow(
-        ReportRecipe(title=recipe.title, scores=scores, names=names, n_pictures=recipe.n_pictures), execution
-    )
+    recipe_of_report = ReportRecipe(title=recipe.title, scores=scores, names=names, n_pictures=recipe.n_pictures)
+    made = outcome(report(recipe_of_report, execution, return_state=True))
+    show_report(execution.workspace, made)
+    return announced(made)
 
 
 def _study(study: Study, execution: Execution) -> str:

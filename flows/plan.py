@@ -1,42 +1,36 @@
-"""The plan command: a pipeline recipe for a data set, written for a person to read, edit and run."""
+"""The plan flow: what the plan command does, with the plan in the workspace."""
 
-import sys
-from pathlib import Path
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
 
+from storage.uri import join, write_bytes
+from tasks.artifacts import key_of
 from tasks.plan import make_plan
-from tasks.plan_text import header, plan_text
-from tasks.recipes import PlanRecipe
+from tasks.plan_text import plan_text
+from tasks.progress import announced
+from tasks.recipes import PlanRequest
 from tasks.shards import Execution
+from tasks.workspace import reference
 
 
-def plan(recipe: PlanRecipe, execution: Execution, *, is_dry: bool) -> None:
-    """Write the plan, and print what it costs and how to run it; a dry one only prints the file's content.
+@flow(name="plan", flow_run_name="plan {recipe.measurement.kind}")
+def plan_flow(recipe: PlanRequest, execution: Execution = Execution()) -> str:  # noqa: B008
+    """Choose prior, method and settings for a data set, and write a recipe with the expected cost.
 
-    Raises:
-        FileExistsError: if the file is there and may not be replaced.
-        FileNotFoundError: if there is no folder for it.
+    Args:
+        recipe: The images, what is measured of them, and how much time it may take.
+        execution: How and where it is computed; the prior is timed on these workers.
+
+    Returns:
+        The reference plans/<digest> within the workspace; plan.yaml there is a recipe for a pipeline.
     """
-    path = Path(recipe.output)
-    if not is_dry:
-        _require_free(path, may_replace=recipe.overwrite)
-    made = make_plan(recipe, execution, _say)
-    text = plan_text(made, recipe.output)
-    if is_dry:
-        print(text, end="")
-        return
-    with path.open("w" if recipe.overwrite else "x", encoding="utf-8") as file:
-        file.write(text)
-    print("\n".join(header(made, recipe.output)), file=sys.stderr)
-    print(path)
-
-
-def _require_free(path: Path, *, may_replace: bool) -> None:
-    """Before anything is timed, which takes a while."""
-    if path.exists() and not may_replace:
-        raise FileExistsError(f"{path} exists: choose another output, or say overwrite=true to replace it")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: make it, or choose another output")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    execution = execution.absolute()
+    ref = reference("plans", recipe.digest())
+    uri = join(execution.workspace, ref)
+    path = join(uri, "plan.yaml")
+    text = plan_text(make_plan(recipe, execution, get_run_logger().info), path)
+    write_bytes(path, text.encode())
+    said = f"To run it as it is: deployment `recipe`, with `{ref}` as its recipe.\n\n```yaml\n{text}```\n"
+    create_markdown_artifact(said, key=key_of(uri), description="The recipe, with its expected cost and the reasons")
+    return announced(ref)

@@ -6,6 +6,7 @@ from tasks.progress import announced
 from tasks.recipes import ReconstructRecipe
 from tasks.reconstruct import reconstruct
 from tasks.shards import Execution
+from tasks.stopping import outcome
 
 
 @flow(name="reconstruct", flow_run_name="reconstruct {recipe.measurements} by {recipe.reconstruction.method.kind}")
@@ -19,4 +20,4 @@ def reconstruct_flow(recipe: ReconstructRecipe, execution: Execution = Execution
     Returns:
         The reference reconstructions/<digest> within the workspace.
     """
-    return announced(reconstruct(recipe, execution))
+    return announced(outcome(reconstruct(recipe, execution.absolute(), return_state=True)))

@@ -2,10 +2,12 @@
 
 from prefect import flow
 
+from tasks.artifacts import show_report
 from tasks.progress import announced
 from tasks.recipes import ReportRecipe
 from tasks.report import report
 from tasks.shards import Execution
+from tasks.stopping import outcome
 
 
 @flow(name="report", flow_run_name="report {recipe.title}")
@@ -19,4 +21,7 @@ def report_flow(recipe: ReportRecipe, execution: Execution = Execution()) -> str
     Returns:
         The reference reports/<digest>/report.html within the workspace.
     """
-    return announced(report(recipe, execution))
+    execution = execution.absolute()
+    ref = outcome(report(recipe, execution, return_state=True))
+    show_report(execution.workspace, ref)
+    return announced(ref)

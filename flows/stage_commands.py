@@ -47,7 +47,7 @@ def run_stage(options: argparse.Namespace) -> int:
     stage = "pipeline" if options.command == "demo" else options.command
     recipe, execution = _parameters(options, _recipe_kind(stage))
     if isinstance(recipe, PlanRecipe):
-        from flows.plan import plan
+        from flows.plan_command import plan
 
         plan(recipe, execution, is_dry=options.dry_run)
         return 0
@@ -70,7 +70,7 @@ def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, E
     path = _recipe_path(options, changes, find_recipe)
     default = _planned_execution(options.device) if options.command == "plan" else Execution()
     # Before the folder changes: a relative workspace counts from here.
-    execution = load_execution(default, path, [*_shortcuts(options), *execution_changes])
+    execution = load_execution(default, path, [*_shortcuts(options), *execution_changes]).absolute()
     if options.command == "demo":
         os.chdir(RECIPES.parents[1])
     return load_recipe(kind, path, changes), execution

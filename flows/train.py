@@ -5,6 +5,7 @@ from prefect import flow
 from tasks.progress import announced
 from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
+from tasks.stopping import outcome
 from tasks.train import train
 
 
@@ -19,4 +20,4 @@ def train_flow(recipe: TrainRecipe, execution: Execution = Execution()) -> str: 
     Returns:
         The reference priors/<digest> within the workspace.
     """
-    return announced(train(recipe, execution))
+    return announced(outcome(train(recipe, execution.absolute(), return_state=True)))

@@ -5,6 +5,7 @@ from prefect import flow
 from tasks.progress import announced
 from tasks.recipes import TuneRecipe
 from tasks.shards import Execution
+from tasks.stopping import outcome
 from tasks.tune import tune
 
 
@@ -19,4 +20,4 @@ def tune_flow(recipe: TuneRecipe, execution: Execution = Execution()) -> str:  #
     Returns:
         The reference tuning/<digest> within the workspace; best.yaml there is a recipe to reconstruct with.
     """
-    return announced(tune(recipe, execution))
+    return announced(outcome(tune(recipe, execution.absolute(), return_state=True)))

@@ -29,8 +29,9 @@ def _words(kind: type) -> str:
 def _offer_choices(schema: Any) -> None:
     """Write unions as anyOf and without a default.
 
-    The forms of Prefect show a switch for anyOf and nothing but JSON for oneOf, and they mix the options of a
-    default of one kind with those of another kind that was chosen. The first kind is the default.
+    The forms of Prefect show a switch for anyOf and nothing but JSON for oneOf or for a union in a union (a choice
+    or none), and they mix the options of a default of one kind with those of another kind that was chosen. The first
+    kind is the default.
     """
     if isinstance(schema, list):
         for item in schema:
@@ -40,6 +41,10 @@ def _offer_choices(schema: Any) -> None:
             schema["anyOf"] = schema.pop("oneOf")
         for value in schema.values():
             _offer_choices(value)
+        if isinstance(members := schema.get("anyOf"), list):
+            inner = [part for part in members if "anyOf" in part]
+            schema.update({key: value for part in inner for key, value in part.items() if key == "discriminator"})
+            schema["anyOf"] = [one for part in members for one in part.get("anyOf", [part])]
 
 
 class Spec(BaseModel):

@@ -1,22 +1,24 @@
 """Compare reconstructions with the images that were measured."""
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 
 from scoreinv.spec import digest_of
 from storage.scores import write_scores
 from storage.shards import ShardedStore
 from storage.uri import exists, join, write_bytes
+from tasks.artifacts import show_table
 from tasks.progress import follow
 from tasks.recipes import EvaluateRecipe, MeasureRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
+from tasks.stopping import stoppable
 from tasks.study import headline_table, section_of
 from tasks.workers.evaluate import VERSION, Candidate, EvaluateJob, evaluate_shard
 from tasks.workspace import locate, reference
 
 
 @task(name="evaluate", retries=1, retry_condition_fn=worth_retrying)
+@stoppable
 def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     """The reference of the scores: one row per slice, method and estimate, and a table of them in table.md."""
     stores = [ShardedStore.open(locate(execution.workspace, ref, "reconstructions")) for ref in recipe.reconstructions]
@@ -40,6 +42,7 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
         target.finish(manifest={"n_slices": target.n})
     if not exists(join(target.uri, "table.md")):
         _write_table(execution.workspace, target.uri)
+    show_table(target.uri, f"Metrics of {len(stores)} reconstructions of {dataset}")
     return ref
 
 
@@ -47,7 +50,6 @@ def _write_table(workspace: str, uri: str) -> None:
     section = section_of(workspace, uri, n_pictures=0)
     text = f"## {section.heading}\n\n{headline_table(section)}\n"
     write_bytes(join(uri, "table.md"), text.encode())
-    create_markdown_artifact(text, description=section.heading)
 
 
 def _candidate(workspace: str, store: ShardedStore) -> Candidate:

@@ -16,11 +16,13 @@ from tasks.progress import LOG_SECONDS, follow
 from tasks.recipes import IngestRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
+from tasks.stopping import stoppable
 from tasks.workers.ingest import IngestJob, ingest_shard
 from tasks.workspace import reference
 
 
 @task(name="ingest", retries=1, retry_condition_fn=worth_retrying)
+@stoppable
 def ingest(recipe: IngestRecipe, execution: Execution) -> str:
     """The reference of the data set, made where it is not there yet.
 

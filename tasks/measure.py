@@ -10,11 +10,13 @@ from tasks.progress import follow
 from tasks.recipes import MeasureRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
+from tasks.stopping import stoppable
 from tasks.workers.measure import MeasureJob, measure_shard
 from tasks.workspace import locate, reference
 
 
 @task(name="measure", retries=1, retry_condition_fn=worth_retrying)
+@stoppable
 def measure(recipe: MeasureRecipe, execution: Execution) -> str:
     """The reference of the measurements, made where they are not there yet."""
     dataset_uri = locate(execution.workspace, recipe.dataset, "datasets")

@@ -13,7 +13,7 @@ from storage.models import read_contract
 from tasks.cluster import AnyCluster, LocalWorkers
 from tasks.presets import BASELINES, PRESETS, Preset
 from tasks.prior_choice import Choice, choose_prior, known_priors
-from tasks.recipes import IngestRecipe, PipelineRecipe, PlanRecipe, Reconstruction, Simulation, Study
+from tasks.recipes import IngestRecipe, PipelineRecipe, PlanRequest, Reconstruction, Simulation, Study
 from tasks.shards import Execution
 from tasks.timing import time_on
 from tasks.workers.probe import ProbeJob, Timing
@@ -45,7 +45,7 @@ class Images(NamedTuple):
 class Draft(NamedTuple):
     """What is decided before anything is timed; ``options`` are the presets and the baseline, by name."""
 
-    recipe: PlanRecipe
+    recipe: PlanRequest
     images: Images
     prior: Choice
     options: dict[str, Preset]
@@ -77,7 +77,7 @@ class Plan(NamedTuple):
         return {name: each * min(n_rounds * shard_size, n_slices) for name, each in self.seconds().items()}
 
 
-def make_plan(recipe: PlanRecipe, execution: Execution, say: Callable[[str], None]) -> Plan:
+def make_plan(recipe: PlanRequest, execution: Execution, say: Callable[[str], None]) -> Plan:
     """Look at the images, choose a prior, time it where it would run, and put a pipeline together.
 
     Raises:
@@ -94,7 +94,7 @@ def make_plan(recipe: PlanRecipe, execution: Execution, say: Callable[[str], Non
     return Plan(draft, timing, n_workers, _pipeline(draft, timing), execution.model_copy(update=settings))
 
 
-def _draft(recipe: PlanRecipe, execution: Execution) -> Draft:
+def _draft(recipe: PlanRequest, execution: Execution) -> Draft:
     images = _images(recipe, execution)
     modality, measurement = images.fingerprint.modality, recipe.measurement
     if measurement.modality != modality:
@@ -108,7 +108,7 @@ def _draft(recipe: PlanRecipe, execution: Execution) -> Draft:
     return Draft(recipe, images, prior, options)
 
 
-def _images(recipe: PlanRecipe, execution: Execution) -> Images:
+def _images(recipe: PlanRequest, execution: Execution) -> Images:
     if recipe.source is not None:
         found = fingerprint_of_source(recipe.source, max_volumes=recipe.max_volumes)
         return Images(found, None, _shard_size(found.n_slices, execution.cluster), has_fine_images=True)

@@ -96,7 +96,7 @@ def duration(seconds: float) -> str:
 
 def _settings(execution: Execution) -> dict[str, Any]:
     """What a plan decides, and what it was told; a workspace of the default name is found where the run starts."""
-    default = Execution()
+    default, execution = Execution().absolute(), execution.absolute()
     told = {name for name in Execution.model_fields if getattr(execution, name) != getattr(default, name)}
     return execution.model_dump(mode="json", include={"cluster", "batch_size", "device"} | told)
 

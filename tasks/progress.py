@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from storage.shards import ShardedStore
+from tasks.artifacts import artifact_key, key_of
 from tasks.shards import Events
 
 ARTIFACT_SECONDS = 2.0
@@ -28,7 +29,7 @@ def follow(events: Events, store: ShardedStore, title: str) -> None:
     pending = {shard.index: shard.stop - shard.start for shard in store.pending()}
     fractions = dict.fromkeys(pending, 0.0)
     skipped = store.n - sum(pending.values())
-    with closing(events), Meter(title, total=store.n, skipped=skipped) as meter:
+    with closing(events), Meter(title, store.uri, total=store.n, skipped=skipped) as meter:
         for event in events:
             fractions[event.shard] = max(fractions[event.shard], event.fraction)
             if event.error:
@@ -37,13 +38,13 @@ def follow(events: Events, store: ShardedStore, title: str) -> None:
 
 
 class Meter:
-    """A bar on a terminal, log lines elsewhere, and an artifact of the run."""
+    """A bar on a terminal, log lines elsewhere, and an artifact of the run, keyed by what is made."""
 
-    def __init__(self, title: str, *, total: int, skipped: int) -> None:
+    def __init__(self, title: str, uri: str, *, total: int, skipped: int) -> None:
         self.title, self.total, self.skipped = title, total, skipped
         self.log = get_run_logger()
         self.start = self.last_artifact = self.last_log = time.monotonic()
-        self.artifact = _artifact_id(create_progress_artifact(100 * skipped / total, description=title))
+        self.artifact = progress_artifact(uri, title, 100 * skipped / total)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -87,7 +88,9 @@ class Meter:
         return f"about {(now - self.start) * (self.total - done) / new:.0f} s left"
 
 
-def _artifact_id(created: object) -> UUID:
+def progress_artifact(uri: str, title: str, percent: float = 0.0) -> UUID:
+    """A new progress bar on the page of the run that makes the result at a URI."""
+    created = create_progress_artifact(percent, key=artifact_key(key_of(uri), "progress"), description=title)
     if not isinstance(created, UUID):
         raise TypeError(f"Prefect returned {created!r} for a progress artifact")
     return created

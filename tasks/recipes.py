@@ -220,7 +220,7 @@ class PipelineRecipe(Spec):
         return studies
 
 
-class PlanRecipe(Spec):
+class PlanRequest(Spec):
     """What a plan is asked for: images, what is measured of them, and how much time it may take."""
 
     source: AnySource | None = Field(None, title="Source", description="Images that are not ingested yet.")
@@ -229,11 +229,16 @@ class PlanRecipe(Spec):
     preset: PresetName = Field("balanced", description="How much time the reconstruction may take.")
     prior: str = Field("", description="Use this one (ct-128, priors/0a1b2c3d4e5f); empty: the one that fits best.")
     max_volumes: int = Field(16, ge=1, description="Of a source, to read for the plan: every slice is decoded.")
-    output: str = Field("plan.yaml", min_length=1, description="The recipe that is written.")
-    overwrite: bool = Field(False, description="Replace the output if it is there.")
 
     @model_validator(mode="after")
-    def _images_come_from_one_place(self) -> "PlanRecipe":
+    def _images_come_from_one_place(self) -> "PlanRequest":
         if (self.source is None) == (not self.dataset):
             raise ValueError("a plan needs either source or dataset, one of the two: the images it is for")
         return self
+
+
+class PlanRecipe(PlanRequest):
+    """A plan that the command writes to a file of its user's choice; a form may not choose files of the machine."""
+
+    output: str = Field("plan.yaml", min_length=1, description="The recipe that is written.")
+    overwrite: bool = Field(False, description="Replace the output if it is there.")

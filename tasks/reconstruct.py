@@ -10,12 +10,14 @@ from tasks.progress import follow
 from tasks.recipes import MeasureRecipe, ReconstructRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
+from tasks.stopping import stoppable
 from tasks.workers.priors import image_contract, require_match
 from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard
 from tasks.workspace import locate, locate_prior, reference
 
 
 @task(name="reconstruct", retries=1, retry_condition_fn=worth_retrying)
+@stoppable
 def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     """The reference of the reconstructions, made where they are not there yet."""
     measurements = ShardedStore.open(locate(execution.workspace, recipe.measurements, "measurements"))

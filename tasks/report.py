@@ -1,19 +1,21 @@
-"""One page with pictures and tables, and the same as artifacts of the run."""
+"""One page with pictures and tables, its pictures as files, and a summary of both."""
 
-import base64
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from prefect import task
-from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 from prefect.logging import get_run_logger
 
 import scoreinv
-from storage.uri import join, write_bytes
+from scoreinv.spec import Json
+from storage.reports import PAGE, write_report
+from storage.uri import join
 from tasks.recipes import ReportRecipe
 from tasks.rendering import ReportSection, panel_png, render_report
 from tasks.shards import Execution
+from tasks.stopping import stoppable
 from tasks.study import headline_table, section_of
 from tasks.workspace import locate, reference
 
@@ -21,6 +23,7 @@ PACKAGES = ("torch", "numpy", "zarr", "dask", "prefect")
 
 
 @task(name="report")
+@stoppable
 def report(recipe: ReportRecipe, execution: Execution) -> str:
     """The reference of the report, always written anew: it costs little and shows what lies there now."""
     uris = [locate(execution.workspace, ref, "scores") for ref in recipe.scores]
@@ -28,24 +31,40 @@ def report(recipe: ReportRecipe, execution: Execution) -> str:
     if recipe.names:
         pairs = zip(sections, recipe.names, strict=True)
         sections = [replace(section, heading=f"{section.heading} ({name})") for section, name in pairs]
-    page = render_report(recipe.title, sections, versions=_versions(), generated=_now())
+    generated = _now()
     ref = reference("reports", recipe.digest())
-    uri = join(execution.workspace, ref, "report.html")
-    write_bytes(uri, page.encode())
-    for section in sections:
-        _show(section)
-    create_link_artifact(_link(uri), link_text="The report", description=recipe.title)
+    write_report(
+        join(execution.workspace, ref),
+        page=render_report(recipe.title, sections, versions=_versions(), generated=generated),
+        summary=summary_of(recipe.title, sections, generated),
+        pictures={
+            _picture_file(i, k): panel_png(panel)
+            for i, section in enumerate(sections, 1)
+            for k, panel in enumerate(section.panels, 1)
+        },
+    )
     for section in sections:
         get_run_logger().info("%s\n%s", section.heading, headline_table(section))
-    return f"{ref}/report.html"
+    return f"{ref}/{PAGE}"
 
 
-def _show(section: ReportSection) -> None:
-    """The section's table and pictures as artifacts of the run."""
-    create_markdown_artifact(f"## {section.heading}\n\n{headline_table(section)}", description=section.heading)
-    for panel in section.panels:
-        image = base64.b64encode(panel_png(panel)).decode()
-        create_image_artifact(f"data:image/png;base64,{image}", description=f"{section.heading}: {panel.title}")
+def summary_of(title: str, sections: Sequence[ReportSection], generated: str) -> dict[str, Json]:
+    """What an index and a dashboard tell of a report; its pictures by their files beside the page."""
+    return {
+        "title": title,
+        "generated": generated,
+        "n_slices": sum(max((row.n for row in section.rows), default=0) for section in sections),
+        "sections": [_section_summary(section, i) for i, section in enumerate(sections, 1)],
+    }
+
+
+def _section_summary(section: ReportSection, number: int) -> Json:
+    pictures = [{"file": _picture_file(number, k), "title": panel.title} for k, panel in enumerate(section.panels, 1)]
+    return {"heading": section.heading, "table": headline_table(section), "pictures": pictures}
+
+
+def _picture_file(section: int, place: int) -> str:
+    return f"picture-{section}-{place}.png"
 
 
 def _versions() -> dict[str, str]:
@@ -54,7 +73,3 @@ def _versions() -> dict[str, str]:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _link(uri: str) -> str:
-    return uri if "://" in uri else f"file://{uri}"

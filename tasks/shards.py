@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker, get_worker
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from scoreinv.spec import Spec
 from storage.errors import StoreError
@@ -44,7 +44,6 @@ class Execution(Spec):
 
     workspace: str = Field(
         "workspace",
-        validate_default=True,
         description="Folder or bucket that holds every result; a relative folder counts from where the run starts.",
     )
     cluster: AnyCluster = Field(LocalWorkers(), title="Cluster")
@@ -62,11 +61,15 @@ class Execution(Spec):
     retries: int = Field(2, ge=0, description="How often a failed shard is tried again within one run.")
     max_failed: int = Field(0, ge=0, description="Failed shards that a run tolerates before it stops early.")
 
-    @field_validator("workspace")
-    @classmethod
-    def _absolute(cls, workspace: str) -> str:
-        # Workers may start elsewhere, and links in the UI need the whole path.
-        return str(local_path(workspace).resolve()) if is_local(workspace) else workspace
+    def absolute(self) -> "Execution":
+        """The same with the whole path of its workspace, counted from the folder of this process.
+
+        Every flow and command begins with it: Dask's workers may start elsewhere. It is not done when an Execution
+        is made, as forms would then offer the folder of whoever deployed.
+        """
+        if not is_local(self.workspace):
+            return self
+        return self.model_copy(update={"workspace": str(local_path(self.workspace).resolve())})
 
 
 class ShardEvent(NamedTuple):

@@ -3,22 +3,24 @@
 import re
 from collections.abc import Generator
 from contextlib import closing
-from uuid import UUID
 
 from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 
 from storage.shards import ShardedStore
 from storage.uri import exists, join, read_json, write_json
+from tasks.progress import progress_artifact
 from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
+from tasks.stopping import stoppable
 from tasks.torchrun import torchrun
 from tasks.workers.train import TrainJob
 from tasks.workspace import locate, locate_prior, reference
 
 
 @task(name="train")
+@stoppable
 def train(recipe: TrainRecipe, execution: Execution) -> str:
     """The reference of the trained prior; goes on from its checkpoint where there is one.
 
@@ -40,7 +42,7 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     )
     for uri in job.datasets:
         ShardedStore.open(uri)
-    _follow(torchrun(job, execution.training.n_processes), f"Training {ref}")
+    _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
     return ref
 
@@ -59,11 +61,11 @@ def progress_of(line: str) -> float | None:
     return min(100.0, 100 * int(found[1]) / int(found[2])) if found else None
 
 
-def _follow(lines: Generator[str, None, None], title: str) -> None:
-    artifact, log = create_progress_artifact(0.0, description=title), get_run_logger()
+def _follow(lines: Generator[str, None, None], target: str, title: str) -> None:
+    artifact, log = progress_artifact(target, title), get_run_logger()
     with closing(lines):
         for line in lines:
             log.info(line)
             percent = progress_of(line)
-            if percent is not None and isinstance(artifact, UUID):
+            if percent is not None:
                 update_progress_artifact(artifact, progress=percent)

@@ -1,6 +1,5 @@
 """Tune the few numbers of a method on slices whose truth is known."""
 
-import base64
 from contextlib import closing
 
 from prefect import task
@@ -9,11 +8,13 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from scoreinv.spec import digest_of
 from storage.shards import ShardedStore
 from storage.uri import join, write_bytes, write_json
+from tasks.artifacts import artifact_key, image_url, key_of
 from tasks.progress import Meter
 from tasks.recipes import MeasureRecipe, TuneRecipe
 from tasks.reconstruct import checked_prior
 from tasks.retry import worth_retrying
 from tasks.shards import Execution
+from tasks.stopping import stoppable
 from tasks.trials import Trial, Tuning, best_of, read_trials, run_trials, validation_places
 from tasks.tuned import best_text, picture, trials_table, values_text
 from tasks.workers.evaluate import VERSION
@@ -24,6 +25,7 @@ from tasks.workspace import locate, locate_prior, reference
 
 
 @task(name="tune", retries=1, retry_condition_fn=worth_retrying)
+@stoppable
 def tune(recipe: TuneRecipe, execution: Execution) -> str:
     """The reference of the tuning: its trials, best.yaml and trials.png.
 
@@ -34,7 +36,7 @@ def tune(recipe: TuneRecipe, execution: Execution) -> str:
     _follow(tuning, execution, f"Tuning {recipe.reconstruction.method.kind} on {recipe.measurements}")
     trials = read_trials(tuning.uri)
     write_outcome(tuning, trials, ref)
-    _show(recipe, trials)
+    _show(tuning, trials)
     return ref
 
 
@@ -79,7 +81,7 @@ def _follow(tuning: Tuning, execution: Execution, title: str) -> None:
     trials, n = read_trials(tuning.uri), tuning.n_slices
     total = max(tuning.recipe.n_trials, len(trials)) * n
     with (
-        Meter(title, total=total, skipped=len(trials) * n) as meter,
+        Meter(title, tuning.uri, total=total, skipped=len(trials) * n) as meter,
         closing(run_trials(tuning, execution)) as steps,
     ):
         for step in steps:
@@ -99,9 +101,10 @@ def trial_text(metric: str, trials: list[Trial]) -> str:
     return f"{head} gives {metric} {last.score:.4g}, the best is {best.score:.4g} of trial {best.number}"
 
 
-def _show(recipe: TuneRecipe, trials: list[Trial]) -> None:
+def _show(tuning: Tuning, trials: list[Trial]) -> None:
     """The table and the picture as artifacts of the run."""
+    recipe, key = tuning.recipe, key_of(tuning.uri)
     title = f"Best trials of {recipe.reconstruction.method.label}, of {len(trials)}"
-    create_table_artifact(trials_table(recipe, trials), description=title)
-    image = base64.b64encode(picture(recipe, trials)).decode()
-    create_image_artifact(f"data:image/png;base64,{image}", description=f"{recipe.metric} over each option")
+    create_table_artifact(trials_table(recipe, trials), key=key, description=title)
+    picked = f"{recipe.metric} over each option"
+    create_image_artifact(image_url(picture(recipe, trials)), key=artifact_key(key, "picture"), description=picked)

@@ -11,8 +11,7 @@ import yaml
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
-from flows.recipe_files import find_recipe, load_recipe
-from tasks.recipes import PipelineRecipe
+from flows.recipe_files import RECIPES
 
 ROOT = Path(__file__).parents[1]
 CONTENT = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
@@ -85,12 +84,40 @@ def test_default_parameters_are_valid(deployment: dict[str, Any]) -> None:
         flow.validate_parameters(parameters)
 
 
-@pytest.mark.parametrize("name", ["demo", "smoke"])
-def test_pipelines_are_the_shipped_recipes(name: str) -> None:
-    (deployment,) = [d for d in DEPLOYMENTS if d["name"] == name]
-    shipped = load_recipe(PipelineRecipe, find_recipe(name))
-    deployed = PipelineRecipe.model_validate(deployment["parameters"]["recipe"])
-    assert deployed.model_dump() == shipped.model_dump(), f"bring prefect.yaml up to recipes/{name}.yaml"
+def test_short_forms_name_recipes_that_ship() -> None:
+    schema = schema_of("flows/recipe.py:recipe_flow")
+    shipped = {path.stem for path in RECIPES.glob("*.yaml")}
+    listed = re.search(r"ships \((.*?)\)", schema["properties"]["recipe"]["description"], re.DOTALL)
+    assert listed
+    assert set(re.split(r",\s+", listed[1])) == shipped
+    named = {
+        d["parameters"]["recipe"]
+        for d in DEPLOYMENTS
+        if d["entrypoint"].startswith("flows/recipe.py") and "parameters" in d
+    }
+    assert named == {"demo", "smoke"}
+    assert not schema["definitions"], "a short form holds no boxes"
+
+
+@each_entrypoint
+def test_forms_offer_a_relative_workspace(entrypoint: str) -> None:
+    """That of whoever deployed would be another machine's."""
+    properties = schema_of(entrypoint)["properties"]
+    default = properties["workspace"]["default"] if "workspace" in properties else properties["execution"]["default"]
+    assert (default if isinstance(default, str) else default["workspace"]) == "workspace"
+
+
+def test_a_plan_from_a_form_writes_no_file_of_the_machine() -> None:
+    fields = schema_of("flows/plan.py:plan_flow")["definitions"]["PlanRequest"]["properties"]
+    assert fields.keys() & {"output", "overwrite"} == set()
+
+
+def test_what_runs_networks_shares_one_queue() -> None:
+    queues = {d["name"]: d["work_pool"].get("work_queue_name", "default") for d in DEPLOYMENTS}
+    heavy = {"reconstruct", "train", "tune", "demo", "recipe", "pipeline", "plan"}
+    assert {name for name, queue in queues.items() if queue == "accelerator"} == heavy
+    assert {d["work_pool"]["name"] for d in DEPLOYMENTS} == {"scoreinv"}, "a queue's limit holds within its pool"
+    assert not [d for d in DEPLOYMENTS if "concurrency_limit" in d]
 
 
 @each_deployment
@@ -106,10 +133,11 @@ def test_forms_show_the_kinds_that_are_given(deployment: dict[str, Any]) -> None
 def test_forms_offer_every_kind(entrypoint: str) -> None:
     schema = schema_of(entrypoint)
     unions = [node for node in nodes(schema) if "discriminator" in node]
-    assert unions
+    assert unions or not schema["definitions"]
     for union in unions:
         members = [resolved(member, schema["definitions"]) for member in union["anyOf"]]
-        for member in members:
+        assert not [member for member in members if "anyOf" in member], "the form shows raw JSON"
+        for member in (member for member in members if member.get("type") != "null"):
             # All that the form knows of a member without options is its kind.
             kind = member["properties"]["kind"]["const"]
             if member["properties"].keys() == {"kind"}:

@@ -9,6 +9,9 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import Artifact
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ParameterTypeError
 
 from flows.pipeline import pipeline_flow
@@ -32,6 +35,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "tune": {"measurements": "measurements/ab12", "reconstruction": {"method": {"kind": "tv"}}},
     "evaluate": {"reconstructions": ["reconstructions/ab12"]},
     "report": {"scores": ["scores/ab12"]},
+    "plan": {"dataset": "datasets/ab12", "measurement": {"kind": "sparse_view_ct"}},
     "pipeline": SMOKE,
 }
 
@@ -100,7 +104,21 @@ def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) 
         assert text in page, text
     tables = "".join(path.read_text() for path in workspace.glob("scores/*/table.md"))
     assert all(name in tables for name in ("| FBP | 4 |", "| zero-filled | 4 |", "mean of 2 samples | 4 |"))
-    assert artifact_types() >= {"markdown", "image", "progress"}
+    shown = artifacts_of("pipeline")
+    assert [(one.type, one.key) for one in shown] == [
+        ("markdown", f"reports-{report.parent.name}"),
+        ("image", f"reports-{report.parent.name}-picture-1"),
+        ("image", f"reports-{report.parent.name}-picture-2"),
+    ]
+    text = str(shown[0].data)
+    assert "DDS (3 calls), mean of 2 samples | 4 |" in text
+    assert text.count("](data:image/png;base64,") == 2
+    assert "`scoreinv serve --workspace " in text
+    assert not [one for one in shown if "file:" in str(one.data)]
+    assert {one.key for one in artifacts_of("reconstruct")} <= {f"{store}-progress" for store in keys(workspace)}
+    assert {one.key for one in artifacts_of("evaluate")} <= {
+        f"{s}{t}" for s in keys(workspace) for t in ("", "-progress")
+    }
 
     stores = sorted(path.parent for path in workspace.glob("*/*/plan.json"))
     assert [store.parent.name for store in stores].count("reconstructions") == 3
@@ -117,9 +135,17 @@ def with_reconstruction(recipe: dict[str, Any], reconstruction: dict[str, Any]) 
     return recipe | {"studies": [first, second | {"reconstructions": [*second["reconstructions"], reconstruction]}]}
 
 
-def artifact_types() -> set[str]:
+def artifacts_of(name: str) -> list[Artifact]:
+    """What the page of the last run of a flow shows, by key."""
     with get_client(sync_client=True) as client:
-        return {str(artifact.type) for artifact in client.read_artifacts()}
+        wanted = FlowFilter(name=FlowFilterName(any_=[name]))
+        (run,) = client.read_flow_runs(flow_filter=wanted, sort=FlowRunSort.START_TIME_DESC, limit=1)
+        its = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        return sorted(client.read_artifacts(artifact_filter=its), key=lambda one: str(one.key))
+
+
+def keys(workspace: Path) -> list[str]:
+    return [f"{path.parent.name}-{path.name}" for path in workspace.glob("*/*")]
 
 
 def times(workspace: Path) -> dict[str, int]:

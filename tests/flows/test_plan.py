@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from flows.cli import main
 from flows.pipeline import pipeline_flow
-from flows.plan import plan
+from flows.plan_command import plan
 from flows.recipe_files import load_execution, load_recipe
 from scoreinv.measurement import GaussianNoise
 from scoreinv.operators.ct import SparseViewCT
