@@ -1,23 +1,28 @@
 """The scoreinv command.
 
 A command is a parser with the function that runs it: ``parser.set_defaults(run=...)``, which takes the options and
-returns the exit code. Exit codes: 0 done; 1 failed (one message, or a traceback where the program itself is at fault);
-2 wrong usage; 130 stopped by Ctrl-C, 143 by SIGTERM.
+returns the exit code. Exit codes:
+
+    0    done
+    1    failed: one message, or a traceback where the program itself is at fault; what is done is kept
+    2    wrong usage or a wrong recipe: nothing was begun
+    130  stopped by Ctrl-C; 143 by SIGTERM: 128 and the number of the signal
 """
 
 import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
-from flows import serve, stage_commands
+from flows import completion, serve, stage_commands
 
 STOPS = (signal.SIGTERM,)
 """Signals that stop a command as Ctrl-C does: Prefect's temporary server and the workers would outlive it."""
 
-EXIT_CODES = """exit codes: 0 done; 1 failed, with one message (what is done is kept, the same command resumes);
-2 wrong usage; 130 stopped by Ctrl-C, 143 by SIGTERM"""
+EXIT_CODES = """exit codes: 0 done; 1 failed (what is done is kept, the same command resumes); 2 wrong usage or a wrong
+recipe, nothing was begun; 130 stopped by Ctrl-C, 143 by SIGTERM"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,16 +60,24 @@ def _run(options: argparse.Namespace) -> int:
         print("stopped; what is done is kept, the same command resumes", file=sys.stderr)
         return 128 + (stopped.args[0] if isinstance(stopped, _Stopped) else signal.SIGINT)
     except Exception as error:
-        from flows.help import explain
-
-        message = explain(error)
-        if message is None or os.environ.get("SCOREINV_TRACEBACK"):
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        return 1
+        return _failed(error)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _failed(error: Exception) -> int:
+    """Say why; where the fault is the program's, where it is. The exit code."""
+    from flows.recipe_errors import RecipeError
+    from tasks.mistakes import explain
+
+    message = explain(error)
+    if message is None or os.environ.get("SCOREINV_TRACEBACK"):
+        traceback.print_exception(error)
+    if message is None:
+        message = "this is a fault of scoreinv, not of what you asked for: please report it with the lines above"
+    print(f"error: {message}", file=sys.stderr)
+    return 2 if isinstance(error, RecipeError) else 1
 
 
 def _stop(number: int, _: object) -> None:
@@ -79,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version of scoreinv, and stop")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add_commands in (stage_commands.add_commands, serve.add_commands):
+    for add_commands in (stage_commands.add_commands, serve.add_commands, completion.add_commands):
         add_commands(commands)
     return parser
 

@@ -1,31 +1,11 @@
-"""What the command says to people: keys, plans, and errors."""
+"""What the command says to people: keys and plans."""
 
 import yaml
 
 from flows.keys import key_rows
-from flows.recipe_errors import RecipeError
 from scoreinv.spec import Spec
-from storage.errors import StoreError
 from tasks.recipes import PipelineRecipe, Study, TuneRecipe
-from tasks.shards import Execution, TooManyFailures
-
-EXPECTED = (
-    RecipeError,
-    StoreError,
-    TooManyFailures,
-    ValueError,
-    FileNotFoundError,
-    ConnectionError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-)
-"""Errors whose message tells the user what to do."""
-
-
-def explain(error: BaseException) -> str | None:
-    """The message of an error that a user can mend; None for a fault of the program."""
-    return str(error) if isinstance(error, EXPECTED) and str(error) else None
+from tasks.shards import Execution
 
 
 def show_keys(kind: type[Spec], *, prefix: str = "") -> None:

@@ -7,6 +7,8 @@ import sys
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
+from tasks.mistakes import explain
+
 ROUTINE = (
     "Beginning ",
     "Finished in state",
@@ -34,11 +36,29 @@ def start_server() -> None:
 
 
 def quieten() -> None:
-    """Drop Prefect's routine lines and tracebacks; the command prints the reason of a failure at its end."""
+    """Drop Prefect's routine lines and tracebacks; the command prints the reason of a failure at its end.
+
+    The run's own log, in the UI, keeps the traceback of a fault of the program.
+    """
     for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_shorten)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_leave_to_the_command)
 
 
 def _shorten(record: logging.LogRecord) -> bool:
+    return _is_of_a_fault(record) or _without_traceback(record)
+
+
+def _leave_to_the_command(record: logging.LogRecord) -> bool:
+    return _without_traceback(record) if record.name.startswith("prefect") else True
+
+
+def _is_of_a_fault(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return isinstance(error, Exception) and explain(error) is None
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
     record.exc_info, record.exc_text, record.stack_info = None, None, None
     return not str(record.msg).startswith(ROUTINE)

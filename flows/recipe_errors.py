@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from flows.keys import key_rows, keys_at
 from flows.yaml_text import YamlError, read_yaml
+from scoreinv.errors import UserError
 from scoreinv.spec import Spec
 
 SHOWN = 8
@@ -38,7 +39,7 @@ WANTED = {
 Place = tuple[int | str, ...]
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """A recipe that cannot be used; the message names the file and the keys."""
 
 

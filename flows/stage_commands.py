@@ -41,18 +41,23 @@ def run_stage(options: argparse.Namespace) -> int:
     """Run the flow of one of these commands, or show what it would do; 0 when it is done."""
     # What needs torch or Prefect is imported late, so that --help is quick.
     from flows.help import describe_plan
+    from flows.recipe_errors import RecipeError
+    from scoreinv.errors import UserError
     from tasks.checks import check_pipeline
     from tasks.recipes import PipelineRecipe, PlanRecipe
 
     stage = "pipeline" if options.command == "demo" else options.command
-    recipe, execution = _parameters(options, _recipe_kind(stage))
+    recipe, execution = _parameters(options, recipe_kind(stage))
     if isinstance(recipe, PlanRecipe):
         from flows.plan_command import plan
 
         plan(recipe, execution, is_dry=options.dry_run)
         return 0
     if isinstance(recipe, PipelineRecipe):
-        check_pipeline(recipe, execution.workspace)
+        try:
+            check_pipeline(recipe, execution.workspace)
+        except UserError as error:
+            raise RecipeError(str(error)) from error
     if options.dry_run:
         describe_plan(recipe, execution)
         return 0
@@ -111,7 +116,8 @@ def _shortcuts(options: argparse.Namespace) -> list[str]:
     return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None]
 
 
-def _recipe_kind(stage: str) -> type[Spec]:
+def recipe_kind(command: str) -> type[Spec]:
+    """What the recipe of a command is."""
     from tasks import recipes
 
     kinds: dict[str, type[Spec]] = {
@@ -125,7 +131,7 @@ def _recipe_kind(stage: str) -> type[Spec]:
         "pipeline": recipes.PipelineRecipe,
         "plan": recipes.PlanRecipe,
     }
-    return kinds[stage]
+    return kinds["pipeline" if command == "demo" else command]
 
 
 def _flow(stage: str) -> "Callable[[Spec, Execution], str]":
@@ -176,7 +182,7 @@ class _Help(argparse.Action):
 
         parser.print_help()
         print("\nkeys of the recipe:")
-        show_keys(_recipe_kind("pipeline" if self.const == "demo" else str(self.const)))
+        show_keys(recipe_kind(str(self.const)))
         print("\nkeys of execution:")
         show_keys(Execution, prefix="execution.")
         sys.stdout.flush()

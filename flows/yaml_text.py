@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from scoreinv.errors import UserError
+
 MAX_CHARACTERS = 1 << 19
 MAX_NODES = 20_000
 """Values, lists and mappings of a text, those that aliases repeat included."""
@@ -33,7 +35,7 @@ _CORE = "tag:yaml.org,2002:"
 _TAGS = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str", list: "seq", dict: "map"}
 
 
-class YamlError(ValueError):
+class YamlError(UserError):
     """A text that is not YAML, or not such as a recipe may hold; the message names the line."""
 
 

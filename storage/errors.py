@@ -4,6 +4,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from scoreinv.errors import UserError
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -27,7 +29,7 @@ class StoreFull(StoreError):  # noqa: N818  (a state, not an Error, is what the 
     """The disk or the quota under a store is full."""
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """The input data cannot be used."""
 
 

@@ -16,14 +16,17 @@ from uuid import uuid4
 from distributed import Client, Future, KilledWorker, get_worker
 from pydantic import Field
 
+from scoreinv.errors import MissingPackage
 from scoreinv.spec import Spec
 from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
 from storage.uri import is_local, local_path
 from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect
+from tasks.mistakes import TooManyFailures as TooManyFailures
+from tasks.mistakes import explain
 
-HOPELESS = (ValueError, TypeError, FileNotFoundError, MemoryError, StoreError)
-"""What another try cannot mend; their messages need no class name before them."""
+HOPELESS = (ValueError, TypeError, FileNotFoundError, MemoryError, MissingPackage, StoreError)
+"""What another try cannot mend."""
 
 REPORT_SECONDS = 1.0
 """A worker says at most so often how far it is, and looks as often whether it should stop."""
@@ -44,10 +47,11 @@ class Execution(Spec):
 
     workspace: str = Field(
         "workspace",
+        min_length=1,
         description="Folder or bucket that holds every result; a relative folder counts from where the run starts.",
     )
     cluster: AnyCluster = Field(LocalWorkers(), title="Cluster")
-    batch_size: int = Field(8, ge=1, description="Images per network call.")
+    batch_size: int = Field(8, ge=1, le=65_536, description="Images per network call.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where networks run; auto: a GPU if there is one."
     )
@@ -58,7 +62,7 @@ class Execution(Spec):
         "a little faster. Needs a compiler; images change by rounding.",
     )
     training: Launch = Field(Launch(), title="Training processes")
-    retries: int = Field(2, ge=0, description="How often a failed shard is tried again within one run.")
+    retries: int = Field(2, ge=0, le=100, description="How often a failed shard is tried again within one run.")
     max_failed: int = Field(0, ge=0, description="Failed shards that a run tolerates before it stops early.")
 
     def absolute(self) -> "Execution":
@@ -78,13 +82,11 @@ class ShardEvent(NamedTuple):
     shard: int
     fraction: float
     error: str | None = None
+    fault: BaseException | None = None
+    """The error itself, if it is a fault of the program."""
 
 
 Events = Generator[ShardEvent, None, None]
-
-
-class TooManyFailures(RuntimeError):  # noqa: N818  (says what happened, as the errors of storage do)
-    """Some shards failed, so the store cannot be finished; what is done is kept."""
 
 
 class Stopped(RuntimeError):  # noqa: N818  (no error of anyone)
@@ -118,15 +120,17 @@ def map_shards(work: Work, job: Spec, store: ShardedStore, execution: Execution)
     """
     batch = _Batch(work, job, store.pending(), execution.retries)
     errors: list[str] = []
+    fault: BaseException | None = None
     with closing(_events(batch, execution.cluster)) as events:
         for event in events:
             yield event
             if event.error is not None:
                 errors.append(f"shard {event.shard}: {event.error}")
+                fault = fault or event.fault
             if len(errors) > execution.max_failed:
                 break
     if errors:
-        raise TooManyFailures(_failure_text(errors, store))
+        raise TooManyFailures(_failure_text(errors, store)) from fault
 
 
 def _events(batch: _Batch, cluster: AnyCluster) -> Events:
@@ -149,17 +153,17 @@ def _failure_text(errors: list[str], store: ShardedStore) -> str:
 def _inline(batch: _Batch) -> Iterator[ShardEvent]:
     for shard in batch.shards:
         error = _tried(batch, shard.index)
-        yield ShardEvent(shard.index, 0.0 if error else 1.0, error)
+        yield ShardEvent(shard.index, 1.0) if error is None else _failed(shard.index, error)
 
 
-def _tried(batch: _Batch, index: int) -> str | None:
-    """The reason why a shard failed for good, if it did."""
+def _tried(batch: _Batch, index: int) -> Exception | None:
+    """The error by which a shard failed for good, if it did."""
     for attempt in range(batch.retries + 1):
         try:
             batch.work(batch.job, index, _ignore)
         except Exception as error:
             if attempt == batch.retries or not _is_worth_another_try(error):
-                return _reason(error)
+                return error
         else:
             return None
     return None
@@ -238,14 +242,14 @@ class _DaskRun:
         if future.status == "finished":
             yield ShardEvent(index, 1.0)
             return
-        error = RuntimeError("the Dask scheduler lost it") if future.cancelled() else future.exception()
+        error = ConnectionError("the Dask scheduler lost it") if future.cancelled() else future.exception()
         self.failures[index] += 1
         if isinstance(error, KilledWorker) and index not in self.tried_alone:
             self.suspects.append(index)
         elif _is_worth_another_try(error) and self.failures[index] <= self.batch.retries:
             self._submit([index])
         else:
-            yield ShardEvent(index, 0.0, _reason(error))
+            yield _failed(index, error.with_traceback(future.traceback()))
 
     def _try_suspects(self) -> None:
         if self.suspects and not self.waiting:
@@ -265,11 +269,16 @@ def _is_worth_another_try(error: BaseException) -> bool:
     return not isinstance(error, (*HOPELESS, KilledWorker))
 
 
+def _failed(index: int, error: BaseException) -> ShardEvent:
+    is_mendable = isinstance(error, KilledWorker) or explain(error) is not None
+    return ShardEvent(index, 0.0, _reason(error), None if is_mendable else error)
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, KilledWorker):
         return "worker processes died under it again and again; too little memory is the usual reason"
-    text = str(error)
-    return text if text and isinstance(error, HOPELESS) else f"{type(error).__name__}: {text}"
+    message = explain(error) if isinstance(error, HOPELESS) else None
+    return message or f"{type(error).__name__}: {error}"
 
 
 def _on_worker(index: int, work: Work, job: Spec, run: str) -> None:

@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Generator
 from pathlib import Path
 
-from tasks.workers.launch import PARENT, reason_path
+from scoreinv.errors import UserError
+from tasks.workers.launch import PARENT, fault_path, reason_path
 from tasks.workers.setup import KEEP_MEMORY
 from tasks.workers.train import TrainJob
 
@@ -21,7 +22,9 @@ def torchrun(job: TrainJob, n_processes: int) -> Generator[str, None, None]:
     """Yield the lines that a training prints; ending the loop early ends the training.
 
     Raises:
-        RuntimeError: if it fails; the message is the error of the process that failed first.
+        UserError: if it fails by something that can be mended; the message is that of the process that failed first.
+        ChildProcessError: if it was killed.
+        RuntimeError: if it fails by a fault of the program; with the traceback of that process.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
@@ -36,7 +39,7 @@ def torchrun(job: TrainJob, n_processes: int) -> Generator[str, None, None]:
         finally:
             _stop(process)
         if code:
-            raise RuntimeError(_failure(reason_path(path), code, last))
+            raise _failure(path, code, last)
 
 
 def _start(job: Path, n_processes: int) -> "subprocess.Popen[str]":
@@ -64,7 +67,10 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         process.wait()
 
 
-def _failure(reason: Path, code: int, last: deque[str]) -> str:
-    if reason.exists():
-        return f"the training failed: {reason.read_text()}"
-    return "\n".join([f"the training ended with exit code {code}, perhaps out of memory; its last lines:", *last])
+def _failure(job: Path, code: int, last: deque[str]) -> Exception:
+    if reason_path(job).exists():
+        return UserError(f"the training failed: {reason_path(job).read_text()}")
+    if fault_path(job).exists():
+        return RuntimeError(f"the training failed:\n{fault_path(job).read_text()}")
+    lines = [f"the training ended with exit code {code}, perhaps out of memory; its last lines:", *last]
+    return ChildProcessError("\n".join(lines))

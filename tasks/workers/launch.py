@@ -4,13 +4,14 @@
     python -m tasks.workers.launch trainer JOB.json      one of them
 
 The flow starts the group and the group starts the trainers, so that whichever of them is killed, even by
-SIGKILL, leaves nothing behind. A trainer that fails leaves the reason in JOB.error.
+SIGKILL, leaves nothing behind. A trainer that fails leaves the reason in JOB.error, or its traceback in JOB.fault.
 """
 
 import ctypes
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 PARENT = "SCOREINV_PARENT"
@@ -57,16 +58,27 @@ def run_trainer(job: str) -> None:
 
 def leave_reason(job: str, error: Exception) -> None:
     """Write why a training failed, unless another of its processes, which failed earlier, has."""
+    from tasks.mistakes import explain
+
+    if reason_path(job).exists() or fault_path(job).exists():
+        return
+    message = explain(error)
+    path = fault_path(job) if message is None else reason_path(job)
     try:
-        with reason_path(job).open("x") as file:
-            file.write(f"{type(error).__name__}: {error}")
+        with path.open("x") as file:
+            file.write("".join(traceback.format_exception(error)) if message is None else message)
     except FileExistsError:
         pass
 
 
 def reason_path(job: str | Path) -> Path:
-    """Where a failed training leaves its reason."""
+    """Where a failed training leaves its reason, if it can be mended."""
     return Path(job).with_suffix(".error")
+
+
+def fault_path(job: str | Path) -> Path:
+    """Where a failed training leaves its traceback, if the fault is the program's."""
+    return Path(job).with_suffix(".fault")
 
 
 def end_with_parent() -> None:

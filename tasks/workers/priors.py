@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from scoreinv.contract import ImageContract, PriorContract
 from scoreinv.denoiser import AnyPreconditioning, ScoreModel
+from scoreinv.errors import UserError
 from scoreinv.nets import AnyNetwork
 from scoreinv.training.checkpoint import build_model, load_weights
 from storage.models import load
@@ -24,7 +25,7 @@ def pick_device(device: str) -> torch.device:
         ValueError: if CUDA is wanted where there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device='cuda' was asked for but this machine has no usable GPU: set device to auto or cpu")
+        raise UserError("device='cuda' was asked for but this machine has no usable GPU: set device to auto or cpu")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -58,10 +59,10 @@ def require_compiler(device: torch.device) -> None:
     """
     advice = "or leave execution.is_compiled out"
     if device.type == "cuda" and find_spec("triton") is None:
-        raise ValueError(f"is_compiled=True needs the package triton on a GPU: install it, {advice}")
+        raise UserError(f"is_compiled=True needs the package triton on a GPU: install it, {advice}")
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if device.type == "cpu" and shutil.which(compiler) is None:
-        raise ValueError(f"is_compiled=True needs a C++ compiler, {compiler!r} is not there: install it, {advice}")
+        raise UserError(f"is_compiled=True needs a C++ compiler, {compiler!r} is not there: install it, {advice}")
 
 
 def require_match(contract: PriorContract, image: ImageContract) -> None:
@@ -72,7 +73,7 @@ def require_match(contract: PriorContract, image: ImageContract) -> None:
     """
     reason = contract.mismatch(image)
     if reason:
-        raise ValueError(reason)
+        raise UserError(reason)
 
 
 def image_contract(attrs: dict[str, object]) -> ImageContract:

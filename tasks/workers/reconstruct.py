@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from scoreinv.denoiser import Denoiser
+from scoreinv.errors import UserError
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Step, run
 from scoreinv.spec import Spec
@@ -117,7 +118,7 @@ def _problem(job: ReconstructJob, measurements: ShardedStore, places: Sequence[i
     y = torch.from_numpy(read_slices(measurements, "y", places)).to(device)
     noise_std = float(measurements.manifest()["noise_std"])
     if not math.isfinite(noise_std):
-        raise ValueError(f"noise_std of {measurements.uri} is {noise_std}: make the measurements again")
+        raise UserError(f"noise_std of {measurements.uri} is {noise_std}: make the measurements again")
     return InverseProblem(operator, y, noise_std)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 import scoreinv
 from scoreinv.contract import PriorContract
 from scoreinv.denoiser import log_uniform_sigmas
+from scoreinv.errors import UserError
 from scoreinv.spec import Spec
 from scoreinv.training.checkpoint import build_model, checkpoint_bytes, go_on_from, restore, weights_bytes
 from scoreinv.training.data import ImageBatches
@@ -226,7 +227,7 @@ def _device(name: str) -> torch.device:
     if device.type != "cuda":
         return device
     if index >= torch.cuda.device_count():
-        raise ValueError(f"there is no GPU for process {index + 1}: lower execution.training.n_processes")
+        raise UserError(f"there is no GPU for process {index + 1}: lower execution.training.n_processes")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 

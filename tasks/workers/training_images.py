@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scoreinv.contract import ImageContract
+from scoreinv.errors import UserError
 from scoreinv.training.data import balanced_weights
 from storage.datasets import DatasetStore
 from tasks.recipes import TrainRecipe
@@ -43,7 +44,7 @@ def _require_alike(stores: list[DatasetStore]) -> None:
     first = stores[0]
     for store in stores[1:]:
         if (store.contract, store.fine_factor) != (first.contract, first.fine_factor):
-            raise ValueError(
+            raise UserError(
                 f"{store.uri} holds {store.contract} and images {store.fine_factor} times finer, but {first.uri} holds "
                 f"{first.contract} and {first.fine_factor} times finer: ingest them alike"
             )
@@ -57,16 +58,16 @@ def _require_subjects(recipe: TrainRecipe, stores: list[DatasetStore], free: lis
     known = {record.subject_id for store in stores for record in store.records}
     unknown = sorted(set(recipe.validation_subjects) - known)
     if unknown:
-        raise ValueError(f"validation_subjects names {', '.join(unknown)}, of whom the data sets hold no image")
+        raise UserError(f"validation_subjects names {', '.join(unknown)}, of whom the data sets hold no image")
     if not any(bool(one.any()) for one in free):
-        raise ValueError("validation_subjects holds every subject: nothing is left to train on")
+        raise UserError("validation_subjects holds every subject: nothing is left to train on")
 
 
 def _weights(recipe: TrainRecipe, stores: list[DatasetStore], free: list[Tensor]) -> Tensor:
     """Chance of each image to train on; those of a data set sum to its share."""
     shares = recipe.shares or tuple(float(one.sum()) for one in free)
     if len(shares) != len(stores):
-        raise ValueError(f"shares has {len(shares)} numbers for {len(stores)} data sets: give one for each, or none")
+        raise UserError(f"shares has {len(shares)} numbers for {len(stores)} data sets: give one for each, or none")
     weights = []
     for share, store, is_free in zip(shares, stores, free, strict=True):
         subjects = [record.subject_id for record, one in zip(store.records, is_free.tolist(), strict=True) if one]

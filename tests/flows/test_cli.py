@@ -10,10 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 import yaml
 
-from flows.cli import main
+from flows.cli import _failed, main
+from flows.recipe_files import find_recipe
 from scoreinv.contract import ImageContract
+from scoreinv.errors import UserError
 from storage.models import shipped
 from storage.shards import ShardedStore
 from tests.flows.conftest import Command
@@ -155,6 +158,13 @@ MISTAKES = {
         ["studies.0.simulation={measurement: {kind: cartesian_mri}}"],
         "study ct: measurement.kind='cartesian_mri' is for mri images, but these are ct",
     ),
+    "low above high": (["studies.0.ingest.image.low=2000"], "image: low=2000.0 must be below high=1000.0"),
+    "infinite": (["studies.0.ingest.image.low=-.inf"], "image.low: must be a finite number (got -inf)"),
+    "too fast": (["studies.1.simulation.measurement.acceleration=33"], "acceleration=33 is more than the 32 columns"),
+    "photons without air": (
+        ["studies.0.simulation.measurement.noise={kind: poisson, n_photons: 1e5}", "studies.0.ingest.image.low=-500"],
+        "study ct: attenuation needs CT values that are 0 in air, got ct with low=-500.0",
+    ),
     "two studies of one name": (["studies.0.name=mri"], "studies need different names"),
 }
 
@@ -164,7 +174,8 @@ def test_a_mistake_in_a_recipe_is_one_message_before_anything_starts(
     command: Command, tmp_path: Path, changes: list[str], message: str
 ) -> None:
     code, out, err = command("pipeline", "smoke", *changes)
-    assert code == 1
+    # The recipe may be right where the prior is only missing here.
+    assert code == (1 if "there is no prior" in message else 2)
     assert message in err
     assert "Traceback" not in err
     assert err.count("\n") == 1
@@ -172,9 +183,35 @@ def test_a_mistake_in_a_recipe_is_one_message_before_anything_starts(
     assert not (tmp_path / "workspace").exists()
 
 
+def test_a_training_that_cannot_fit_its_study_is_refused_before_it_starts(command: Command) -> None:
+    for change, message in (
+        ("train.network.patch=3", "the images' size must be a multiple of 24, got 128"),
+        ("ingest.1.image.size=64", "training.ingest.1.image.size=64 but the images to reconstruct have 128"),
+    ):
+        code, _, err = command("pipeline", "prior-ct-128", f"studies.0.training.{change}", "--dry-run")
+        assert code == 2
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_a_fault_of_the_program_shows_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for work, code, is_fault in (
+        (lambda: torch.zeros(2, 3) @ torch.zeros(2, 3), 1, True),
+        (lambda: Path("/nowhere/x.nii").read_bytes(), 1, False),
+        (lambda: find_recipe("nothere"), 2, False),
+    ):
+        with pytest.raises((RuntimeError, OSError, UserError)) as caught:
+            work()
+        assert _failed(caught.value) == code
+        said = capsys.readouterr().err
+        assert ("Traceback" in said, "torch.zeros(2, 3) @ torch.zeros(2, 3)" in said) == (is_fault, is_fault)
+        assert said.splitlines()[-1].startswith("error: ")
+        assert is_fault or said.count("\n") == 1
+
+
 def test_an_unknown_recipe_lists_those_that_ship(command: Command) -> None:
     code, _, err = command("pipeline", "smokey")
-    assert code == 1
+    assert code == 2
     assert "there is no recipe 'smokey'" in err
     assert "smoke" in err.split("one of", 1)[1]
 
@@ -208,7 +245,7 @@ def test_a_prior_of_other_images_is_refused(
     prior = tiny.prior(tmp_path / "prior", image=image)
     change = f"studies.1.reconstructions.0={{method: {{kind: dds}}, prior: {prior}}}"
     code, _, err = command("pipeline", "smoke", change)
-    assert code == 1
+    assert code == 2
     assert message in err
 
 

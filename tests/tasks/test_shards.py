@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +17,10 @@ from distributed import Scheduler, SpecCluster
 from tasks import cluster as cluster_module
 from tasks import shards as shards_module
 from tasks.cluster import AnyCluster, Inline, LocalWorkers, RemoteWorkers, connect, kept_running
+from tasks.mistakes import explain
 from tasks.shards import Execution, ShardEvent, TooManyFailures, map_shards
 from tests.cases import CLUSTERS, missing
-from tests.tasks.work import Job, dawdle, die, fill, fill_disk, new_store, refuse, tries
+from tests.tasks.work import Job, dawdle, die, fill, fill_disk, multiply, new_store, refuse, tries
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,6 +92,20 @@ def test_a_users_mistake_is_not_tried_again(tmp_path: Path, execution: Execution
     with pytest.raises(TooManyFailures, match="^shard 0: this shard cannot be used\\. "):
         list(map_shards(refuse, broken, store, with_options(execution, max_failed=5)))
     assert tries(job) == dict.fromkeys(range(6), 1)
+
+
+def test_a_fault_of_the_program_comes_back_with_its_place(tmp_path: Path, execution: Execution) -> None:
+    job, store = new_store(tmp_path)
+    broken = job.model_copy(update={"failing": {3: 9}})
+    with pytest.raises(TooManyFailures, match="^shard 3: ValueError: matmul: ") as caught:
+        list(map_shards(multiply, broken, store, execution))
+    assert explain(caught.value) is None
+    said = "".join(traceback.format_exception(caught.value))
+    assert "np.zeros((2, 3)) @ np.zeros((2, 3))" in said
+
+    with pytest.raises(TooManyFailures) as caught:
+        list(map_shards(refuse, broken, store, execution))
+    assert str(explain(caught.value)).startswith("shard 3: this shard cannot be used. ")
 
 
 def test_a_full_disk_on_a_worker_is_explained_to_the_user(tmp_path: Path, execution: Execution) -> None:

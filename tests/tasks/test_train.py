@@ -15,6 +15,7 @@ import torch
 
 from scoreinv.contract import ImageContract
 from scoreinv.denoiser import EDMPreconditioning
+from scoreinv.errors import UserError
 from scoreinv.nets.unet import UNet
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.levels import LogNormalLevels
@@ -28,7 +29,7 @@ from tasks.torchrun import GRACE_SECONDS, torchrun
 from tasks.train import is_trained, progress_of
 from tasks.workers import train as worker
 from tasks.workers.curve import CurveRow, add_row, read_curve
-from tasks.workers.launch import PARENT, leave_reason, reason_path
+from tasks.workers.launch import PARENT, fault_path, leave_reason, reason_path
 from tasks.workers.priors import load_prior
 from tasks.workers.train import PROGRESS_SECONDS, TrainJob
 from tasks.workers.training_images import read_images
@@ -180,7 +181,7 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(
     until(lines, "images 48 of")
     (trainer,) = [one for one in children_of(psutil.Process().pid) if "trainer" in one.cmdline()]
     trainer.kill()
-    with pytest.raises(RuntimeError, match="the training ended with exit code 1"):
+    with pytest.raises(ChildProcessError, match="the training ended with exit code 1"):
         list(lines)
     # What a training that was killed between a row and its checkpoint leaves behind.
     resumed_at = read_curve(job.target)[-1].images_seen
@@ -279,17 +280,23 @@ def test_a_process_whose_starter_is_gone_ends_at_once(tmp_path: Path) -> None:
 
 def test_a_failure_shows_the_error_and_nothing_else(dataset: str, tmp_path: Path) -> None:
     everyone = tuple(f"phantom-{i}" for i in range(4))
-    with pytest.raises(RuntimeError) as failure:
+    with pytest.raises(UserError) as failure:
         list(torchrun(job_for(dataset, tmp_path / "prior", validation_subjects=everyone), 2))
-    expected = "the training failed: ValueError: validation_subjects holds every subject: nothing is left to train on"
+    expected = "the training failed: validation_subjects holds every subject: nothing is left to train on"
     assert str(failure.value) == expected
 
 
 def test_the_first_reason_is_kept(tmp_path: Path) -> None:
     job = str(tmp_path / "job.json")
-    leave_reason(job, ValueError("the cause"))
+    leave_reason(job, UserError("the cause"))
     leave_reason(job, RuntimeError("connection closed by peer"))
-    assert reason_path(job).read_text() == "ValueError: the cause"
+    assert reason_path(job).read_text() == "the cause"
+    assert not fault_path(job).exists()
+
+    leave_reason(tmp_path / "other.json", RuntimeError("mat1 and mat2"))
+    leave_reason(tmp_path / "other.json", UserError("a consequence"))
+    assert fault_path(tmp_path / "other.json").read_text().endswith("RuntimeError: mat1 and mat2\n")
+    assert not reason_path(tmp_path / "other.json").exists()
 
 
 def test_images_of_held_out_subjects_are_not_trained_on(dataset: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scoreinv.errors import UserError
 from scoreinv.spec import Spec
 from storage.errors import full_disk_explained
 from storage.shards import ArrayLayout, ShardedStore
@@ -50,7 +51,15 @@ def refuse(job: Job, index: int, report: Report) -> None:
     """Fail for good where the job says so."""
     _trace(job, index)
     if index in job.failing:
-        raise ValueError("this shard cannot be used")
+        raise UserError("this shard cannot be used")
+    _write(job, index)
+
+
+def multiply(job: Job, index: int, report: Report) -> None:
+    """Make the mistake of a programmer where the job says so."""
+    _trace(job, index)
+    if index in job.failing:
+        np.zeros((2, 3)) @ np.zeros((2, 3))
     _write(job, index)
 
 

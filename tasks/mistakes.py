@@ -1,0 +1,37 @@
+"""Which errors are a person's or the machine's to mend, and which are faults of the program."""
+
+from scoreinv.errors import MissingPackage, UserError
+from storage.errors import StoreError
+
+MENDABLE = (UserError, MissingPackage, StoreError, OSError, MemoryError)
+"""Wrong options, missing packages, stores that lack something, files and networks, too little memory."""
+
+OUT_OF_MEMORY = "there is too little memory: lower execution.batch_size or the number of workers"
+
+_TORCH_OUT_OF_MEMORY = ("CUDA out of memory", "can't allocate memory")
+"""What torch says in a RuntimeError."""
+
+
+class TooManyFailures(RuntimeError):  # noqa: N818  (says what happened, as the errors of storage do)
+    """Some shards failed, so the store cannot be finished; what is done is kept.
+
+    Its cause is the first of their errors that is a fault of the program, if any is.
+    """
+
+
+_UNREACHABLE = "Failed to reach API at"
+"""What Prefect says in a RuntimeError."""
+
+
+def explain(error: BaseException) -> str | None:
+    """The message of an error that can be mended; None for a fault of the program."""
+    if isinstance(error, TooManyFailures):
+        return str(error) if error.__cause__ is None else None
+    if isinstance(error, MemoryError) or any(said in str(error) for said in _TORCH_OUT_OF_MEMORY):
+        return (str(error) if isinstance(error, MemoryError) else "") or OUT_OF_MEMORY
+    if str(error).startswith(_UNREACHABLE) or any(base.__module__ == "httpx" for base in type(error).__mro__):
+        reason = str(error) or type(error).__name__
+        return f"the Prefect server does not answer ({reason}): start it, or unset PREFECT_API_URL"
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__ if isinstance(error, MENDABLE) else None
