@@ -6,8 +6,9 @@ the volume. No per-image normalisation exists anywhere, so a measurement keeps i
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from scoreinv.errors import UserError
 from scoreinv.spec import Json, Spec
 
 Modality = Literal["ct", "mri"]
@@ -25,9 +26,15 @@ class ImageContract(Spec):
 
     modality: Modality = Field(description="ct: Hounsfield units; mri: magnitude images.")
     size: int = Field(ge=8, le=4096, description="Pixels along each side.")
-    pixel_mm: float = Field(gt=0, title="Pixel size", description="Side of a pixel in millimetres.")
+    pixel_mm: float = Field(gt=0, le=100, title="Pixel size", description="Side of a pixel in millimetres.")
     low: float = Field(description="What a value of 0 means (HU for CT, 0 for MRI).")
     high: float = Field(description="What a value of 1 means (HU for CT, 1 percentile unit for MRI).")
+
+    @model_validator(mode="after")
+    def _values_span_a_range(self) -> "ImageContract":
+        if self.low >= self.high:
+            raise ValueError(f"low={self.low} must be below high={self.high}: they are the values of black and white")
+        return self
 
     def attenuation_per_pixel(self) -> float:
         """Line integral of attenuation through one pixel of value 1, after air (0) is subtracted.
@@ -36,7 +43,7 @@ class ImageContract(Spec):
             ValueError: if this is not a CT contract whose value 0 is air.
         """
         if self.modality != "ct" or self.low > -1000:
-            raise ValueError(f"attenuation needs CT values that are 0 in air, got {self.modality} with low={self.low}")
+            raise UserError(f"attenuation needs CT values that are 0 in air, got {self.modality} with low={self.low}")
         return WATER_PER_MM * self.pixel_mm * (self.high - self.low) / 1000
 
 
@@ -54,6 +61,12 @@ class PriorContract(Spec):
     images_seen: int = Field(ge=0)
     sha256: str = Field(description="Of the weights file.")
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _levels_are_ordered(self) -> "PriorContract":
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min={self.sigma_min} must be below sigma_max={self.sigma_max}")
+        return self
 
     def mismatch(self, image: ImageContract) -> str | None:
         """Why images under another contract cannot use this prior, as one sentence; None if they can."""

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from scoreinv.contract import ImageContract, Modality
+from scoreinv.errors import UserError
 from scoreinv.noise import Noise
 from scoreinv.spec import Spec
 
@@ -105,9 +106,9 @@ def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noi
         ValueError: if the images are of another modality, or their size is not a multiple of the contract's.
     """
     if spec.modality != contract.modality:
-        raise ValueError(f"a {spec.modality} measurement cannot be made of {contract.modality} images")
+        raise UserError(f"a {spec.modality} measurement cannot be made of {contract.modality} images")
     factor, rest = divmod(images.shape[-1], contract.size)
     if rest or factor < 1:
-        raise ValueError(f"images of {images.shape[-1]} pixels cannot simulate data for {contract.size} pixels")
+        raise UserError(f"images of {images.shape[-1]} pixels cannot simulate data for {contract.size} pixels")
     clean = spec.operator(contract.size).forward(images) if factor == 1 else spec.simulate_clean(images, contract.size)
     return Simulated(spec.noise.apply(clean, contract, noise), spec.noise.std(clean, contract))

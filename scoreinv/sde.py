@@ -15,7 +15,7 @@ from abc import abstractmethod
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from scoreinv.spec import Spec
@@ -52,6 +52,12 @@ class VE(SDE):
     sigma_min: float = Field(0.01, gt=0)
     sigma_max: float = Field(128.0, gt=0, description="About the largest distance between two training images.")
 
+    @model_validator(mode="after")
+    def _ordered(self) -> "VE":
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min={self.sigma_min} must be below sigma_max={self.sigma_max}")
+        return self
+
     def sigma(self, t: Tensor) -> Tensor:
         return self.sigma_min * (self.sigma_max / self.sigma_min) ** t
 
@@ -74,6 +80,12 @@ class VP(SDE):
     kind: Literal["vp"] = "vp"
     beta_min: float = Field(0.1, gt=0)
     beta_max: float = Field(20.0, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "VP":
+        if self.beta_min >= self.beta_max:
+            raise ValueError(f"beta_min={self.beta_min} must be below beta_max={self.beta_max}")
+        return self
 
     def _log_scale(self, t: Tensor) -> Tensor:
         return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min

@@ -12,6 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import ComputedFieldInfo, FieldInfo
 
+MAX_SEED = 2**53 - 1
+"""The largest whole number that forms (JavaScript) and JSON hold exactly."""
+
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 
@@ -48,11 +51,12 @@ def _offer_choices(schema: Any) -> None:
 
 
 class Spec(BaseModel):
-    """A frozen set of options; unknown names are refused."""
+    """A frozen set of options; unknown names are refused, and numbers that are infinite or none."""
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        allow_inf_nan=False,
         model_title_generator=_words,
         field_title_generator=_label,
         json_schema_extra=_offer_choices,

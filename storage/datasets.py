@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from scoreinv.contract import ImageContract, Modality
+from scoreinv.errors import UserError
 from scoreinv.spec import Json, Spec, digest_of
 from storage.errors import SourceError, StoreIncomplete
 from storage.looks import Look, look_of, nothing_seen, read_looks
@@ -161,7 +162,7 @@ class DatasetStore:
             ValueError: if the data set was made without fine images.
         """
         if self.fine_factor == 1:
-            raise ValueError(f"{self.uri} has no fine images: ingest with fine_factor=2 or more")
+            raise UserError(f"{self.uri} has no fine images: ingest with fine_factor=2 or more")
         return self.shards.read("images_fine", start, stop)
 
     def ingest(self, shard: Shard, load: Load, *, record: Mapping[str, Json] | None = None) -> None:

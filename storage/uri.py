@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import fsspec
 
+from scoreinv.errors import UserError
 from scoreinv.spec import Json
 from storage.errors import StoreError, StoreNotFound, full_disk_explained
 
@@ -32,9 +33,9 @@ def join(root: str, *parts: str) -> str:
 
 def _check_part(part: str) -> None:
     if "\\" in part or any(ord(letter) < 32 or ord(letter) == 127 for letter in part):
-        raise ValueError(f"the name {part!r} holds a backslash or a control character: use letters, digits, - _ . /")
+        raise UserError(f"the name {part!r} holds a backslash or a control character: use letters, digits, - _ . /")
     if any(segment in ("", ".", "..") for segment in part.split("/")):
-        raise ValueError(f"the name {part!r} must be relative, without empty, '.' or '..' segments")
+        raise UserError(f"the name {part!r} must be relative, without empty, '.' or '..' segments")
 
 
 def is_local(uri: str) -> bool:
@@ -49,7 +50,7 @@ def local_path(uri: str) -> Path:
         ValueError: if the URI is not local.
     """
     if not is_local(uri):
-        raise ValueError(f"{uri} is not on this machine: a local path was wanted")
+        raise UserError(f"{uri} is not on this machine: a local path was wanted")
     return Path(uri.removeprefix(_FILE_SCHEME)).expanduser()
 
 

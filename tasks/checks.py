@@ -1,10 +1,12 @@
 """What can be known to be wrong with a pipeline before anything is computed."""
 
 from scoreinv.contract import ImageContract
+from scoreinv.errors import UserError
+from scoreinv.measurement import PoissonNoise
 from scoreinv.operators import AnyMeasurement
 from storage.datasets import DatasetStore
 from storage.models import load
-from tasks.recipes import PipelineRecipe, Study
+from tasks.recipes import PipelineRecipe, Study, Training
 from tasks.workers.priors import require_match
 from tasks.workspace import locate, locate_prior
 
@@ -13,29 +15,34 @@ def check_pipeline(recipe: PipelineRecipe, workspace: str) -> None:
     """Refuse studies whose parts do not fit together.
 
     Raises:
-        ValueError: if a measurement or a prior is for other images; names the study.
+        UserError: if a measurement, a network or a prior is for other images; names the study.
         StoreNotFound: if a prior or a data set is not there; names those that are.
     """
     for study in recipe.studies:
         try:
             image = _image(study, workspace)
-            require_modality(study.simulation.measurement, image)
+            require_fit(study.simulation.measurement, image)
             _check_priors(study, image, workspace)
-        except ValueError as error:
-            raise ValueError(f"study {study.name}: {error}") from error
+            if study.training is not None:
+                _check_training(study.training, image)
+        except UserError as error:
+            raise UserError(f"study {study.name}: {error}") from error
 
 
-def require_modality(measurement: AnyMeasurement, image: ImageContract) -> None:
+def require_fit(measurement: AnyMeasurement, image: ImageContract) -> None:
     """Refuse a measurement of other images.
 
     Raises:
-        ValueError: saying which images were wanted.
+        UserError: saying which images were wanted, or which option of the measurement asks too much of them.
     """
     if measurement.modality != image.modality:
-        raise ValueError(
+        raise UserError(
             f"measurement.kind={measurement.kind!r} is for {measurement.modality} images, but these are "
             f"{image.modality}: choose another measurement or data set"
         )
+    measurement.operator(image.size)
+    if isinstance(measurement.noise, PoissonNoise):
+        image.attenuation_per_pixel()
 
 
 def _image(study: Study, workspace: str) -> ImageContract:
@@ -48,3 +55,20 @@ def _check_priors(study: Study, image: ImageContract, workspace: str) -> None:
     for name in {choice.prior for choice in study.reconstructions} - {"", "trained"}:
         _, contract = load(locate_prior(workspace, name))
         require_match(contract, image)
+
+
+def _check_training(training: Training, image: ImageContract) -> None:
+    for number, recipe in enumerate(training.ingest):
+        for field in ("modality", "size", "low", "high"):
+            theirs, ours = getattr(recipe.image, field), getattr(image, field)
+            if theirs != ours:
+                raise UserError(
+                    f"training.ingest.{number}.image.{field}={theirs} but the images to reconstruct have {ours}: "
+                    "a prior is for images of its own grid and values"
+                )
+    multiple = training.train.network.size_multiple
+    if image.size % multiple:
+        raise UserError(
+            f"for training.train.network the images' size must be a multiple of {multiple}, got {image.size}: "
+            "take fewer channel_multipliers, a smaller patch, or another size"
+        )

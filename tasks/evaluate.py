@@ -2,6 +2,7 @@
 
 from prefect import task
 
+from scoreinv.errors import UserError
 from scoreinv.spec import digest_of
 from storage.scores import write_scores
 from storage.shards import ShardedStore
@@ -61,5 +62,5 @@ def _candidate(workspace: str, store: ShardedStore) -> Candidate:
 def _common_dataset(stores: list[ShardedStore]) -> str:
     refs = {store.attrs["dataset"] for store in stores}
     if len(refs) > 1:
-        raise ValueError(f"reconstructions of different data sets cannot share a table: {sorted(refs)}")
+        raise UserError(f"reconstructions of different data sets cannot share a table: {sorted(refs)}")
     return str(refs.pop())

@@ -2,10 +2,11 @@
 
 from prefect import task
 
+from scoreinv.errors import UserError
 from storage.datasets import DatasetStore
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
-from tasks.checks import require_modality
+from tasks.checks import require_fit
 from tasks.progress import follow
 from tasks.recipes import MeasureRecipe
 from tasks.retry import worth_retrying
@@ -50,6 +51,6 @@ def measurement_store(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) ->
 
 
 def _check(recipe: MeasureRecipe, dataset: DatasetStore) -> None:
-    require_modality(recipe.simulation.measurement, dataset.contract)
+    require_fit(recipe.simulation.measurement, dataset.contract)
     if recipe.simulation.uses_fine_images and dataset.fine_factor == 1:
-        raise ValueError(f"uses_fine_images needs a finer grid, but {recipe.dataset} was ingested with fine_factor=1")
+        raise UserError(f"uses_fine_images needs a finer grid, but {recipe.dataset} was ingested with fine_factor=1")

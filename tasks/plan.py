@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from scoreinv.baselines import Direct
 from scoreinv.contract import ImageContract
+from scoreinv.errors import UserError
 from storage.datasets import DatasetStore
 from storage.fingerprint import Fingerprint, fingerprint_of_dataset, fingerprint_of_source
 from storage.models import read_contract
@@ -98,7 +99,7 @@ def _draft(recipe: PlanRequest, execution: Execution) -> Draft:
     images = _images(recipe, execution)
     modality, measurement = images.fingerprint.modality, recipe.measurement
     if measurement.modality != modality:
-        raise ValueError(
+        raise UserError(
             f"measurement.kind={measurement.kind!r} is for {measurement.modality} images, but these are {modality}: "
             "choose another measurement, or set source.modality if the images are not what they were taken for"
         )

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from scoreinv.contract import ImageContract, PriorContract
+from scoreinv.errors import UserError
 from storage.errors import StoreNotFound
 from storage.fingerprint import Fingerprint
 from storage.models import read_contract, shipped
@@ -47,7 +48,7 @@ def choose_prior(priors: dict[str, PriorContract], images: Fingerprint, wanted: 
     fitting = [name for name, reason in reasons.items() if reason is None]
     if not fitting:
         known = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        raise ValueError(
+        raise UserError(
             f"no prior fits these {images.modality} images ({known or 'there is none at all'}). "
             + TRAINING.format(modality=images.modality)
         )

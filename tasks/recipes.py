@@ -6,7 +6,7 @@ refers to its inputs by theirs. The same recipe is found again whoever computed 
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
 from scoreinv.contract import ImageContract
 from scoreinv.denoiser import AnyPreconditioning, EDMPreconditioning
@@ -14,7 +14,7 @@ from scoreinv.methods import AnyMethod
 from scoreinv.nets import AnyNetwork, UNet
 from scoreinv.operators import AnyMeasurement
 from scoreinv.samplers import DDS
-from scoreinv.spec import Spec
+from scoreinv.spec import MAX_SEED, Spec
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainSpec
 from storage.sources import AnySource
@@ -32,6 +32,16 @@ class IngestRecipe(Spec):
     )
     shard_size: int = Field(32, ge=1, le=256, description="Slices per shard: the unit of work and of resume.")
 
+    @model_validator(mode="after")
+    def _source_holds_such_images(self) -> "IngestRecipe":
+        # Several sources and OpenKBP have no such option.
+        modality = getattr(self.source, "modality", self.image.modality)
+        if modality != self.image.modality:
+            raise ValueError(
+                f"source.modality={modality!r} but image.modality={self.image.modality!r}: set the one that is wrong"
+            )
+        return self
+
 
 class Simulation(Spec):
     """Measurements simulated from images."""
@@ -41,7 +51,7 @@ class Simulation(Spec):
         False,
         description="Simulate from the finer grid, so that the data are not made by the operator that inverts them.",
     )
-    seed: int = Field(0, description="Of the measurement noise.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the measurement noise.")
 
 
 class MeasureRecipe(Spec):
@@ -67,7 +77,9 @@ class TrainRecipe(Spec):
     preconditioning: AnyPreconditioning = Field(EDMPreconditioning(), title="Preconditioning")
     training: TrainSpec = Field(TrainSpec(), title="Training")
     augmentation: Augmentation = Field(Augmentation(), title="Augmentation")
-    shares: tuple[float, ...] = Field((), description="Relative chance of each data set; empty: by their sizes.")
+    shares: tuple[NonNegativeFloat, ...] = Field(
+        (), description="Relative chance of each data set; empty: by their sizes."
+    )
     balance_power: float = Field(
         0.5, ge=0, le=1, description="Subjects with n slices are drawn n^power times as often as those with one."
     )
@@ -75,6 +87,13 @@ class TrainRecipe(Spec):
     validate_every: int = Field(8_000, ge=1, description="Images between two validations and checkpoints.")
     training_data: tuple[str, ...] = Field((), description="What the prior has seen, with licences: for its card.")
     licence: str = Field("unstated", description="Under which the weights may be used.")
+
+    @field_validator("shares")
+    @classmethod
+    def _some_share_counts(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if shares and not any(shares):
+            raise ValueError("all shares are 0: give one data set a chance")
+        return shares
 
     def address(self) -> str:
         """The digest without the length of the training, so that a longer one continues a shorter one."""
@@ -91,7 +110,7 @@ class Reconstruction(Spec):
         description="Shipped (ct-128, mri-128), as priors/0a1b2c3d4e5f, or 'trained' in a study; empty: no prior.",
     )
     n_samples: int = Field(1, ge=1, le=256, description="Posterior samples per slice; mean and deviation are kept.")
-    seed: int = Field(0, description="Of the sampler's noise.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the sampler's noise.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the network; all else is float32.")
 
     @model_validator(mode="after")
@@ -129,7 +148,9 @@ class TuneRecipe(Spec):
     metric: Literal["psnr", "ssim", "psnr_circle", "ssim_circle"] = Field(
         "psnr", description="Whose mean over the slices is made as large as can be; circle: as the paper takes it."
     )
-    seed: int = Field(0, description="Of the search; the sampler's noise has its own, the same in every trial.")
+    seed: int = Field(
+        0, ge=0, le=MAX_SEED, description="Of the search; the sampler's noise has its own, the same in every trial."
+    )
 
     @model_validator(mode="after")
     def _ranges_fit_the_method(self) -> "TuneRecipe":
@@ -156,7 +177,7 @@ class EvaluateRecipe(Spec):
 class ReportRecipe(Spec):
     """One page with pictures and a table per study."""
 
-    title: str = Field("Reconstructions", description="Heading of the report.")
+    title: str = Field("Reconstructions", min_length=1, description="Heading of the report.")
     scores: tuple[str, ...] = Field(
         min_length=1, description="References of evaluations, as scores/0a1b2c3d4e5f; one per study."
     )
@@ -178,6 +199,14 @@ class Training(Spec):
     )
     train: TrainRecipe = Field(title="Train", description="Its datasets are replaced by those ingested here.")
 
+    @model_validator(mode="after")
+    def _a_share_for_each(self) -> "Training":
+        if self.train.shares and len(self.train.shares) != len(self.ingest):
+            raise ValueError(
+                f"train.shares holds {len(self.train.shares)} for {len(self.ingest)} of ingest: give each one"
+            )
+        return self
+
 
 class Study(Spec):
     """One data set, one measurement, several methods side by side."""
@@ -193,6 +222,8 @@ class Study(Spec):
     def _images_come_from_one_place(self) -> "Study":
         if (self.ingest is None) == (not self.dataset):
             raise ValueError(f"study {self.name!r} needs either ingest or dataset, one of the two")
+        if self.ingest and self.simulation.uses_fine_images and self.ingest.fine_factor == 1:
+            raise ValueError(f"study {self.name!r}: simulation.uses_fine_images needs ingest.fine_factor=2 or 4")
         return self
 
     @model_validator(mode="after")
@@ -205,7 +236,7 @@ class Study(Spec):
 class PipelineRecipe(Spec):
     """Ingest, measure, reconstruct, evaluate and report, for one or more studies."""
 
-    title: str = Field("Reconstructions", description="Heading of the report.")
+    title: str = Field("Reconstructions", min_length=1, description="Heading of the report.")
     studies: tuple[Study, ...] = Field(
         min_length=1, description="Each with its own data set, measurement and methods; one section of the report."
     )

@@ -23,10 +23,8 @@ class SearchRange(Spec):
     """The values that one option of a method may take: between two, or one of a few."""
 
     key: str = Field(min_length=1, description="Of the option within the method, as eta or grid.sigma_max.")
-    low: float | None = Field(
-        None, allow_inf_nan=False, description="The smallest value; whole for an option that counts."
-    )
-    high: float | None = Field(None, allow_inf_nan=False, description="The largest value.")
+    low: float | None = Field(None, description="The smallest value; whole for an option that counts.")
+    high: float | None = Field(None, description="The largest value.")
     is_log: bool = Field(False, description="Search evenly in the logarithm: where a factor matters, not a difference.")
     choices: tuple[Value, ...] = Field((), description="In place of low and high: the values to choose from.")
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from scoreinv.errors import UserError
 from scoreinv.spec import Json, Spec
 from storage.datasets import SliceRecord
 from storage.errors import StoreError
@@ -111,7 +112,7 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     """
     scored = [trial for trial in trials if trial.score is not None]
     if not scored:
-        raise ValueError(f"all {len(trials)} trials failed, the method as given with: {trials[0].error}")
+        raise UserError(f"all {len(trials)} trials failed, the method as given with: {trials[0].error}")
     return max(scored, key=lambda trial: -math.inf if trial.score is None else trial.score)
 
 
@@ -124,7 +125,7 @@ def validation_places(records: Sequence[SliceRecord], recipe: TuneRecipe) -> tup
     known = list(dict.fromkeys(record.subject_id for record in records))
     if strange := [name for name in recipe.subjects if name not in known]:
         more = f" and {len(known) - 8} more" if len(known) > 8 else ""
-        raise ValueError(f"there is no subject {', '.join(strange)}: choose of {', '.join(known[:8])}{more}")
+        raise UserError(f"there is no subject {', '.join(strange)}: choose of {', '.join(known[:8])}{more}")
     places = [i for i, record in enumerate(records) if not recipe.subjects or record.subject_id in recipe.subjects]
     n = min(recipe.n_slices, len(places))
     # The middle of each n-th part: the ends of a volume hold little.

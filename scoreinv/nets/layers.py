@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scoreinv.errors import UserError
+
 ZERO_SCALE = 1e-10
 """What "initialised to zero" means in NCSN++; exact zeros would stop the gradient behind them."""
 
@@ -47,7 +49,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
     """
     groups = max(1, min(channels // 4, 32))
     if channels % groups:
-        raise ValueError(f"{channels} channels do not divide into {groups} groups: use multiples of 32 channels")
+        raise UserError(f"{channels} channels do not divide into {groups} groups: use multiples of 32 channels")
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 

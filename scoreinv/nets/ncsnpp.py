@@ -11,9 +11,10 @@ from itertools import pairwise
 from typing import Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from scoreinv.errors import UserError
 from scoreinv.nets.layers import Attention, FourierEmbedding, ResidualBlock, conv, dense, fir_down, fir_up, group_norm
 from scoreinv.spec import Spec
 
@@ -27,7 +28,9 @@ class NCSNpp(Spec):
     kind: Literal["ncsnpp"] = "ncsnpp"
     image_size: int = Field(240, ge=1, description="Pixels along each side of the images.")
     n_features: int = Field(32, ge=4, multiple_of=4, description="Channels of the first level.")
-    channel_multipliers: tuple[int, ...] = Field((1, 1, 2, 2, 2), min_length=1, description="One number per level.")
+    channel_multipliers: tuple[PositiveInt, ...] = Field(
+        (1, 1, 2, 2, 2), min_length=1, max_length=10, description="One number per level."
+    )
     n_blocks: int = Field(2, ge=1, description="Residual blocks per level on the way down; one more on the way up.")
     attention_sizes: tuple[int, ...] = Field((30,), description="Sizes of the levels with self-attention.")
     fourier_scale: float = Field(16.0, gt=0, description="Standard deviation of the embedding's frequencies.")
@@ -136,7 +139,7 @@ class NCSNppNetwork(nn.Module):
 
     def _check_size(self, x: Tensor) -> None:
         if x.shape[-1] % self.size_multiple or x.shape[-2] % self.size_multiple:
-            raise ValueError(
+            raise UserError(
                 f"this network halves the image once per level: height and width must be multiples of "
                 f"{self.size_multiple}, got {x.shape[-2]} x {x.shape[-1]}"
             )

@@ -10,12 +10,16 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scoreinv.errors import UserError
 from scoreinv.nets.layers import silu
 from scoreinv.spec import Spec
+
+N_HEAD = 64
+"""Channels of each attention head, at least."""
 
 
 class UNet(Spec):
@@ -24,12 +28,27 @@ class UNet(Spec):
     kind: Literal["unet"] = "unet"
     patch: int = Field(1, ge=1, le=8, description="Pixels per side that the stem folds into channels.")
     n_features: int = Field(24, ge=8, description="Channels at the finest level.")
-    channel_multipliers: tuple[int, ...] = Field((1, 2, 3, 4), min_length=1)
+    channel_multipliers: tuple[PositiveInt, ...] = Field((1, 2, 3, 4), min_length=1, max_length=10)
     n_blocks: int = Field(1, ge=1, description="Residual blocks per level.")
     n_middle: int = Field(
         1, ge=0, title="Middle blocks", description="Residual blocks and attentions at the coarsest level."
     )
     has_position: bool = Field(True, description="Two input channels that hold the pixel's position in [-1, 1].")
+
+    @model_validator(mode="after")
+    def _channels_divide_among_the_heads(self) -> "UNet":
+        n = self.n_features * self.channel_multipliers[-1]
+        if self.n_middle and n % max(1, n // N_HEAD):
+            raise ValueError(
+                f"n_features={self.n_features} times {self.channel_multipliers[-1]} makes {n} channels at the coarsest "
+                f"level, which do not divide into {n // N_HEAD} heads: take a multiple of {N_HEAD}"
+            )
+        return self
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this."""
+        return self.patch << (len(self.channel_multipliers) - 1)
 
     def build(self) -> "UNetNetwork":
         """A new network, its output zero until it is trained."""
@@ -72,9 +91,9 @@ class UNetNetwork(nn.Module):
         return F.pixel_shuffle(self.head(silu(self.norm(h))), self.spec.patch)
 
     def _check(self, x: Tensor) -> None:
-        multiple = self.spec.patch * 2 ** (len(self.spec.channel_multipliers) - 1)
+        multiple = self.spec.size_multiple
         if x.shape[-1] % multiple or x.shape[-2] % multiple:
-            raise ValueError(f"images of {tuple(x.shape[-2:])} pixels do not divide by {multiple}: pad them")
+            raise UserError(f"images of {tuple(x.shape[-2:])} pixels do not divide by {multiple}: pad them")
 
 
 class LabelEmbedding(nn.Module):
@@ -116,7 +135,7 @@ class ResidualBlock(nn.Module):
 class SelfAttention(nn.Module):
     """x + multi-head attention over all pixels, zero at the start."""
 
-    def __init__(self, n: int, *, n_head: int = 64) -> None:
+    def __init__(self, n: int, *, n_head: int = N_HEAD) -> None:
         super().__init__()
         self.n_heads = max(1, n // n_head)
         self.norm = _norm(n)

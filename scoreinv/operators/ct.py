@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from scoreinv.contract import Modality
+from scoreinv.errors import UserError
 from scoreinv.measurement import MeasurementSpec
 from scoreinv.operators.ct_backends import Backend, projector, require
 from scoreinv.operators.fourier_slice import FourierSlice, from_sinogram
@@ -26,19 +27,29 @@ from scoreinv.operators.projection_matrix import ParallelBeamGeometry, covering_
 ViewRule = Literal["equispaced", "paper"]
 
 
+MAX_VIEWS = 100_000
+"""Many times what an image of 4096 pixels needs (about 6,400)."""
+
+
 class SparseViewCT(MeasurementSpec):
     """Parallel-beam CT with few views over half a turn."""
 
     kind: Literal["sparse_view_ct"] = "sparse_view_ct"
-    n_views: int = Field(23, ge=1, description="Measured views.")
+    n_views: int = Field(23, ge=1, le=MAX_VIEWS, description="Measured views.")
     n_full: int = Field(
-        180, ge=1, title="Views of the full scan", description="Of which the measured views are a part."
+        180, ge=1, le=MAX_VIEWS, title="Views of the full scan", description="Of which the measured views are a part."
     )
     views: ViewRule = Field(
         "equispaced",
         description="paper: rows of the full scan as Song et al. 2022 chose; their last is nearly the first.",
     )
     backend: Backend = Field("matrix", description="What computes the line integrals.")
+
+    @model_validator(mode="after")
+    def _views_are_rows_of_the_full_scan(self) -> "SparseViewCT":
+        if self.views == "paper" and self.n_views > self.n_full:
+            raise ValueError(f"n_views={self.n_views} is more than the n_full={self.n_full} it is chosen from")
+        return self
 
     @property
     def modality(self) -> Modality:
@@ -64,8 +75,8 @@ class LimitedAngleCT(MeasurementSpec):
     """Parallel-beam CT with views over a part of half a turn."""
 
     kind: Literal["limited_angle_ct"] = "limited_angle_ct"
-    n_views: int = Field(60, ge=1, description="Measured views.")
-    arc_degrees: float = Field(120.0, gt=0, le=180, description="The arc from the first view, end excluded.")
+    n_views: int = Field(60, ge=1, le=MAX_VIEWS, description="Measured views.")
+    arc_degrees: float = Field(120.0, ge=1, le=180, description="The arc from the first view, end excluded.")
     backend: Backend = Field("matrix", description="What computes the line integrals.")
 
     @property
@@ -100,7 +111,7 @@ def paper_angles(n_views: int, n_full: int) -> tuple[float, ...]:
         ValueError: if there are fewer rows than views.
     """
     if n_views > n_full:
-        raise ValueError(f"{n_views} views cannot be rows of a full scan of n_full={n_full}: raise n_full")
+        raise UserError(f"{n_views} views cannot be rows of a full scan of n_full={n_full}: raise n_full")
     rows = torch.linspace(0, n_full - 1, n_views, dtype=torch.float64).round()
     return tuple(float(row) * math.pi / n_full for row in rows)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scoreinv.errors import MissingPackage, UserError
 from scoreinv.operators.projection_matrix import ParallelBeamGeometry, projection_matrix
 
 Backend = Literal["matrix", "torch_radon", "astra"]
@@ -55,7 +56,7 @@ def require(backend: Backend) -> None:
         "torch_radon": ("torch_radon", "build it from github.com/matteo-ronchetti/torch-radon, which needs CUDA"),
     }[backend]
     if find_spec(package) is None:
-        raise ImportError(f"backend={backend!r} needs the package {package!r}: {advice}; or choose backend='matrix'")
+        raise MissingPackage(f"backend={backend!r} needs the package {package!r}: {advice}; or choose backend='matrix'")
 
 
 class _Linear(torch.autograd.Function):
@@ -144,7 +145,7 @@ def _torch_radon_backproject(geometry: ParallelBeamGeometry, y: Tensor) -> Tenso
 
 def _on_cuda(tensor: Tensor) -> Tensor:
     if not tensor.is_cuda:
-        raise ValueError(f"torch_radon needs CUDA tensors, got {tensor.device}: move them, or choose backend='matrix'")
+        raise UserError(f"torch_radon needs CUDA tensors, got {tensor.device}: move them, or choose backend='matrix'")
     return tensor.float().contiguous()
 
 

@@ -7,6 +7,8 @@ always acquired. Randomness comes from a private generator, so a mask is a funct
 import torch
 from torch import Tensor
 
+from scoreinv.errors import UserError
+
 DENSITY_POWER = 2.0
 """Of the polynomial sampling density (1 - |k| / k_max)^power (Lustig, Donoho and Pauly 2007 use 1 to 6)."""
 
@@ -32,7 +34,7 @@ def paper_mask(size: int, n_keep: int, *, n_acs: int | None = None) -> Tensor:
     """
     low = max(1, round(size * n_keep / 1000)) if n_acs is None else n_acs
     if low >= n_keep:
-        raise ValueError(
+        raise UserError(
             f"the paper's mask keeps {low} central columns, which must be fewer than the {n_keep} of {size} that "
             "are kept in all: lower n_acs or the acceleration, or choose another pattern"
         )
@@ -80,6 +82,6 @@ def _centre(size: int, n_acs: int) -> Tensor:
 
 def _centre_and_outside(size: int, n_keep: int, n_acs: int) -> tuple[Tensor, Tensor]:
     if n_acs > n_keep:
-        raise ValueError(f"n_acs={n_acs} is more than the {n_keep} of {size} columns that are acquired: lower it")
+        raise UserError(f"n_acs={n_acs} is more than the {n_keep} of {size} columns that are acquired: lower it")
     mask = _centre(size, n_acs)
     return mask, torch.nonzero(~mask).flatten()

@@ -10,14 +10,16 @@ whose mirror was not measured. Here these entries count twice, which makes ``cor
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from scoreinv.contract import Modality
-from scoreinv.measurement import MeasurementSpec
+from scoreinv.errors import UserError
+from scoreinv.measurement import MeasurementSpec, PoissonNoise
 from scoreinv.operators import masks
 from scoreinv.operators.fourier import PLANE, fft2c, ifft2c, mirror, resample_spectrum
 from scoreinv.operators.linear import MaskedTransform
+from scoreinv.spec import MAX_SEED
 
 MaskPattern = Literal["paper", "equispaced", "random", "variable_density"]
 
@@ -34,8 +36,14 @@ class CartesianMRI(MeasurementSpec):
         title="Central columns",
         description="So many are always acquired; the pattern's rule if not set.",
     )
-    seed: int = Field(0, ge=0, description="Of the random patterns; one mask serves all images.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the random patterns; one mask serves all images.")
     paper_faithful: bool = Field(False, description="Project without conjugate symmetry, as Song et al. 2022 released.")
+
+    @model_validator(mode="after")
+    def _noise_is_no_photons(self) -> "CartesianMRI":
+        if isinstance(self.noise, PoissonNoise):
+            raise ValueError("noise.kind='poisson' counts photons, which are for CT: take gaussian, or none")
+        return self
 
     @property
     def modality(self) -> Modality:
@@ -48,7 +56,13 @@ class CartesianMRI(MeasurementSpec):
         return CartesianMRIOperator(self.mask(size), size, use_symmetry=not self.paper_faithful)
 
     def mask(self, size: int) -> Tensor:
-        """The acquired columns, bool (size,)."""
+        """The acquired columns, bool (size,).
+
+        Raises:
+            ValueError: if the columns are fewer than the acceleration asks for, or than ``n_acs``.
+        """
+        if self.acceleration > size:
+            raise UserError(f"acceleration={self.acceleration:g} is more than the {size} columns there are: lower it")
         n_keep = masks.n_columns(size, self.acceleration)
         if n_keep == size:
             return torch.ones(size, dtype=torch.bool)

@@ -16,9 +16,9 @@ class SigmaGrid(Spec):
     ``geometric``: evenly spaced in the logarithm, the VE schedule of Song et al.
     """
 
-    n_levels: int = Field(50, ge=1, description="Network calls, or a fixed multiple of them.")
+    n_levels: int = Field(50, ge=1, le=100_000, description="Network calls, or a fixed multiple of them.")
     sigma_max: float = Field(3.0, gt=0, description="The first noise level; image values are about 0 to 1.")
-    sigma_min: float = Field(0.01, gt=0, description="The last noise level before 0.")
+    sigma_min: float = Field(0.01, ge=1e-6, description="The last noise level before 0.")
     spacing: Literal["power", "geometric"] = "power"
 
     @model_validator(mode="after")

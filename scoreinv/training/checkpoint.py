@@ -7,6 +7,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from scoreinv.denoiser import AnyPreconditioning, ScoreModel
+from scoreinv.errors import UserError
 from scoreinv.nets import AnyNetwork
 from scoreinv.training.loop import TrainState
 
@@ -47,7 +48,7 @@ def restore(state: TrainState, data: bytes, recipe_digest: str) -> None:
     """
     content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     if content["recipe"] != recipe_digest:
-        raise ValueError(f"the checkpoint is of recipe {content['recipe']}, not {recipe_digest}: train elsewhere")
+        raise UserError(f"the checkpoint is of recipe {content['recipe']}, not {recipe_digest}: train elsewhere")
     state.model.load_state_dict(content["model"])
     state.ema.model.load_state_dict(content["ema"])
     state.optimizer.load_state_dict(content["optimizer"])
@@ -65,7 +66,7 @@ def go_on_from(state: TrainState, weights: bytes, images_seen: int) -> None:
         for model in (state.model, state.ema.model):
             model.network.load_state_dict({name: value.float() for name, value in load_safetensors(weights).items()})
     except RuntimeError as error:
-        raise ValueError(f"the weights to go on from are of another network than the recipe's: {error}") from error
+        raise UserError(f"the weights to go on from are of another network than the recipe's: {error}") from error
     state.images_seen = state.images_before = images_seen
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from scoreinv.errors import UserError
 from scoreinv.training.augment import Augmentation
 
 
@@ -26,7 +27,7 @@ class ImageBatches:
         if len(weights) != len(images):
             raise ValueError(f"{len(images)} images came with {len(weights)} weights: give one for each")
         if images.shape[-1] != images.shape[-2] or images.shape[-1] % size:
-            raise ValueError(
+            raise UserError(
                 f"images of {tuple(images.shape[-2:])} pixels are no whole multiple of {size}: resample them"
             )
         self.images = images

@@ -26,7 +26,7 @@ class LogNormalLevels(Spec):
     mean: float = Field(-1.8, description="Mean of ln sigma.")
     std: float = Field(1.4, gt=0)
     even_share: float = Field(0.2, ge=0, le=1)
-    sigma_min: float = Field(0.005, gt=0)
+    sigma_min: float = Field(0.005, ge=1e-6)
     sigma_max: float = Field(40.0, gt=0)
     sigma_data: float = Field(0.25, gt=0)
 

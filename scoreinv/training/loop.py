@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scoreinv.denoiser import ScoreModel
-from scoreinv.spec import Spec
+from scoreinv.errors import UserError
+from scoreinv.spec import MAX_SEED, Spec
 from scoreinv.training.ema import EMA
 from scoreinv.training.levels import AnyLevels, LogNormalLevels, stratified
 from scoreinv.training.loss import denoising_loss
@@ -39,7 +40,17 @@ class TrainSpec(Spec):
     ema_half_life: int = Field(20_000, ge=1, description="In images seen.")
     levels: AnyLevels = Field(LogNormalLevels(), title="Noise levels")
     is_bfloat16: bool = Field(True, description="Run the network under bfloat16 autocast; weights stay float32.")
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=MAX_SEED)
+
+    @model_validator(mode="after")
+    def _phases_fit_into_the_training(self) -> "TrainSpec":
+        if self.cooldown_images > self.n_images:
+            raise ValueError(f"cooldown_images={self.cooldown_images} is more than n_images={self.n_images}: lower it")
+        # The default may be too long for a trial, which then ends while it warms up.
+        is_default = self.warmup_images == type(self).model_fields["warmup_images"].default
+        if self.warmup_images > self.n_images and not is_default:
+            raise ValueError(f"warmup_images={self.warmup_images} is more than n_images={self.n_images}: lower it")
+        return self
 
     def rate(self, images_seen: int, *, images_before: int = 0) -> float:
         """The learning rate after so many images, of which the network had seen some before its optimiser was new."""
@@ -93,7 +104,7 @@ def train(
         FloatingPointError: if the loss is no longer finite; the state is still that of the step before.
     """
     if spec.batch_size % n_ranks:
-        raise ValueError(f"batch_size={spec.batch_size} does not divide among {n_ranks} processes: choose a multiple")
+        raise UserError(f"batch_size={spec.batch_size} does not divide among {n_ranks} processes: choose a multiple")
     state.model.train()
     state.model.autocast_dtype = torch.bfloat16 if spec.is_bfloat16 else None
     model: nn.Module = DistributedDataParallel(state.model) if n_ranks > 1 else state.model
@@ -103,7 +114,7 @@ def train(
         loss = _loss(model, batches(spec.batch_size // n_ranks, generator), spec, generator)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} after {state.images_seen} images: lower learning_rate")
+            raise UserError(f"the loss is {value} after {state.images_seen} images: lower learning_rate")
         norm = _optimise(state, loss, rate, spec)
         state.images_seen += spec.batch_size
         state.ema.update(state.model, images_seen=state.images_seen, n_new=spec.batch_size)

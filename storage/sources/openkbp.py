@@ -33,7 +33,7 @@ class OpenKBPSource(Source):
     """Slices of the patients below a folder: every folder that holds a ct.csv is a patient."""
 
     kind: Literal["openkbp"] = "openkbp"
-    path: str = Field(description="A folder with one folder per patient, or one patient's folder.")
+    path: str = Field(min_length=1, description="A folder with one folder per patient, or one patient's folder.")
     select: Select = Select()
 
     def scan(self) -> Iterator[Volume | Rejected]:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from scoreinv.contract import Modality
-from scoreinv.spec import Json
+from scoreinv.spec import MAX_SEED, Json
 from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.sources.source import Select, Source, Volume, checked
 
@@ -39,12 +39,12 @@ class PhantomSource(Source):
     kind: Literal["phantom"] = "phantom"
     select: Select = Select()
     modality: Modality = "ct"
-    n_volumes: int = Field(default=4, ge=1)
-    n_slices: int = Field(default=8, ge=1, description="Of every volume.")
+    n_volumes: int = Field(default=4, ge=1, le=100_000)
+    n_slices: int = Field(default=8, ge=1, le=100_000, description="Of every volume.")
     size: int = Field(default=64, ge=8, le=1024, description="Pixels along each side.")
     pixel_mm: float = Field(default=5.0, gt=0, title="Pixel size", description="Side of a pixel in millimetres.")
-    n_ellipses: int = Field(default=8, ge=0, description="Inside the body.")
-    seed: int = Field(default=0, ge=0)
+    n_ellipses: int = Field(default=8, ge=0, le=1000, description="Inside the body.")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
     def scan(self) -> Iterator[Volume | Rejected]:
         """One volume per subject, in order."""

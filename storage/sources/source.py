@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scoreinv.contract import Modality
 from scoreinv.spec import Json, Spec
@@ -68,6 +68,13 @@ class Source(Spec):
 
     only_subjects: tuple[str, ...] = Field(default=(), description="Nobody else; empty means everybody.")
     exclude_subjects: tuple[str, ...] = Field(default=(), description="Leave these out (splits are by subject).")
+
+    @model_validator(mode="after")
+    def _nobody_is_wanted_and_left_out(self) -> "Source":
+        if both := set(self.only_subjects) & set(self.exclude_subjects):
+            names = ", ".join(sorted(both)[:5])
+            raise ValueError(f"only_subjects and exclude_subjects both name {names}: take them out of one")
+        return self
 
     @abstractmethod
     def scan(self) -> Iterator[Volume | Rejected]:

@@ -70,9 +70,12 @@ def test_the_order_and_number_of_parts_matter() -> None:
     assert len({digest_of("a", "b"), digest_of("b", "a"), digest_of("ab"), digest_of(["a", "b"]), digest_of()}) == 5
 
 
-def test_numbers_without_a_json_form_are_refused() -> None:
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan"), "Infinity", "nan"])
+def test_numbers_that_are_infinite_or_none_are_refused_by_name(number: Any) -> None:
+    with pytest.raises(ValidationError, match=r"strength\n  Input should be a finite number"):
+        Inner(strength=number)
     with pytest.raises(ValueError, match="JSON compliant"):
-        Inner(strength=float("inf")).digest()
+        digest_of(float(number))
 
 
 def test_specs_load_without_torch() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from scoreinv.denoiser import EDMPreconditioning, GaussianDenoiser, ScoreModel
+from scoreinv.errors import UserError
 from scoreinv.nets.unet import UNet
 from scoreinv.training.checkpoint import build_model
 from scoreinv.training.levels import LogNormalLevels
@@ -139,7 +140,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_leaves_the_state() -> N
     steps = train(state, spoiled, SPEC)
     next(steps), next(steps)
     before = weights_of(state.model)
-    with pytest.raises(FloatingPointError, match="the loss is nan after 32 images"):
+    with pytest.raises(UserError, match="the loss is nan after 32 images"):
         next(steps)
     assert state.images_seen == 32
     assert all(map(torch.equal, before, weights_of(state.model)))
