@@ -9,7 +9,7 @@ import pytest
 from flows.recipe_errors import SHOWN, RecipeError
 from flows.recipe_files import load_execution, load_recipe
 from scoreinv.contract import ImageContract
-from storage.sources import DicomSource
+from storage.sources import NiftiSource
 from tasks.recipes import IngestRecipe, PipelineRecipe
 from tasks.shards import Execution
 
@@ -56,22 +56,22 @@ VALUES = (
 
 @pytest.mark.parametrize("text", VALUES)
 def test_text_on_the_command_line_is_kept_as_it_stands(text: str) -> None:
-    source = load_recipe(IngestRecipe, None, [f"image={IMAGE}", "source.kind=dicom", f"source.path={text}"]).source
-    assert isinstance(source, DicomSource)
+    source = load_recipe(IngestRecipe, None, [f"image={IMAGE}", "source.kind=nifti", f"source.path={text}"]).source
+    assert isinstance(source, NiftiSource)
     assert source.path == text
 
 
 def test_a_command_line_value_is_a_number_a_list_or_quoted_where_it_says_so() -> None:
-    changes = ["source.kind=dicom", "source.select.every=023", "source.percentile=6e1", 'source.path="a # b"']
+    changes = ["source.kind=nifti", "source.select.every=023", "source.percentile=6e1", 'source.path="a # b"']
     recipe = load_recipe(IngestRecipe, None, [f"image={IMAGE}", *changes, 'source.only_subjects=[007, "a,b", on]'])
-    assert isinstance(recipe.source, DicomSource)
+    assert isinstance(recipe.source, NiftiSource)
     assert (recipe.source.select.every, recipe.source.percentile, recipe.source.path) == (23, 60.0, "a # b")
     assert recipe.source.only_subjects == ("007", "a,b", "on")
 
 
 FILE = """\
 source:
-  kind: dicom
+  kind: nifti
   path: 2024
   only_subjects: [0042, 1e3, yes]
   select: {every: 023, max_slices: null}
@@ -85,7 +85,7 @@ execution:
 def test_a_file_says_what_its_writer_wrote(tmp_path: Path, encode: Callable[[str], bytes]) -> None:
     (tmp_path / "x.yaml").write_bytes(encode(FILE))
     recipe = load_recipe(IngestRecipe, tmp_path / "x.yaml", ["source.select.min_foreground=0.1"])
-    assert isinstance(recipe.source, DicomSource)
+    assert isinstance(recipe.source, NiftiSource)
     assert recipe.source.path == "2024"
     assert recipe.source.only_subjects == ("0042", "1e3", "yes")
     assert (recipe.source.select.every, recipe.image.size, recipe.shard_size) == (23, 100, 15)
@@ -144,7 +144,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("change", "message"), WRONG.items())
 def test_a_wrong_key_or_value_says_what_was_wanted(change: str, message: str) -> None:
-    source = "source={kind: dicom, path: x, only_subjects: []}"
+    source = "source={kind: dicom, modality: mri, path: x, only_subjects: []}"
     with pytest.raises(RecipeError) as refused:
         load_recipe(IngestRecipe, None, [f"image={IMAGE}", source, change])
     assert message in str(refused.value)
@@ -152,7 +152,7 @@ def test_a_wrong_key_or_value_says_what_was_wanted(change: str, message: str) ->
 
 
 def test_many_faults_are_counted() -> None:
-    changes = [f"image={IMAGE}", "source={kind: dicom, path: x}", *(f"key{i}=1" for i in range(50))]
+    changes = [f"image={IMAGE}", "source={kind: nifti, path: x}", *(f"key{i}=1" for i in range(50))]
     with pytest.raises(RecipeError) as refused:
         load_recipe(IngestRecipe, None, changes)
     assert len(str(refused.value).splitlines()) == SHOWN + 1
