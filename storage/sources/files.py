@@ -75,6 +75,8 @@ def damage_explained() -> Iterator[None]:
         yield
     except SourceError:
         raise
+    except MemoryError as error:
+        raise SourceError("damaged: it claims more bytes than it has, or it needs too much memory") from error
     except Exception as error:
         # Damaged input fails in many ways (struct, zlib, key, value errors, ...): each is this one file's reason.
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]

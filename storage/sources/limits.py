@@ -29,7 +29,7 @@ CPU_SECONDS = 8.0
 WAIT_SECONDS = 60
 """Of one file, with the time that a disk or the network takes."""
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 3 << 28
 """Of one file, what was imported included."""
 
 _T = TypeVar("_T")
@@ -68,6 +68,9 @@ def within_limits(
 def serve(descriptor: int) -> None:
     """Answers what comes through an open socket, until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the asking process's business.
+    for limit in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(limit, signal.SIG_DFL)  # Ends the process; whoever started the command may have ignored it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGPROF, signal.SIGALRM))
     warnings.simplefilter("ignore")  # Odd values in a file are no news to a user.
     asks = Connection(descriptor)
     asks.send("ready")
@@ -76,7 +79,6 @@ def serve(descriptor: int) -> None:
             read, args, cpu_seconds, memory_bytes = asks.recv()
         except (EOFError, OSError):
             return
-        # What these signals do by default is to end the process.
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         signal.alarm(WAIT_SECONDS)
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))

@@ -178,12 +178,14 @@ def _header(tags: Dataset, file: str, modality: Modality) -> Header:
 
 
 def _person(tags: Dataset) -> PersonTags:
-    name = re.split(r"[\W_]+", word(tags, "PatientName").casefold())
+    patient_id, name = word(tags, "PatientID"), word(tags, "PatientName")
+    # A name that only repeats the PatientID says nothing new.
+    parts = set(re.split(r"[\W_]+", name.casefold())) - set(re.split(r"[\W_]+", patient_id.casefold()))
     return PersonTags(
-        patient_id=word(tags, "PatientID"),
+        patient_id=patient_id,
         sex=word(tags, "PatientSex").upper(),
         birth_date=word(tags, "PatientBirthDate"),
-        name_words=frozenset(part for part in name if len(part) > 1),
+        name_words=frozenset(part for part in parts if len(part) > 1),
     )
 
 

@@ -33,13 +33,15 @@ def people(headers: Sequence[Header]) -> list[Person]:
     nodes = [_node(header, study) for header, study in zip(headers, studies, strict=True)]
     files = _grouped(nodes, headers)
     parent = {node: node for node in files}
-    _join(parent, [[node for node in files if node[1] == name] for name in {node[1] for node in files} - {""}])
-    for study in dict.fromkeys(studies):
-        named = [node for node in files if node[0] == study and node[1]]
-        blank = [node for node in files if node[0] == study and not node[1]]
-        _join(parent, (pair for pair in combinations(named, 2) if _are_one(files[pair[0]], files[pair[1]])))
-        _join(parent, [[node, *_owners(node, named, files, parent)] for node in blank])
-        _join(parent, [[node for node in blank if _root(parent, node) in blank]])
+    named = [node for node in files if node[1]]
+    _join(parent, _grouped([name for _, name, _ in named], named).values())
+    for beside in _grouped([study for study, _, _ in files], files).values():
+        with_id, without = [node for node in beside if node[1]], [node for node in beside if not node[1]]
+        _join(parent, (pair for pair in combinations(with_id, 2) if _are_one(files[pair[0]], files[pair[1]])))
+        _join(parent, [[node, *_owners(node, with_id, files, parent)] for node in without])
+        _join(parent, [[node for node in without if not _root(parent, node)[1]]])
+    for alike in _grouped([_name_and_birth(theirs) for theirs in files.values()], files).values():
+        _join(parent, [_namesakes(alike, files, parent)])
     roots = [_root(parent, node) for node in nodes]
     found = {root: _person(theirs) for root, theirs in _grouped(roots, zip(headers, studies, strict=True)).items()}
     return [found[root] for root in roots]
@@ -64,13 +66,28 @@ def _owners(
     return beside if len({_root(parent, other) for other in beside}) == 1 else []
 
 
+def _name_and_birth(files: Sequence[Header]) -> tuple[frozenset[str], str]:
+    person = files[0].person
+    return person.name_words, person.birth_date
+
+
+def _namesakes(alike: list[_Node], files: dict[_Node, list[Header]], parent: dict[_Node, _Node]) -> list[_Node]:
+    """Of files with one name and date of birth, those that are one person: studies without a PatientID, and whose
+    PatientID there is beside, if it is just one person's."""
+    name, birth_date = _name_and_birth(files[alike[0]])
+    if not name or not birth_date:
+        return []
+    without = [node for node in alike if not _root(parent, node)[1]]
+    with_id = [node for node in alike if _root(parent, node)[1]]
+    return without + with_id if len({_root(parent, node) for node in with_id}) == 1 else without
+
+
 def _are_one(one: Sequence[Header], other: Sequence[Header]) -> bool:
     """Whether the files of two PatientIDs in one study are of one person."""
     facts: tuple[Callable[[Header], Iterable[str]], ...] = (
         lambda header: {header.person.sex},
         lambda header: {header.person.birth_date},
-        # A name that only repeats the PatientID says nothing new.
-        lambda header: header.person.name_words - {header.person.patient_id.casefold()},
+        lambda header: header.person.name_words,
     )
     for fact in facts:
         here, there = ({item for header in group for item in fact(header)} - {""} for group in (one, other))
@@ -116,4 +133,7 @@ def _join(parent: dict[_Node, _Node], groups: Iterable[Sequence[_Node]]) -> None
     """Makes each of the groups one person."""
     for group in groups:
         for node in group[1:]:
-            parent[_root(parent, node)] = _root(parent, group[0])
+            one, other = _root(parent, group[0]), _root(parent, node)
+            # Whoever has a PatientID stands for the person.
+            first, second = (one, other) if one[1] or not other[1] else (other, one)
+            parent[second] = first

@@ -73,7 +73,7 @@ class DicomSource(Source):
                 yield Rejected(file=stack.slices[0].file, reason=f"{reason} ({len(stack.slices)} slices)")
         mixed = _mixed_planes(chosen)
         for stack in chosen:
-            yield from self._volume(stack, (*notes[stack.slices[0].subject_id], *mixed))
+            yield from self._volume(stack, (*notes[stack.slices[0].subject_id], *_repeated(stack), *mixed))
 
     def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
         """HU for CT; for MR the part of the volume's percentile."""
@@ -186,13 +186,17 @@ class DicomSource(Source):
                 sample.append(values[~np.isnan(values)][::step])
         if not sample:
             return 0.0, 1.0  # Each of them will be named with its own reason.
-        return self._offset_and_scale(np.concatenate(sample))
+        is_inverted = stack.slices[0].contrast.get("PhotometricInterpretation") == "MONOCHROME1"
+        return self._offset_and_scale(np.concatenate(sample), is_inverted=is_inverted)
 
-    def _offset_and_scale(self, sample: np.ndarray) -> tuple[float, float]:
+    def _offset_and_scale(self, sample: np.ndarray, *, is_inverted: bool) -> tuple[float, float]:
         if sample.size == 0:
             raise SourceError("the volume is empty: all its pixels are padding")
         if self.modality == "mri":
-            return mri_offset_and_scale(sample, self.percentile)
+            # Of values that were negated, black is what is darkest, but no single pixel.
+            black = float(np.percentile(sample, 1)) if is_inverted else 0.0
+            offset, scale = mri_offset_and_scale(sample - np.float32(black), self.percentile)
+            return black + offset, scale
         if reason := not_hounsfield_reason(sample):
             raise SourceError(f"the values of its volume are no Hounsfield units: {reason}")
         return 0.0, 1.0
@@ -217,6 +221,11 @@ def _listed(found: Sequence[Stack]) -> str:
         for stack in found[:20]
     ]
     return ", ".join(shown) + (f" and {len(found) - 20} more" if len(found) > 20 else "")
+
+
+def _repeated(stack: Stack) -> tuple[str, ...]:
+    n_repeated = int((np.diff(stack.positions_mm) < SAME_POSITION_MM).sum())
+    return (f"slices that lie where others of their volume do: {n_repeated}",) if n_repeated else ()
 
 
 def _mixed_planes(chosen: Sequence[Stack]) -> tuple[str, ...]:

@@ -101,3 +101,11 @@ def test_sequences_in_sequences_without_end(tmp_path: Path) -> None:
 def test_a_pipe_among_the_files_is_passed_over(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.dcm")
     assert "regular file" in reason_of(tmp_path, "pipe.dcm")
+
+
+def test_an_element_that_claims_more_than_the_file_holds(tmp_path: Path) -> None:
+    path = files.save(tmp_path / "x.dcm", files.dataset(files.stored_slice(1)))
+    content = path.read_bytes()
+    place = content.index(b"\x10\x00\x10\x00PN")
+    path.write_bytes(content[:place] + b"\x09\x00\x10\x10UN\0\0\xf0\xff\xff\x7f" + content[place:])
+    assert "claims more bytes" in reason_of(tmp_path, "x.dcm")

@@ -51,10 +51,23 @@ def test_without_any_patient_id_the_study_is_the_subject(tmp_path: Path) -> None
     for place in range(2):
         write(tmp_path, f"a{place}", place, series="a", PatientID=None)
         write(tmp_path, f"b{place}", place, series="b", PatientID="")
-        write(tmp_path, f"c{place}", place, series="c", PatientID="", StudyInstanceUID=files.uid("another"))
+        tags = {"PatientID": "", "StudyInstanceUID": files.uid("another"), "PatientBirthDate": "19600101"}
+        write(tmp_path, f"c{place}", place, series="c", **tags)
     found = listing(tmp_path)
     assert sorted(found.subjects()) == sorted([STUDY, files.uid("another")])
     assert "the study stands for the person" in notes(found)[0]
+
+
+@pytest.mark.parametrize("first", ["", "P1"])
+def test_studies_without_patient_ids_are_one_person_by_name_and_birth(tmp_path: Path, first: str) -> None:
+    for study, patient in (("x", first), ("y", ""), ("z", "")):
+        tags = {"PatientID": patient, "StudyInstanceUID": files.uid(study)}
+        write(tmp_path, study, 0, series=study, **tags)
+    write(tmp_path, "w", 0, series="w", PatientID="", PatientName="", StudyInstanceUID=files.uid("w"))
+    names = {record.file: record.subject_id for record in listing(tmp_path).slices}
+    assert names["x.dcm"] == names["y.dcm"] == names["z.dcm"] == first or not first
+    assert names["w.dcm"] == files.uid("w")
+    assert len(set(names.values())) == 2
 
 
 @pytest.mark.parametrize("other", ["p1", "P1 second visit", "0001"])

@@ -148,10 +148,18 @@ def test_a_padding_value_between_the_tissues_of_mr_is_not_believed(tmp_path: Pat
     np.testing.assert_allclose(loaded(tmp_path, modality="mri")[0], files.body(0) / 900, rtol=1e-6)
 
 
-def test_inverted_mr_is_turned_over(tmp_path: Path) -> None:
-    mr_volume(tmp_path, lambda stored: 4095 - stored, PhotometricInterpretation="MONOCHROME1")
+@pytest.mark.parametrize("bright", [900, 310])
+def test_inverted_mr_is_turned_over(tmp_path: Path, bright: int) -> None:
+    def inverted(stored: np.ndarray) -> np.ndarray:
+        stored[stored == 900] = bright
+        stored[0, 0] = 4095  # One dead pixel, the darkest of all as it is shown, is not what black is.
+        stored[1:, 0] = 0
+        return np.where(stored == 4095, 4095, 4000 - stored).astype(np.uint16)
+
+    mr_volume(tmp_path, inverted, PhotometricInterpretation="MONOCHROME1")
     for number, values in enumerate(loaded(tmp_path, modality="mri")):
-        np.testing.assert_allclose(values, files.body(number) / 900, atol=1e-6)
+        expected = np.where(files.body(number) == 900, bright, files.body(number)) / bright
+        np.testing.assert_allclose(values[:, 1:], expected[:, 1:], atol=1e-6)
 
 
 def test_hounsfield_units_mean_the_same_in_monochrome1(tmp_path: Path) -> None:

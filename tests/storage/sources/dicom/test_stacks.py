@@ -141,9 +141,10 @@ def test_equal_or_missing_positions_make_one_volume_in_the_order_of_the_instance
 ) -> None:
     for number in (2, 0, 1):
         write(tmp_path, number, number, mr=False, AcquisitionNumber=1, **tags)
-    found = listing(tmp_path)
+    found, is_equal = listing(tmp_path), tags["ImagePositionPatient"] is not None
     assert [record.file for record in found.slices] == ["a000.dcm", "a001.dcm", "a002.dcm"]
-    assert len(found.volumes) == 1
+    (geometry,) = found.volumes.values()
+    assert geometry.get("notes") == (["slices that lie where others of their volume do: 2"] if is_equal else None)
 
 
 def test_two_stacks_side_by_side_are_two_volumes(tmp_path: Path) -> None:
