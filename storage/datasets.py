@@ -208,7 +208,8 @@ class DatasetStore:
             for one, look in zip(self.listing.slices[shard.start : shard.stop], found, strict=False):
                 looks.setdefault(one.volume_id, []).append(look)
         problems = {name: nothing_seen(found, self.contract) for name, found in looks.items()}
-        bad = [f"{name}: {problem}" for name, problem in problems.items() if problem]
+        files = {record.volume_id: record.file for record in reversed(self.listing.slices)}
+        bad = [f"{name} (file {files[name]}): {problem}" for name, problem in problems.items() if problem]
         if bad:
             more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
             raise SourceError(

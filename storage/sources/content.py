@@ -24,11 +24,17 @@ where the name says so too: labels that were interpolated."""
 IMAGE_INTENTS = ("none", "dimensionless")
 
 LABEL_WORDS = re.compile(
-    r"(segs?|segmentations?|(brain)?masks?|labels?(map|tr|ts)?|lbl|rois?|(d|a|pve|prob)seg|aparc|wmparc|parc|parcellation"
+    r"([a-z]*(segs?|segmentations?|masks?|labels?(map|tr|ts)?|rois?)|lbl|aparc|wmparc|parc|parcellation"
     r"|annot(ation)?s?|atlas|lesions?|gt|groundtruth|truth|manual|contours?|probs?|probabilit(y|ies)|pve|tpm|gm|wm|csf"
     r"|tissues?)"
 )
 """Words in names of files and folders that hold labels or maps beside images."""
+
+PARTS = re.compile(r"_part-(phase|real|imag)(_|$)|_(ph|phase[12]?|phasediff|real|imaginary)$")
+"""How the names of volumes end, or are marked, that hold a part of complex images and no magnitude."""
+
+MIN_NEGATIVE = 0.1
+"""Such a part is negative and large in at least so many voxels: phases are anything from -pi to pi in air."""
 
 HU_AIR = (-1200.0, -600.0)
 """Air and lung."""
@@ -58,11 +64,25 @@ def foreign_reason(file: str, intent: str, values: np.ndarray) -> str | None:
 _ANYWAY = "to take it all the same, set source.takes_labels=true; source.pattern chooses files by their names"
 
 
+def complex_part_reason(file: str, values: np.ndarray) -> str | None:
+    """Why an MRI volume is a phase, or a part of complex images, and no magnitude; None for a magnitude.
+
+    Its name says so, as BIDS and converters from DICOM mark it, and its values are signed.
+    """
+    part = PARTS.search(_stem(PurePosixPath(file).name))
+    if part is None or _share(_sample(values), -np.inf, -0.2 * float(values.max())) <= MIN_NEGATIVE:
+        return None
+    return f"no magnitude but a part of complex images ({part[0].strip('_')!r} in its name, signed values); {_ANYWAY}"
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", name.lower())
+
+
 def _label_word(file: str) -> str | None:
     """The word of a file's name, or of a folder's, by which people mark labels."""
     for part in reversed(PurePosixPath(file).parts):
-        words = re.split(r"[^a-z]+", re.sub(r"\.nii(\.gz)?$", "", part, flags=re.IGNORECASE).lower())
-        if found := next(filter(LABEL_WORDS.fullmatch, words), None):
+        if found := next(filter(LABEL_WORDS.fullmatch, re.split(r"[^a-z]+", _stem(part))), None):
             return found
     return None
 

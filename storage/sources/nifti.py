@@ -18,7 +18,7 @@ from pydantic import Field
 from scoreinv.contract import Modality
 from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
-from storage.sources.content import foreign_reason, not_hounsfield_reason
+from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
 from storage.sources.files import files_below, path_of
 from storage.sources.nifti_file import Scan, read_scan
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
@@ -37,7 +37,9 @@ class NiftiSource(Source):
     modality: Modality = Field(default="mri", description="mri: magnitude images; ct: Hounsfield units as stored.")
     percentile: float = Field(default=99.5, gt=50, le=100, description="MRI: a value of 1, within the foreground.")
     select: Select = Select()
-    takes_labels: bool = Field(default=False, description="Also what looks like labels, masks or maps, not images.")
+    takes_labels: bool = Field(
+        default=False, description="Also what looks like labels, masks, maps or phases, not images."
+    )
     takes_any_values: bool = Field(default=False, description="CT: also values that do not look like HU.")
     offset_hu: float = Field(
         default=0.0,
@@ -92,10 +94,14 @@ class NiftiSource(Source):
     def _refuse_no_image(self, file: str, scan: Scan) -> None:
         if scan.values.min() == scan.values.max():
             raise SourceError(f"the volume is empty: all its voxels have the value {scan.values.min():g}")
-        if not self.takes_labels and (reason := foreign_reason(file, scan.intent, scan.values)):
+        if not self.takes_labels and (reason := self._foreign_reason(file, scan)):
             raise SourceError(reason)
         if self.modality == "ct" and not self.takes_any_values and (reason := not_hounsfield_reason(scan.values)):
             raise SourceError(reason)
+
+    def _foreign_reason(self, file: str, scan: Scan) -> str | None:
+        part = complex_part_reason(file, scan.values) if self.modality == "mri" else None
+        return part or foreign_reason(file, scan.intent, scan.values)
 
     def _checked(self, scan: Scan, record: SliceRecord) -> Checked:
         return checked(record, self._physical(scan.values, record), self.modality)

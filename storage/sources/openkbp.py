@@ -26,7 +26,8 @@ N_VOXELS = 128
 STORED_WATER = 1024
 """What is stored where the value is 0 HU."""
 
-MAX_FILE_BYTES = 1 << 27
+MAX_FILE_BYTES, MAX_SIZES_BYTES = 1 << 26, 1 << 12
+"""Of a table that lists every voxel, with decimals; and of three numbers."""
 
 
 class OpenKBPSource(Source):
@@ -94,6 +95,7 @@ def _geometry(sizes: tuple[float, float, float]) -> dict[str, Json]:
 
 def _read_voxel_sizes(path: Path) -> tuple[float, float, float]:
     with damage_explained():
+        _refuse_large(path, MAX_SIZES_BYTES)
         sizes = np.loadtxt(path, ndmin=1)
     low, high = VOXEL_MM
     if sizes.shape != (3,) or not np.isfinite(sizes).all() or sizes.min() < low or sizes.max() > high:
@@ -101,11 +103,15 @@ def _read_voxel_sizes(path: Path) -> tuple[float, float, float]:
     return float(sizes[0]), float(sizes[1]), float(sizes[2])
 
 
+def _refuse_large(path: Path, n_bytes: int) -> None:
+    if path.stat().st_size > n_bytes:
+        raise SourceError(f"{path.name} has more than {n_bytes} bytes")
+
+
 def _read_volume(path: Path) -> np.ndarray:
     """Hounsfield units, (slices, rows, columns) float32."""
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise SourceError(f"the file has more than {MAX_FILE_BYTES} bytes")
     with damage_explained():
+        _refuse_large(path, MAX_FILE_BYTES)
         table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
     if table.shape[1] != 2 or not np.isfinite(table).all():
         raise SourceError(f"the table has {table.shape[1]} columns of numbers: a flat index and a value were wanted")

@@ -71,7 +71,7 @@ def test_fields_that_do_not_fit_are_named(tmp_path: Path, case: str) -> None:
 
 def test_the_one_volume_that_shows_nothing_is_named(tmp_path: Path) -> None:
     data = filled(tmp_path, {"head": [BODY, BODY], "black": [AIR, AIR]}, FITTING)
-    with pytest.raises(SourceError, match=r"1 of 2 volumes .*black: it comes out nearly all black"):
+    with pytest.raises(SourceError, match=r"1 of 2 volumes .*black \(file black\): it comes out nearly all black"):
         data.finish()
 
 

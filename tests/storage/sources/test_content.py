@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from storage.errors import SourceError
-from storage.sources.content import foreign_reason, not_hounsfield_reason
+from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
 from storage.sources.nifti import NiftiSource
 from storage.sources.source import mri_offset_and_scale
 
@@ -22,7 +22,7 @@ SOFT = np.clip(1.1 - ((ROW / 20) ** 2 + (COLUMN / 15) ** 2) ** 2, 0, 1) * BODY
 
 FOREIGN = {
     "labels": ("case.nii.gz", LABELS),
-    "named labels": ("sub-1/case_seg.nii.gz", LABELS * 300),
+    "named labels": ("sub-1/tumorSeg.nii.gz", LABELS * 300),
     "a mask": ("brain.nii.gz", BODY * 255.0),
     "a small mask in a large volume": ("x.nii", np.pad(np.ones((1, 2, 2)), ((0, 0), (300, 300), (500, 500)))),
     "labels that were interpolated": ("x_dseg.nii.gz", (LABELS + np.roll(LABELS, 1, 2)) / 3),
@@ -51,6 +51,16 @@ def test_labels_masks_and_maps_are_told_from_images(case: str) -> None:
 def test_images_are_no_labels(case: str) -> None:
     file, values = IMAGES[case]
     assert foreign_reason(file, "none", values.astype(np.float32)) is None
+
+
+def test_phases_and_parts_of_complex_images_are_told_from_magnitudes() -> None:
+    phase, real = np.angle(MR + 20 * NOISE + 20j * np.roll(NOISE, 7)), 900 * NOISE
+    for file, values in (("sub-1_part-phase_T2starw.nii.gz", phase), ("x/scan_ph.nii", phase), ("s_real.nii", real)):
+        reason = complex_part_reason(file, values.astype(np.float32))
+        assert reason is not None
+        assert "takes_labels" in reason
+    for file, values in (("arterial_phase.nii.gz", MR), ("phase/t1.nii.gz", real), ("sub-1_part-mag_T2w.nii", MR)):
+        assert complex_part_reason(file, values.astype(np.float32)) is None
 
 
 HOUNSFIELD = {
