@@ -95,7 +95,10 @@ class NiftiSource(Source):
         if not self.takes_labels and (reason := foreign_reason(file, scan.intent, scan.values)):
             raise SourceError(reason)
         if self.modality == "ct" and not self.takes_any_values and (reason := not_hounsfield_reason(scan.values)):
-            raise SourceError(reason)
+            raise SourceError(
+                f"{reason}; convert the file to HU (source.offset_hu=-1024 does it for HU + 1024), or set "
+                "source.takes_any_values=true to take the values as they are"
+            )
 
     def _checked(self, scan: Scan, record: SliceRecord) -> Checked:
         return checked(record, self._physical(scan.values, record), self.modality)
