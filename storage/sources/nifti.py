@@ -97,7 +97,10 @@ class NiftiSource(Source):
         if not self.takes_labels and (reason := self._foreign_reason(file, scan)):
             raise SourceError(reason)
         if self.modality == "ct" and not self.takes_any_values and (reason := not_hounsfield_reason(scan.values)):
-            raise SourceError(reason)
+            raise SourceError(
+                f"{reason}; convert the file to HU (source.offset_hu=-1024 does it for HU + 1024), or set "
+                "source.takes_any_values=true to take the values as they are"
+            )
 
     def _foreign_reason(self, file: str, scan: Scan) -> str | None:
         part = complex_part_reason(file, scan.values) if self.modality == "mri" else None

@@ -17,15 +17,17 @@ from scoreinv.contract import Modality
 from scoreinv.spec import Json
 from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
+from storage.sources.content import not_hounsfield_reason
 from storage.sources.dicom.content import looks_like_dicom
 from storage.sources.dicom.header import Header, read_header
-from storage.sources.dicom.hounsfield import AIR_HU, not_hounsfield_reason
 from storage.sources.dicom.people import people
 from storage.sources.dicom.pixels import read_values
 from storage.sources.dicom.stacks import SAME_POSITION_MM, Plane, Stack, stacks
 from storage.sources.files import files_below, path_of
 from storage.sources.limits import within_limits
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
+
+AIR_HU = -1000.0
 
 N_LOOKED_AT = 9
 """Slices of a CT volume that are judged by their values, whichever are wanted."""
@@ -50,6 +52,7 @@ class DicomSource(Source):
     )
     percentile: float = Field(default=99.5, gt=50, le=100, description="MRI: a value of 1, within the foreground.")
     select: Select = Select()
+    takes_any_values: bool = Field(default=False, description="CT: also values that do not look like HU.")
     hash_subjects: bool = Field(default=False, description="Keep a hash of the PatientID in place of the PatientID.")
 
     def scan(self) -> Iterator[Volume | Rejected]:
@@ -197,8 +200,8 @@ class DicomSource(Source):
             black = float(np.percentile(sample, 1)) if is_inverted else 0.0
             offset, scale = mri_offset_and_scale(sample - np.float32(black), self.percentile)
             return black + offset, scale
-        if reason := not_hounsfield_reason(sample):
-            raise SourceError(f"the values of its volume are no Hounsfield units: {reason}")
+        if not self.takes_any_values and (reason := not_hounsfield_reason(sample)):
+            raise SourceError(f"{reason} (its volume's); source.takes_any_values=true takes them as they are")
         return 0.0, 1.0
 
     def _read(self, header: Header) -> np.ndarray | Rejected:
