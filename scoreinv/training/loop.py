@@ -4,7 +4,6 @@ Progress is counted in images seen. Every draw is seeded by (seed, rank, images 
 equals an unbroken one. Logging, validation, saving and stopping belong to whoever consumes the loop.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scoreinv.denoiser import ScoreModel
+from scoreinv.noise import stream
 from scoreinv.spec import Spec
 from scoreinv.training.ema import EMA
 from scoreinv.training.levels import AnyLevels, LogNormalLevels, stratified
@@ -40,6 +40,13 @@ class TrainSpec(Spec):
     levels: AnyLevels = Field(LogNormalLevels(), title="Noise levels")
     is_bfloat16: bool = Field(True, description="Run the network under bfloat16 autocast; weights stay float32.")
     seed: int = 0
+
+    def has_parted(self, images_seen: int) -> bool:
+        """Whether a training of another length could not have come to this state.
+
+        It could until the first step of the cooldown, and until the last step where there is none.
+        """
+        return images_seen - self.batch_size > self.n_images - max(self.cooldown_images, 1)
 
     def rate(self, images_seen: int, *, images_before: int = 0) -> float:
         """The learning rate after so many images, of which the network had seen some before its optimiser was new."""
@@ -112,9 +119,7 @@ def train(
 
 def step_generator(seed: int, rank: int, images_seen: int) -> torch.Generator:
     """The random numbers of one process in one step."""
-    # PyTorch's CPU generator keeps only the low 32 bits of its seed, so the three are hashed, not packed side by side.
-    digest = hashlib.sha256(f"{seed}/{rank}/{images_seen}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+    return stream("training", seed, rank, images_seen)
 
 
 def _loss(model: nn.Module, images: Tensor, spec: TrainSpec, generator: torch.Generator) -> Tensor:
