@@ -14,7 +14,7 @@ from scoreinv.methods import AnyMethod
 from scoreinv.nets import AnyNetwork, UNet
 from scoreinv.operators import AnyMeasurement
 from scoreinv.samplers import DDS
-from scoreinv.spec import Spec
+from scoreinv.spec import Spec, digest_of
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainSpec
 from storage.sources import AnySource
@@ -76,10 +76,26 @@ class TrainRecipe(Spec):
     training_data: tuple[str, ...] = Field((), description="What the prior has seen, with licences: for its card.")
     licence: str = Field("unstated", description="Under which the weights may be used.")
 
-    def address(self) -> str:
-        """The digest without the length of the training, so that a longer one continues a shorter one."""
-        shortest = self.training.model_copy(update={"n_images": 1})
-        return self.model_copy(update={"training": shortest}).digest()
+    def address(self, initial_sha256: str = "") -> str:
+        """The digest of what decides the weights, and of nothing else.
+
+        Args:
+            initial_sha256: of the weights of ``initial``; a name says nothing: it is published again and again.
+        """
+        return digest_of(self._without_texts().digest(), initial_sha256)
+
+    def trunk(self, initial_sha256: str = "") -> str:
+        """The address without the length of the training and of its cooldown.
+
+        Trainings that differ in these alone are the same until the first of them cools down: so far they share a
+        checkpoint, from which the longer one goes on.
+        """
+        training = self.training.model_copy(update={"n_images": 1, "cooldown_images": 0})
+        return self.model_copy(update={"training": training}).address(initial_sha256)
+
+    def _without_texts(self) -> "TrainRecipe":
+        texts = {"name": "prior", "training_data": (), "licence": ""}
+        return self.model_copy(update={**texts, "initial": "", "validate_every": 1})
 
 
 class Reconstruction(Spec):
