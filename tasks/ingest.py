@@ -17,7 +17,7 @@ from tasks.recipes import IngestRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
-from tasks.workers.ingest import IngestJob, VERSION, ingest_shard
+from tasks.workers.ingest import VERSION, IngestJob, ingest_shard
 from tasks.workspace import reference
 
 

@@ -12,7 +12,7 @@ from tasks.recipes import MeasureRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
-from tasks.workers.measure import MeasureJob, VERSION, measure_shard
+from tasks.workers.measure import VERSION, MeasureJob, measure_shard
 from tasks.workspace import locate, reference
 
 

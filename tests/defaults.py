@@ -35,8 +35,15 @@ def changed(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> l
         for name, one in new.items()
         if name in old and one["version"] == old[name]["version"]
         for option, default in one["defaults"].items()
-        if old[name]["defaults"].get(option, default) != default
+        if not _is_kept(old[name]["defaults"].get(option, default), default)
     ]
+
+
+def _is_kept(old: Any, new: Any) -> bool:
+    """Whether a default is what it was, apart from options of its own that came later."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(_is_kept(value, new.get(name, value)) for name, value in old.items())
+    return bool(old == new)
 
 
 def _within(annotation: Any) -> Iterator[type[Spec]]:

@@ -23,6 +23,7 @@ def test_another_default_is_noticed_and_a_new_option_or_version_is_not() -> None
     old = {"TV": {"version": 1, "defaults": {"n_iters": 500, "grid": {"n": 1}}}}
     new = deepcopy(old)
     new["TV"]["defaults"]["is_fast"] = False
+    new["TV"]["defaults"]["grid"]["is_even"] = False
     assert changed(old, new) == []
     new["TV"]["defaults"]["grid"] = {"n": 2}
     assert changed(old, new) == ["TV.grid"]
