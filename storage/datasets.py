@@ -62,7 +62,7 @@ class Listing(Spec):
 
         Absolute paths and times are not in it: a folder that was moved is the same data.
         """
-        return self.digest()
+        return digest_of(self.model_dump(mode="json"))
 
     def subjects(self) -> list[str]:
         """The subjects, each once, in the order of the slices."""

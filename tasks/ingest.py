@@ -9,7 +9,7 @@ from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json, digest_of
 from storage.datasets import DatasetStore, Listing, Rejected
-from storage.sources import collect
+from storage.sources import PhantomSource, collect
 from storage.sources.source import Volume
 from storage.uri import join
 from tasks.progress import LOG_SECONDS, follow
@@ -17,7 +17,7 @@ from tasks.recipes import IngestRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
-from tasks.workers.ingest import IngestJob, ingest_shard
+from tasks.workers.ingest import VERSION, IngestJob, ingest_shard
 from tasks.workspace import reference
 
 
@@ -64,7 +64,9 @@ def _with_progress(scan: Iterator[Volume | Rejected]) -> Iterator[Volume | Rejec
 
 
 def _address(recipe: IngestRecipe, listing: Listing) -> str:
-    return digest_of(_without_source(recipe), listing.fingerprint)
+    # What a source does is in the fingerprint, which holds every value it found.
+    found_anywhere = recipe.model_copy(update={"source": PhantomSource()})
+    return digest_of(found_anywhere.digest(), listing.fingerprint, VERSION)
 
 
 def _without_source(recipe: IngestRecipe) -> dict[str, Json]:

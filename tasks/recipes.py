@@ -14,7 +14,7 @@ from scoreinv.methods import AnyMethod
 from scoreinv.nets import AnyNetwork, UNet
 from scoreinv.operators import AnyMeasurement
 from scoreinv.samplers import DDS
-from scoreinv.spec import MAX_SEED, Spec
+from scoreinv.spec import MAX_SEED, Spec, digest_of
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainSpec
 from storage.sources import AnySource
@@ -95,10 +95,26 @@ class TrainRecipe(Spec):
             raise ValueError("all shares are 0: give one data set a chance")
         return shares
 
-    def address(self) -> str:
-        """The digest without the length of the training, so that a longer one continues a shorter one."""
-        shortest = self.training.model_copy(update={"n_images": 1})
-        return self.model_copy(update={"training": shortest}).digest()
+    def address(self, initial_sha256: str = "") -> str:
+        """The digest of what decides the weights, and of nothing else.
+
+        Args:
+            initial_sha256: of the weights of ``initial``; a name says nothing: it is published again and again.
+        """
+        return digest_of(self._without_texts().digest(), initial_sha256)
+
+    def trunk(self, initial_sha256: str = "") -> str:
+        """The address without the length of the training and of its cooldown.
+
+        Trainings that differ in these alone are the same until the first of them cools down: so far they share a
+        checkpoint, from which the longer one goes on.
+        """
+        training = self.training.model_copy(update={"n_images": 1, "cooldown_images": 0})
+        return self.model_copy(update={"training": training}).address(initial_sha256)
+
+    def _without_texts(self) -> "TrainRecipe":
+        texts = {"name": "prior", "training_data": (), "licence": ""}
+        return self.model_copy(update={**texts, "initial": "", "validate_every": 1})
 
 
 class Reconstruction(Spec):

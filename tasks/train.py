@@ -8,8 +8,9 @@ from prefect import task
 from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 
+from storage.models import read_contract
 from storage.shards import ShardedStore
-from storage.uri import exists, join, read_json, write_json
+from storage.uri import exists, join, write_json
 from tasks.progress import progress_artifact
 from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
@@ -22,21 +23,25 @@ from tasks.workspace import locate, locate_prior, reference
 @task(name="train")
 @stoppable
 def train(recipe: TrainRecipe, execution: Execution) -> str:
-    """The reference of the trained prior; goes on from its checkpoint where there is one.
+    """The reference of the trained prior; goes on from its checkpoint, or one of another length, where there is one.
 
     Raises:
         RuntimeError: if the training ended with an error, which is in the message.
     """
-    ref, log = reference("priors", recipe.address()), get_run_logger()
+    initial = locate_prior(execution.workspace, recipe.initial)
+    initial_sha256 = read_contract(initial).sha256 if initial else ""
+    ref, log = reference("priors", recipe.address(initial_sha256)), get_run_logger()
     target = join(execution.workspace, ref)
-    if is_trained(target, recipe.training.n_images):
+    if is_trained(target, recipe):
         log.info("%s has seen %d images: nothing to do", ref, recipe.training.n_images)
         return ref
     job = TrainJob(
         recipe=recipe,
         datasets=tuple(locate(execution.workspace, d, "datasets") for d in recipe.datasets),
         target=target,
-        initial=locate_prior(execution.workspace, recipe.initial) if recipe.initial else "",
+        trunk=join(execution.workspace, reference("trainings", recipe.trunk(initial_sha256))),
+        initial=initial,
+        initial_sha256=initial_sha256,
         n_threads=execution.training.n_threads,
         device=execution.device,
     )
@@ -47,12 +52,15 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     return ref
 
 
-def is_trained(target: str, n_images: int) -> bool:
-    """Whether the prior in a folder has seen so many images and has its card."""
+def is_trained(target: str, recipe: TrainRecipe) -> bool:
+    """Whether the prior in a folder has seen its images, has its card, and says of itself what the recipe says."""
     prior = join(target, "prior")
     if not exists(join(prior, "card.md")) or not exists(join(prior, "contract.json")):
         return False
-    return int(read_json(join(prior, "contract.json"))["images_seen"]) >= n_images
+    contract = read_contract(prior)
+    texts = (contract.name, tuple(contract.training_data), contract.licence)
+    has_texts = texts == (recipe.name, recipe.training_data, recipe.licence)
+    return has_texts and contract.images_seen >= recipe.training.n_images
 
 
 def progress_of(line: str) -> float | None:

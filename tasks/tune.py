@@ -17,8 +17,8 @@ from tasks.shards import Execution
 from tasks.stopping import stoppable
 from tasks.trials import Trial, Tuning, best_of, read_trials, run_trials, validation_places
 from tasks.tuned import best_text, picture, trials_table, values_text
-from tasks.workers.evaluate import VERSION
-from tasks.workers.reconstruct import ReconstructJob
+from tasks.workers.evaluate import VERSION as METRICS_VERSION
+from tasks.workers.reconstruct import VERSION, ReconstructJob
 from tasks.workers.stores import open_dataset
 from tasks.workers.tune import TuneJob
 from tasks.workspace import locate, locate_prior, reference
@@ -52,11 +52,13 @@ def prepared_tuning(recipe: TuneRecipe, execution: Execution) -> tuple[Tuning, s
     measured = MeasureRecipe.model_validate(measurements.attrs["recipe"])
     dataset = locate(workspace, measured.dataset, "datasets")
     prior = locate_prior(workspace, choice.prior)
-    ref = reference("tuning", digest_of(recipe.address(), checked_prior(prior, measurements), VERSION))
+    sha256 = checked_prior(prior, measurements)
+    ref = reference("tuning", digest_of(recipe.address(), sha256, METRICS_VERSION, VERSION))
     reconstruct = ReconstructJob(
         measurements=measurements.uri,
         target=join(workspace, ref),
         prior=prior,
+        prior_sha256=sha256,
         simulation=measured.simulation,
         reconstruction=choice,
         batch_size=execution.batch_size,

@@ -6,7 +6,9 @@ from storage.errors import StoreNotFound
 from storage.models import shipped
 from storage.uri import exists, join, list_names
 
-StageName = Literal["datasets", "measurements", "priors", "reconstructions", "scores", "reports", "tuning", "plans"]
+StageName = Literal[
+    "datasets", "measurements", "trainings", "priors", "reconstructions", "scores", "reports", "tuning", "plans"
+]
 
 
 def reference(stage: StageName, digest: str) -> str:
