@@ -63,16 +63,13 @@ def run_stage(options: argparse.Namespace) -> int:
 
 def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
     """What and how, from the file and from the command line."""
-    from flows.recipe_files import RECIPES, find_recipe, load_execution, load_recipe
+    from flows.recipe_files import find_recipe, load_execution, load_recipe
     from tasks.shards import Execution
 
     changes, execution_changes = _split(options.changes)
     path = _recipe_path(options, changes, find_recipe)
     default = _planned_execution(options.device) if options.command == "plan" else Execution()
-    # Before the folder changes: a relative workspace counts from here.
     execution = load_execution(default, path, [*_shortcuts(options), *execution_changes]).absolute()
-    if options.command == "demo":
-        os.chdir(RECIPES.parents[1])
     return load_recipe(kind, path, changes), execution
 
 

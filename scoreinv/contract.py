@@ -4,6 +4,7 @@ CT values are a fixed linear map of Hounsfield units, MRI values are scaled by a
 the volume. No per-image normalisation exists anywhere, so a measurement keeps its physical scale.
 """
 
+import hashlib
 from typing import Literal
 
 from pydantic import Field
@@ -54,6 +55,19 @@ class PriorContract(Spec):
     images_seen: int = Field(ge=0)
     sha256: str = Field(description="Of the weights file.")
     versions: dict[str, str] = Field(default_factory=dict)
+
+    def require_weights(self, weights: bytes, where: str) -> None:
+        """Refuse weights that are not those of this contract; ``where`` says in the message which prior it is.
+
+        Raises:
+            ValueError: with both checksums.
+        """
+        found = hashlib.sha256(weights).hexdigest()
+        if found != self.sha256:
+            raise ValueError(
+                f"prior {where} is damaged (its weights have sha256 {found}, the contract says {self.sha256}): "
+                "fetch it again"
+            )
 
     def mismatch(self, image: ImageContract) -> str | None:
         """Why images under another contract cannot use this prior, as one sentence; None if they can."""

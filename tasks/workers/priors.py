@@ -8,12 +8,10 @@ from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
-from pydantic import TypeAdapter
 
 from scoreinv.contract import ImageContract, PriorContract
-from scoreinv.denoiser import AnyPreconditioning, ScoreModel
-from scoreinv.nets import AnyNetwork
-from scoreinv.training.checkpoint import build_model, load_weights
+from scoreinv.denoiser import ScoreModel
+from scoreinv.priors import Precision, prior_from
 from storage.models import load
 
 
@@ -30,7 +28,9 @@ def pick_device(device: str) -> torch.device:
 
 # One model per process and device: loading it again for every shard would cost more than a shard.
 @lru_cache(maxsize=2)
-def load_prior(uri: str, device: str, precision: str, is_compiled: bool = False) -> tuple[ScoreModel, PriorContract]:
+def load_prior(
+    uri: str, device: str, precision: Precision, is_compiled: bool = False
+) -> tuple[ScoreModel, PriorContract]:
     """The prior at a URI (or a shipped one by name) on a device, and its contract.
 
     A compiled network compiles at its first call, and once more where the batch size changes.
@@ -39,11 +39,7 @@ def load_prior(uri: str, device: str, precision: str, is_compiled: bool = False)
         ValueError: if there is no such device, or nothing to compile with.
     """
     weights, contract = load(uri)
-    network = TypeAdapter[AnyNetwork](AnyNetwork).validate_python(contract.network)
-    preconditioning = TypeAdapter[AnyPreconditioning](AnyPreconditioning).validate_python(contract.preconditioning)
-    model = load_weights(build_model(network, preconditioning), weights).to(pick_device(device))
-    model.sigma_min = contract.sigma_min
-    model.autocast_dtype = torch.bfloat16 if precision == "bfloat16" else None
+    model = prior_from(weights, contract, device=pick_device(device), precision=precision)
     if is_compiled:
         require_compiler(pick_device(device))
         model.network.compile()

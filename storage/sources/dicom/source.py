@@ -41,7 +41,7 @@ class DicomSource(Source):
     """CT or MR slices from a folder tree of DICOM files."""
 
     kind: Literal["dicom"] = "dicom"
-    path: str = Field(description="A folder (searched to the bottom) or one file.")
+    path: str = Field(description="A folder (searched to the bottom) or one file; shipped:ct: example slices.")
     modality: Modality = Field(default="ct", description="Which images are taken; the others are reported.")
     series: str = Field(default="*", description='Only series whose SeriesDescription fits, as "*T1*"; any case.')
     series_uids: tuple[str, ...] = Field(default=(), description="Only series with these SeriesInstanceUIDs.")
