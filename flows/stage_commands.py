@@ -43,6 +43,7 @@ def run_stage(options: argparse.Namespace) -> int:
     from flows.help import describe_plan
     from tasks.checks import check_pipeline
     from tasks.recipes import PipelineRecipe, PlanRecipe
+    from tasks.workspace import open_workspace
 
     stage = "pipeline" if options.command == "demo" else options.command
     recipe, execution = _parameters(options, _recipe_kind(stage))
@@ -56,6 +57,8 @@ def run_stage(options: argparse.Namespace) -> int:
     if options.dry_run:
         describe_plan(recipe, execution)
         return 0
+    # Before Prefect writes there: its records of a run hold the recipe.
+    open_workspace(execution.workspace)
     _prepare_prefect(execution.workspace)
     print(join(execution.workspace, _flow(stage)(recipe, execution)))
     return 0

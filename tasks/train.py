@@ -16,7 +16,7 @@ from tasks.shards import Execution
 from tasks.stopping import stoppable
 from tasks.torchrun import torchrun
 from tasks.workers.train import TrainJob
-from tasks.workspace import locate, locate_prior, reference
+from tasks.workspace import locate, locate_prior, reference, subjects_of
 
 
 @task(name="train")
@@ -27,7 +27,8 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     Raises:
         RuntimeError: if the training ended with an error, which is in the message.
     """
-    ref, log = reference("priors", recipe.address()), get_run_logger()
+    recipe, log = _with_subjects_as_known(recipe, execution.workspace), get_run_logger()
+    ref = reference("priors", recipe.address())
     target = join(execution.workspace, ref)
     if is_trained(target, recipe.training.n_images):
         log.info("%s has seen %d images: nothing to do", ref, recipe.training.n_images)
@@ -45,6 +46,15 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
     return ref
+
+
+def _with_subjects_as_known(recipe: TrainRecipe, workspace: str) -> TrainRecipe:
+    """What is kept of the recipe, and its address, name people as the data sets do: perhaps by hashes."""
+    if not recipe.validation_subjects:
+        return recipe
+    datasets = [locate(workspace, one, "datasets") for one in recipe.datasets]
+    subjects = subjects_of(workspace, datasets, recipe.validation_subjects)
+    return recipe.model_copy(update={"validation_subjects": subjects})
 
 
 def is_trained(target: str, n_images: int) -> bool:
