@@ -113,7 +113,7 @@ def test_a_reason_keeps_what_names_nobody(reason: str) -> None:
 
 def nifti(folder: Path) -> Source:
     for name in ("Berta.nii.gz", "Anna/t1.nii"):
-        nifti_files.save(folder / name, nifti_files.anatomy(), codes="LPS")
+        nifti_files.save(folder / name, nifti_files.anatomy() - 700, codes="LPS")
     return NiftiSource(path=str(folder), modality="ct", identities="hashed")
 
 
