@@ -125,7 +125,7 @@ def grey_values(path: Path) -> np.ndarray:
 def draw(images: dict[str, Tensor], title: str, path: Path) -> None:
     """The images side by side, with their PSNR against the first."""
     truth = next(iter(images.values()))
-    figure = Figure(figsize=(4 * len(images), 4.6), layout="constrained")
+    figure = Figure(figsize=(4 * len(images), 5), layout="constrained")
     for axis, (name, image) in zip(figure.subplots(1, len(images)), images.items(), strict=True):
         seen = image.clamp(0, 1)
         decibels = "" if image is truth else f"\n{psnr(seen, truth, data_range=1.0).item():.1f} dB"

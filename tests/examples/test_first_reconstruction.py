@@ -1,5 +1,6 @@
 """The example script: each kind of file in, a picture out."""
 
+import os
 import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -35,7 +36,8 @@ def options(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object)
 
 def test_a_dicom_slice_becomes_a_picture(tmp_path: Path) -> None:
     command = [sys.executable, SCRIPT, DICOM, "--output", "mine.png"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "mine.png\n"), done.stderr
     with Image.open(tmp_path / "mine.png") as picture:
         assert picture.width > 2 * picture.height
