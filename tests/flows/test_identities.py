@@ -17,7 +17,7 @@ from tests.storage import dicom_files as files
 ROOT = Path(__file__).parents[2]
 MARK = "Xanthippe"
 """In every name there is: of people, folders and files, and in what the recipe says of them."""
-UIDS = [files.uid("study"), *(files.uid(f"{MARK}-{i}") for i in range(3))]
+UIDS = [files.uid(*words, f"{MARK}-{i}") for words in ((), ("study",)) for i in range(3)]
 MARKERS = [MARK, *UIDS]
 
 

@@ -83,7 +83,17 @@ def test_nothing_of_a_name_is_left_and_nothing_else_is_lost(tmp_path: Path) -> N
     found, code = scans(tmp_path / "scans"), Hasher(str(tmp_path))
     shown = DicomSource(path="anywhere").public(found, code)
     text = shown.model_dump_json()
-    names = ["Anna", "Bert", "Clara", "Dora", "0000", "0001", ".dcm", files.uid("Anna^Id"), files.uid("study")]
+    names = [
+        "Anna",
+        "Bert",
+        "Clara",
+        "Dora",
+        "0000",
+        "0001",
+        ".dcm",
+        files.uid("Anna^Id"),
+        files.uid("study of Anna^Id"),
+    ]
     assert [name for name in names if name in text] == []
     assert [name for name in names if name not in found.model_dump_json()] == []
     assert shown.subjects() == [code(name) for name in found.subjects()]
