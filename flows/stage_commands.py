@@ -45,6 +45,7 @@ def run_stage(options: argparse.Namespace) -> int:
     from scoreinv.errors import UserError
     from tasks.checks import check_pipeline
     from tasks.recipes import PipelineRecipe, PlanRecipe
+    from tasks.workspace import open_workspace
 
     stage = "pipeline" if options.command == "demo" else options.command
     recipe, execution = _parameters(options, recipe_kind(stage))
@@ -61,6 +62,8 @@ def run_stage(options: argparse.Namespace) -> int:
     if options.dry_run:
         describe_plan(recipe, execution)
         return 0
+    # Before Prefect writes there: its records of a run hold the recipe.
+    open_workspace(execution.workspace)
     _prepare_prefect(execution.workspace)
     print(join(execution.workspace, _flow(stage)(recipe, execution)))
     return 0
@@ -68,16 +71,13 @@ def run_stage(options: argparse.Namespace) -> int:
 
 def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
     """What and how, from the file and from the command line."""
-    from flows.recipe_files import RECIPES, find_recipe, load_execution, load_recipe
+    from flows.recipe_files import find_recipe, load_execution, load_recipe
     from tasks.shards import Execution
 
     changes, execution_changes = _split(options.changes)
     path = _recipe_path(options, changes, find_recipe)
     default = _planned_execution(options.device) if options.command == "plan" else Execution()
-    # Before the folder changes: a relative workspace counts from here.
     execution = load_execution(default, path, [*_shortcuts(options), *execution_changes]).absolute()
-    if options.command == "demo":
-        os.chdir(RECIPES.parents[1])
     return load_recipe(kind, path, changes), execution
 
 

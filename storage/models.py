@@ -3,16 +3,15 @@
 A published prior is a folder with ``contract.json``, and the weights and the contract again under names made of the
 weights' sha256. ``contract.json`` is put last, so a reader sees the old prior or the new one, whole; who began with the
 old one and names its sha256 finds it until it is removed.
-The priors that come with the package lie in scoreinv/priors as NAME.safetensors beside NAME.json.
+The priors that come with the package are named without a folder; ``scoreinv.shipped`` reads them.
 """
 
 import hashlib
 from collections.abc import Collection
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 
 from pydantic import ValidationError
 
+from scoreinv import shipped as package
 from scoreinv.contract import PriorContract
 from storage.errors import StoreError, StoreMismatch, StoreNotFound
 from storage.uri import delete, exists, join, list_names, read_bytes, write_bytes
@@ -56,42 +55,34 @@ def load(uri_or_name: str, *, sha256: str = "") -> tuple[bytes, PriorContract]:
     contract = read_contract(uri_or_name)
     if sha256 and contract.sha256 != sha256:
         contract = _earlier_contract(uri_or_name, sha256)
-    is_shipped = uri_or_name in shipped()
-    weights = _shipped_weights(uri_or_name) if is_shipped else read_bytes(_weights_uri(uri_or_name, contract))
-    return _verified(weights, contract, uri_or_name), contract
+    try:
+        if uri_or_name in shipped():
+            return package.prior_weights(uri_or_name), contract
+        weights = read_bytes(_weights_uri(uri_or_name, contract))
+        contract.require_weights(weights, uri_or_name)
+    except FileNotFoundError as error:
+        raise StoreNotFound(str(error)) from error
+    except ValueError as error:
+        raise StoreMismatch(str(error)) from error
+    return weights, contract
 
 
 def read_contract(uri_or_name: str) -> PriorContract:
     """The contract alone, without a look at the weights; errors as ``load``."""
     if uri_or_name in shipped():
-        return _contract((_shipped_folder() / f"{uri_or_name}.json").read_bytes(), uri_or_name)
+        return package.prior_contract(uri_or_name)
     if not exists(join(uri_or_name, "contract.json")):
         known = ", ".join(shipped()) or "none"
         raise StoreNotFound(
             f"there is no prior {uri_or_name!r}: no such folder with a contract.json, and no shipped prior of that "
             f"name (shipped: {known})"
         )
-    return _contract(read_bytes(join(uri_or_name, "contract.json")), uri_or_name)
+    return _parsed(join(uri_or_name, "contract.json"))
 
 
 def shipped() -> list[str]:
     """Names of the priors that come with the package, sorted."""
-    folder = _shipped_folder()
-    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
-    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
-
-
-def _shipped_weights(name: str) -> bytes:
-    try:
-        return (_shipped_folder() / f"{name}.safetensors").read_bytes()
-    except FileNotFoundError as error:
-        raise StoreNotFound(
-            f"the weights of the shipped prior {name!r} are missing: install the package anew"
-        ) from error
-
-
-def _shipped_folder() -> Traversable:
-    return files("scoreinv") / "priors"
+    return list(package.prior_names())
 
 
 def _earlier_contract(uri: str, sha256: str) -> PriorContract:
@@ -102,7 +93,14 @@ def _earlier_contract(uri: str, sha256: str) -> PriorContract:
             f"the prior {uri} was published anew since this run began (its weights {sha256[:12]} are gone): run the "
             "same command again, which takes those that are there now"
         )
-    return _contract(read_bytes(own), own)
+    return _parsed(own)
+
+
+def _parsed(contract_uri: str) -> PriorContract:
+    try:
+        return PriorContract.model_validate_json(read_bytes(contract_uri))
+    except ValidationError as error:
+        raise StoreError(f"the contract of a prior at {contract_uri} cannot be read: {error}") from error
 
 
 def _own_contract_uri(uri: str, sha256: str) -> str:
@@ -111,20 +109,3 @@ def _own_contract_uri(uri: str, sha256: str) -> str:
 
 def _weights_uri(uri: str, contract: PriorContract) -> str:
     return join(uri, f"{contract.sha256}.safetensors")
-
-
-def _contract(content: bytes, where: str) -> PriorContract:
-    try:
-        return PriorContract.model_validate_json(content)
-    except ValidationError as error:
-        raise StoreError(f"the contract of prior {where} cannot be read: {error}") from error
-
-
-def _verified(weights: bytes, contract: PriorContract, where: str) -> bytes:
-    found = hashlib.sha256(weights).hexdigest()
-    if found != contract.sha256:
-        raise StoreMismatch(
-            f"prior {where} is damaged (its weights have sha256 {found}, the contract says {contract.sha256}): "
-            "fetch it again"
-        )
-    return weights

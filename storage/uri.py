@@ -6,6 +6,7 @@ Local writes are atomic (a temporary name, then a rename), as one put is on an o
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,9 @@ from scoreinv.spec import Json
 from storage.errors import StoreError, StoreNotFound, full_disk_explained
 
 _FILE_SCHEME = "file://"
+
+_USUAL, _PRIVATE = 0o666, 0o660
+"""Who may read and write a file, as far as the umask lets them."""
 
 
 def join(root: str, *parts: str) -> str:
@@ -69,30 +73,50 @@ def read_bytes(uri: str) -> bytes:
         raise StoreNotFound(f"there is no file {uri}") from error
 
 
-def write_bytes(uri: str, content: bytes) -> None:
+def write_bytes(uri: str, content: bytes, *, is_private: bool = False) -> None:
     """Puts one file, whole or not at all; folders above it are made.
+
+    Args:
+        is_private: on this machine's file system, only its owner may read the file, and the group if the umask lets it.
 
     Raises:
         StoreFull: if the disk is full.
     """
     with full_disk_explained(uri):
         if is_local(uri):
-            _write_local(local_path(uri), content)
+            _write_local(local_path(uri), content, _PRIVATE if is_private else _USUAL)
         else:
             filesystem, path = _filesystem(uri)
             filesystem.pipe_file(path, content)
 
 
-def _write_local(path: Path, content: bytes) -> None:
+def create_bytes(uri: str, content: bytes) -> None:
+    """Puts one private file where there is none yet, as ``write_bytes``; of several at once one succeeds.
+
+    Raises:
+        FileExistsError: if there is one.
+    """
+    if is_local(uri):
+        _write_local(local_path(uri), content, _PRIVATE, is_new=True)
+    else:
+        filesystem, path = _filesystem(uri)
+        filesystem.pipe_file(path, content, mode="create")
+
+
+def _write_local(path: Path, content: bytes, mode: int, *, is_new: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "xb", opener=partial(os.open, mode=mode)) as file:
             file.write(content)
             file.flush()
             # Without this a power cut can leave an empty file under the final name.
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if is_new:
+            # A rename would replace what is there, a second name is refused.
+            os.link(temporary, path)
+        else:
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -111,9 +135,10 @@ def read_json(uri: str) -> Any:
         raise StoreError(f"{uri} is damaged: it is not JSON ({error}); remove it and run the command again") from error
 
 
-def write_json(uri: str, value: Json | Mapping[str, Json]) -> None:
-    """Puts one JSON file (sorted keys, one trailing newline), whole or not at all."""
-    write_bytes(uri, (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode())
+def write_json(uri: str, value: Json | Mapping[str, Json], *, is_private: bool = False) -> None:
+    """Puts one JSON file (sorted keys, one trailing newline), as ``write_bytes``."""
+    content = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    write_bytes(uri, content.encode(), is_private=is_private)
 
 
 def exists(uri: str) -> bool:

@@ -83,7 +83,9 @@ class TrainRecipe(Spec):
     balance_power: float = Field(
         0.5, ge=0, le=1, description="Subjects with n slices are drawn n^power times as often as those with one."
     )
-    validation_subjects: tuple[str, ...] = Field((), description="Subjects that are held out, to measure on.")
+    validation_subjects: tuple[str, ...] = Field(
+        (), description="Subjects that are held out, to measure on; named as their source does."
+    )
     validate_every: int = Field(8_000, ge=1, description="Images between two validations and checkpoints.")
     training_data: tuple[str, ...] = Field((), description="What the prior has seen, with licences: for its card.")
     licence: str = Field("unstated", description="Under which the weights may be used.")
@@ -160,7 +162,9 @@ class TuneRecipe(Spec):
     n_slices: int = Field(
         16, ge=1, description="At most so many slices to measure on, spread evenly; the same in every trial."
     )
-    subjects: tuple[str, ...] = Field((), description="Take the slices of these subjects only; empty: of all.")
+    subjects: tuple[str, ...] = Field(
+        (), description="Take the slices of these subjects only, named as their source does; empty: of all."
+    )
     metric: Literal["psnr", "ssim", "psnr_circle", "ssim_circle"] = Field(
         "psnr", description="Whose mean over the slices is made as large as can be; circle: as the paper takes it."
     )

@@ -17,7 +17,7 @@ from tasks.shards import Execution
 from tasks.stopping import stoppable
 from tasks.torchrun import torchrun
 from tasks.workers.train import TrainJob
-from tasks.workspace import locate, locate_prior, reference
+from tasks.workspace import locate, locate_prior, reference, subjects_of
 
 
 @task(name="train")
@@ -28,9 +28,10 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     Raises:
         RuntimeError: if the training ended with an error, which is in the message.
     """
+    recipe, log = _with_subjects_as_known(recipe, execution.workspace), get_run_logger()
     initial = locate_prior(execution.workspace, recipe.initial)
     initial_sha256 = read_contract(initial).sha256 if initial else ""
-    ref, log = reference("priors", recipe.address(initial_sha256)), get_run_logger()
+    ref = reference("priors", recipe.address(initial_sha256))
     target = join(execution.workspace, ref)
     if is_trained(target, recipe):
         log.info("%s has seen %d images: nothing to do", ref, recipe.training.n_images)
@@ -50,6 +51,15 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
     return ref
+
+
+def _with_subjects_as_known(recipe: TrainRecipe, workspace: str) -> TrainRecipe:
+    """What is kept of the recipe, and its address, name people as the data sets do: perhaps by hashes."""
+    if not recipe.validation_subjects:
+        return recipe
+    datasets = [locate(workspace, one, "datasets") for one in recipe.datasets]
+    subjects = subjects_of(workspace, datasets, recipe.validation_subjects)
+    return recipe.model_copy(update={"validation_subjects": subjects})
 
 
 def is_trained(target: str, recipe: TrainRecipe) -> bool:

@@ -21,7 +21,7 @@ from tasks.workers.evaluate import VERSION as METRICS_VERSION
 from tasks.workers.reconstruct import VERSION, ReconstructJob
 from tasks.workers.stores import open_dataset
 from tasks.workers.tune import TuneJob
-from tasks.workspace import locate, locate_prior, reference
+from tasks.workspace import locate, locate_prior, reference, subjects_of
 
 
 @task(name="tune", retries=1, retry_condition_fn=worth_retrying)
@@ -51,6 +51,8 @@ def prepared_tuning(recipe: TuneRecipe, execution: Execution) -> tuple[Tuning, s
     measurements = ShardedStore.open(locate(workspace, recipe.measurements, "measurements"))
     measured = MeasureRecipe.model_validate(measurements.attrs["recipe"])
     dataset = locate(workspace, measured.dataset, "datasets")
+    # What is kept of the recipe, and its address, name people as the data set does: perhaps by hashes.
+    recipe = recipe.model_copy(update={"subjects": subjects_of(workspace, [dataset], recipe.subjects)})
     prior = locate_prior(workspace, choice.prior)
     sha256 = checked_prior(prior, measurements)
     ref = reference("tuning", digest_of(recipe.address(), sha256, METRICS_VERSION, VERSION))

@@ -1,14 +1,43 @@
-"""Where results lie: <workspace>/<stage>/<digest>, and the references that name them."""
+"""Where results lie: <workspace>/<stage>/<digest>, the references that name them, and who may read them."""
 
+import os
+import stat
+from collections.abc import Sequence
 from typing import Literal
 
+from storage.datasets import DatasetStore
 from storage.errors import StoreNotFound
+from storage.identities import Hasher, names_in
 from storage.models import shipped
-from storage.uri import exists, join, list_names
+from storage.uri import exists, is_local, join, list_names, local_path
 
 StageName = Literal[
     "datasets", "measurements", "trainings", "priors", "reconstructions", "scores", "reports", "tuning", "plans"
 ]
+
+
+def open_workspace(workspace: str) -> None:
+    """Make the workspace if it is not there, and keep everybody from reading what this process writes from now on.
+
+    Runs, listings and recipes may name people. A new workspace is for its owner alone; one whose folder the
+    group may write (``chmod g+ws``) is shared with that group.
+    """
+    is_shared = False
+    if is_local(workspace):
+        folder = local_path(workspace)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        is_shared = bool(folder.stat().st_mode & stat.S_IWGRP)
+    os.umask(0o007 if is_shared else 0o077)
+
+
+def subjects_of(workspace: str, datasets: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """People whom a recipe names as their source does, as the data sets at these URIs name them."""
+    hasher = Hasher(workspace)
+    if not names or not hasher.was_used():
+        return tuple(names)
+    known = {name for uri in datasets for name in DatasetStore.open(uri).listing.subjects()}
+    return names_in(known, names, hasher)
 
 
 def reference(stage: StageName, digest: str) -> str:

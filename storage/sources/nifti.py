@@ -32,7 +32,9 @@ class NiftiSource(Source):
     """
 
     kind: Literal["nifti"] = "nifti"
-    path: str = Field(min_length=1, description="A folder (searched to the bottom) or one file.")
+    path: str = Field(
+        min_length=1, description="A folder (searched to the bottom) or one file; shipped:mri: example slices."
+    )
     pattern: str = Field(default="*", description='Only files whose relative name fits, as "*T1*".')
     modality: Modality = Field(default="mri", description="mri: magnitude images; ct: Hounsfield units as stored.")
     percentile: float = Field(default=99.5, gt=50, le=100, description="MRI: a value of 1, within the foreground.")

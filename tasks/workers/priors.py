@@ -8,13 +8,11 @@ from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
-from pydantic import TypeAdapter
 
 from scoreinv.contract import ImageContract, PriorContract
-from scoreinv.denoiser import AnyPreconditioning, ScoreModel
+from scoreinv.denoiser import ScoreModel
 from scoreinv.errors import UserError
-from scoreinv.nets import AnyNetwork
-from scoreinv.training.checkpoint import build_model, load_weights
+from scoreinv.priors import Precision, prior_from
 from storage.models import load, read_contract
 
 
@@ -30,7 +28,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def load_prior(
-    uri: str, device: str, precision: str, is_compiled: bool = False, *, sha256: str = ""
+    uri: str, device: str, precision: Precision, is_compiled: bool = False, *, sha256: str = ""
 ) -> tuple[ScoreModel, PriorContract]:
     """The prior at a URI (or a shipped one by name) on a device, and its contract.
 
@@ -53,13 +51,11 @@ def load_prior(
 # One model per process and device: loading it again for every shard would cost more than a shard. The sha256 is part of
 # the key, as a training publishes under one URI again and again.
 @lru_cache(maxsize=2)
-def _loaded(uri: str, sha256: str, device: str, precision: str, is_compiled: bool) -> tuple[ScoreModel, PriorContract]:
+def _loaded(
+    uri: str, sha256: str, device: str, precision: Precision, is_compiled: bool
+) -> tuple[ScoreModel, PriorContract]:
     weights, contract = load(uri, sha256=sha256)
-    network = TypeAdapter[AnyNetwork](AnyNetwork).validate_python(contract.network)
-    preconditioning = TypeAdapter[AnyPreconditioning](AnyPreconditioning).validate_python(contract.preconditioning)
-    model = load_weights(build_model(network, preconditioning), weights).to(pick_device(device))
-    model.sigma_min = contract.sigma_min
-    model.autocast_dtype = torch.bfloat16 if precision == "bfloat16" else None
+    model = prior_from(weights, contract, device=pick_device(device), precision=precision)
     if is_compiled:
         require_compiler(pick_device(device))
         model.network.compile()

@@ -274,6 +274,7 @@ def test_a_truncated_file_among_good_ones_is_left_out_and_said(
     command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from storage.datasets import DatasetStore
+    from storage.identities import Hasher
 
     files = write_series(tmp_path / "scans", [0, 1, 2, 3])
     files[2].write_bytes(files[2].read_bytes()[:-100])
@@ -282,8 +283,13 @@ def test_a_truncated_file_among_good_ones_is_left_out_and_said(
     store = DatasetStore.open(out.strip().splitlines()[-1])
     assert len(store) == 3
     (bad,) = store.shards.manifest()["rejected"]
-    assert bad["file"] == "0002.dcm"
-    assert "left out 0002.dcm: truncated" in caplog.text
+    code = Hasher(str(tmp_path / "workspace"))
+    assert bad == {"file": code("0002.dcm"), "reason": "truncated"}
+    assert f"left out {code('0002.dcm')}: truncated" in caplog.text
+    # Its own name stands where only its owner reads it.
+    names = Path(store.uri) / "names.json"
+    assert f"with the reasons in full: {names}" in caplog.text
+    assert "0002.dcm" in names.read_text()
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scoreinv import shipped as package
 from scoreinv.contract import ImageContract, PriorContract
 from storage import models
 from storage.errors import StoreError, StoreMismatch, StoreNotFound
@@ -107,7 +108,7 @@ def test_unknown_name_lists_the_known_ones(tmp_path: Path, monkeypatch: pytest.M
     for name in ("ct-16", "mri-16"):
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
         (tmp_path / f"{name}.json").write_text(contract(name.encode(), name).model_dump_json())
-    monkeypatch.setattr(models, "_shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(package, "_priors_folder", lambda: tmp_path)
     assert load("mri-16") == (b"mri-16", contract(b"mri-16", "mri-16"))
     with pytest.raises(StoreNotFound, match=r"shipped: ct-16, mri-16\)"):
         load("pet-16")

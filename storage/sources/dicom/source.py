@@ -2,10 +2,9 @@
 
 Every file is tried, whatever it is called, in a process of its own with limits of time and memory. Files are sorted by
 person and into volumes; within a volume, by their position along the normal of the slices. Slices stay the way up
-they are stored. Names of patients are never kept; the subject is the PatientID, or a hash of it.
+they are stored. Names of patients are never read; the subject is the PatientID, for which results may have a hash.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -17,6 +16,7 @@ from scoreinv.contract import Modality
 from scoreinv.spec import Json
 from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
+from storage.identities import Identities
 from storage.sources.content import not_hounsfield_reason
 from storage.sources.dicom.content import looks_like_dicom
 from storage.sources.dicom.header import Header, read_header
@@ -43,7 +43,9 @@ class DicomSource(Source):
     """CT or MR slices from a folder tree of DICOM files."""
 
     kind: Literal["dicom"] = "dicom"
-    path: str = Field(min_length=1, description="A folder (searched to the bottom) or one file.")
+    path: str = Field(
+        min_length=1, description="A folder (searched to the bottom) or one file; shipped:ct: example slices."
+    )
     modality: Modality = Field(default="ct", description="Which images are taken; the others are reported.")
     series: str = Field(default="*", description='Only series whose SeriesDescription fits, as "*T1*"; any case.')
     series_uids: tuple[str, ...] = Field(default=(), description="Only series with these SeriesInstanceUIDs.")
@@ -53,7 +55,11 @@ class DicomSource(Source):
     percentile: float = Field(default=99.5, gt=50, le=100, description="MRI: a value of 1, within the foreground.")
     select: Select = Select()
     takes_any_values: bool = Field(default=False, description="CT: also values that do not look like HU.")
-    hash_subjects: bool = Field(default=False, description="Keep a hash of the PatientID in place of the PatientID.")
+    identities: Identities = Field(
+        default="hashed",
+        description="What results call people, series and files: hashed (under a secret of the workspace), or kept, "
+        "for data without names. Lists of subjects name people by their PatientID, either way.",
+    )
 
     def scan(self) -> Iterator[Volume | Rejected]:
         """The volumes, sorted by subject and series; every slice that is listed was decoded."""
@@ -116,7 +122,7 @@ class DicomSource(Source):
         notes: dict[str, tuple[str, ...]] = {}
         first_by_image: dict[tuple[str, str], str] = {}
         for header, person in zip(headers, people(headers), strict=True):
-            subject = self._subject(person.subject_id)
+            subject = person.subject_id
             if not self._wants(person.names | {subject}):
                 continue
             first = first_by_image.setdefault((subject, header.sop_uid), header.file)
@@ -126,9 +132,6 @@ class DicomSource(Source):
             else:
                 copies.append(Rejected(file=header.file, reason=f"the same image (SOPInstanceUID) as {first}"))
         return wanted, notes, copies
-
-    def _subject(self, name: str) -> str:
-        return hashlib.sha256(name.encode()).hexdigest()[:12] if self.hash_subjects else name
 
     def _wants(self, names: frozenset[str]) -> bool:
         only = frozenset(self.only_subjects)
