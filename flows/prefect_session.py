@@ -1,13 +1,22 @@
 """Prefect behind the command: its server where there is no other, and what of its log a person wants to see."""
 
+import atexit
 import logging
-import signal
 import sys
 
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import (
+    PREFECT_API_DATABASE_CONNECTION_URL,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_EPHEMERAL_ENABLED,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    get_current_settings,
+)
 
 from tasks.mistakes import explain
+from tasks.processes import Child, stop
 
 ROUTINE = (
     "Beginning ",
@@ -19,20 +28,45 @@ ROUTINE = (
 )
 """Said of every run; what the stages say, and the command at its end, is enough."""
 
+EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+"""How Prefect marks a server without pages and schedules, for one command."""
+
 
 def start_server() -> None:
-    """Start Prefect's temporary server, unless PREFECT_API_URL names one.
+    """Start a Prefect server for this process, unless PREFECT_API_URL names one.
 
-    A terminal sends Ctrl-C to all processes of a command. The server must live on to be told how the run ended
-    (without it Prefect tries again for minutes), so it inherits that this signal is held back.
+    Raises:
+        ConnectionError: if it does not start, with its last words.
+        ValueError: if Prefect is told not to start one.
     """
-    if not PREFECT_API_URL.value():
-        print("starting a Prefect server for this command", file=sys.stderr)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    server = SubprocessASGIServer()
+    if PREFECT_API_URL.value() or not PREFECT_SERVER_EPHEMERAL_ENABLED.value() or server.running:
         get_client(sync_client=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
+    print("starting a Prefect server for this command", file=sys.stderr)
+    child = _launch()
+    # Prefect takes it for the one it would have started, and ends it with this process.
+    server.port, server.server_process, server.running = int(child.answer or 0), child.process, True
+    atexit.register(server.stop)
+
+
+def _launch() -> Child:
+    home, seconds = PREFECT_HOME.value(), PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    if PREFECT_API_DATABASE_CONNECTION_URL.value() == f"sqlite+aiosqlite:///{home}/prefect.db":
+        # In a URL, a folder's '?' or '#' would mean something else.
+        settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = "sqlite+aiosqlite:///prefect.db"
+    child = Child("flows.prefect_server", environment=EPHEMERAL | settings, cwd=str(home))
+    try:
+        child.has_spoken.wait(seconds)
+        if child.is_ready:
+            return child
+        reason = f"it was not ready after {seconds} s" if child.is_alive else child.failure()
+    except BaseException:
+        stop([child.process])
+        raise
+    stop([child.process])
+    raise ConnectionError(f"the Prefect server for this command, with its database in {home}, did not start: {reason}")
 
 
 def quieten() -> None:

@@ -21,7 +21,7 @@ from scoreinv.spec import Spec
 from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
 from storage.uri import is_local, local_path
-from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect
+from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect, require_workers
 from tasks.mistakes import TooManyFailures as TooManyFailures
 from tasks.mistakes import explain
 
@@ -116,7 +116,7 @@ def map_shards(work: Work, job: Spec, store: ShardedStore, execution: Execution)
     Raises:
         TooManyFailures: as soon as more than ``execution.max_failed`` shards have failed, else at the end if
             any has; names the first reasons.
-        ConnectionError: if there is no Dask cluster, or none of its workers takes a shard.
+        ConnectionError: if there is no Dask cluster, none of its workers can start, or none takes a shard.
     """
     batch = _Batch(work, job, store.pending(), execution.retries)
     errors: list[str] = []
@@ -232,6 +232,7 @@ class _DaskRun:
             raise ConnectionError(
                 f"the Dask scheduler at {self.address} is gone: start it and run the same command again"
             )
+        require_workers(self.client)
         if silence > PATIENCE_SECONDS and not any(self.client.processing().values()):
             raise ConnectionError(
                 f"no worker of {self.address} took a shard within {PATIENCE_SECONDS:.0f} s: start some with "

@@ -1,10 +1,15 @@
 """Where results lie: <workspace>/<stage>/<digest>, and the references that name them."""
 
+import tempfile
+from pathlib import Path
 from typing import Literal
 
-from storage.errors import StoreNotFound
+from storage.errors import StoreError, StoreNotFound, full_disk_explained
 from storage.models import shipped
-from storage.uri import exists, join, list_names
+from storage.uri import exists, join, list_names, local_path
+
+_TRIED_BYTES = 1 << 16
+"""A disk that is full takes an empty file."""
 
 StageName = Literal[
     "datasets", "measurements", "trainings", "priors", "reconstructions", "scores", "reports", "tuning", "plans"
@@ -47,3 +52,26 @@ def locate_prior(workspace: str, ref: str) -> str:
     raise StoreNotFound(
         f"there is no prior {ref!r}: shipped are {', '.join(shipped()) or 'none'}; a trained one is priors/<digest>"
     )
+
+
+def require_folder(uri: str, role: str) -> None:
+    """Make a local folder where there is none, and try whether files can be written into it.
+
+    Raises:
+        StoreError: if not; says why, and names the folder and its role.
+        StoreFull: if the disk is full.
+    """
+    try:
+        folder = Path(uri if uri.startswith("~") else local_path(uri)).expanduser()
+        str(folder).encode()
+        with full_disk_explained(uri):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(_TRIED_BYTES))
+    except UnicodeEncodeError as error:
+        raise StoreError(f"{role}, {uri!r}, has a name that is not UTF-8: choose another folder") from error
+    except FileExistsError as error:
+        raise StoreError(f"{role}, {uri}, is a file: give a folder") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"{role}, {uri}, cannot be used ({reason}): give a folder that can be written") from error
