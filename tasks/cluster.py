@@ -11,12 +11,14 @@ die, and end with the process that started them, however that ends.
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import dask
 import torch
 from distributed import Client, Scheduler, SpecCluster
 from distributed.diagnostics.plugin import SchedulerPlugin
@@ -95,7 +97,7 @@ def kept_running(cluster: AnyCluster) -> Iterator[Any]:
         "allowed_failures": ALLOWED_DEATHS,
         "plugins": [_Demand(supervisor, cluster.n_workers)],
     }
-    with _quiet(), SpecCluster(workers={}, scheduler={"cls": Scheduler, "options": options}) as running:
+    with _quiet(), _scheduler(options) as running:
         address = running.scheduler_address
 
         def give_up(reason: str) -> None:
@@ -103,6 +105,15 @@ def kept_running(cluster: AnyCluster) -> Iterator[Any]:
 
         with supervisor.looking_after(give_up):
             yield RemoteWorkers(address=address)
+
+
+def _scheduler(options: dict[str, Any]) -> SpecCluster:
+    # It makes a folder of its own, for what this cluster never uses: better gone at once than left behind by a kill.
+    with (
+        tempfile.TemporaryDirectory(prefix="scoreinv-dask-", ignore_cleanup_errors=True) as unused,
+        dask.config.set({"temporary-directory": unused}),
+    ):
+        return SpecCluster(workers={}, scheduler={"cls": Scheduler, "options": options})
 
 
 def require_workers(client: Client) -> None:

@@ -14,13 +14,13 @@ from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker, get_worker
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scoreinv.errors import MissingPackage
 from scoreinv.spec import Spec
 from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
-from storage.uri import is_local, local_path
+from storage.uri import is_in_memory, is_local, local_path
 from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect, require_workers
 from tasks.mistakes import TooManyFailures as TooManyFailures
 from tasks.mistakes import explain
@@ -74,6 +74,15 @@ class Execution(Spec):
         if not is_local(self.workspace):
             return self
         return self.model_copy(update={"workspace": str(local_path(self.workspace).resolve())})
+
+    @model_validator(mode="after")
+    def _is_shared(self) -> "Execution":
+        if is_in_memory(self.workspace) and not isinstance(self.cluster, Inline):
+            raise ValueError(
+                f"workspace={self.workspace} lies in the memory of one process, so worker processes do not see it: "
+                "use cluster.kind=inline, or a folder or bucket as workspace"
+            )
+        return self
 
 
 class ShardEvent(NamedTuple):
