@@ -2,17 +2,22 @@
 
 import atexit
 import logging
+import os
+import re
 import sys
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
     PREFECT_HOME,
     PREFECT_SERVER_EPHEMERAL_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     get_current_settings,
+    temporary_settings,
 )
 
 from tasks.mistakes import explain
@@ -31,23 +36,56 @@ ROUTINE = (
 EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 """How Prefect marks a server without pages and schedules, for one command."""
 
+ANSWER_SECONDS = 10.0
+"""A server that is there answers sooner."""
+
 
 def start_server() -> None:
-    """Start a Prefect server for this process, unless PREFECT_API_URL names one.
+    """Start a Prefect server for this process, or see whether the one answers that PREFECT_API_URL names.
 
     Raises:
-        ConnectionError: if it does not start, with its last words.
+        ConnectionError: if it does not answer, or does not start; with its last words.
         ValueError: if Prefect is told not to start one.
     """
     server = SubprocessASGIServer()
-    if PREFECT_API_URL.value() or not PREFECT_SERVER_EPHEMERAL_ENABLED.value() or server.running:
+    if PREFECT_API_URL.value():
+        _require_answer(PREFECT_API_URL.value())
+    elif not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
         get_client(sync_client=True)
-        return
-    print("starting a Prefect server for this command", file=sys.stderr)
-    child = _launch()
-    # Prefect takes it for the one it would have started, and ends it with this process.
-    server.port, server.server_process, server.running = int(child.answer or 0), child.process, True
-    atexit.register(server.stop)
+    elif not server.running:
+        print("starting a Prefect server for this command", file=sys.stderr)
+        _drop_strange_proxies()
+        child = _launch()
+        # Prefect takes it for the one it would have started, and ends it with this process.
+        server.port, server.server_process, server.running = int(child.answer or 0), child.process, True
+        atexit.register(server.stop)
+
+
+def _require_answer(url: str) -> None:
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}),
+            get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client,
+        ):
+            client.raise_for_api_version_mismatch()
+    except Exception as error:  # of many classes: of sockets, of httpx, of JSON, of Prefect
+        cause = error.__cause__ or error
+        shown = re.sub("//[^/@]*@", "//", url)  # without a password
+        raise ConnectionError(
+            f"no Prefect server answers at {shown} ({cause or type(cause).__name__}): start it, "
+            "correct PREFECT_API_URL, or unset it to have a server for this command alone"
+        ) from error
+
+
+def _drop_strange_proxies() -> None:
+    # On this machine Prefect's client goes through none, but it could not even be made.
+    for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
+        proxy = os.environ[name]
+        try:
+            httpx.Client(proxy=proxy if "://" in proxy else f"http://{proxy}" if proxy else None).close()
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            print(f"{name} is left aside: {error}", file=sys.stderr)
+            del os.environ[name]
 
 
 def _launch() -> Child:

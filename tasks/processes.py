@@ -103,7 +103,7 @@ class Child:
         self.answer: str | None = None
         self.has_spoken = threading.Event()
         """Set when it is ready, or has ended."""
-        self._words = deque[str](maxlen=40)
+        self._words = deque[str](maxlen=1000)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -122,9 +122,7 @@ class Child:
         self.process.wait()
         self._listener.join(timeout=2)
         words = [line for line in self._words if line.strip()]
-        # Of a traceback the last line says what happened.
-        is_traceback = any(line.startswith("Traceback") for line in words)
-        shown = words if os.environ.get("SCOREINV_TRACEBACK") else words[-1 if is_traceback else -N_WORDS :]
+        shown = words if os.environ.get("SCOREINV_TRACEBACK") else _essence(words)
         said = "; its last words: " + "\n".join(shown) if shown else ", without a word"
         return _ending(self.process.returncode) + said
 
@@ -139,6 +137,13 @@ class Child:
             else:
                 self._words.append(line.rstrip())
         self.has_spoken.set()
+
+
+def _essence(words: list[str]) -> list[str]:
+    """The last error of a traceback if there is one, which says what happened; else the last lines."""
+    starts = [number for number, line in enumerate(words) if line.startswith("Traceback")]
+    errors = [line for line in words[starts[-1] + 1 :] if not line.startswith(" ")] if starts else []
+    return errors[:1] or words[-N_WORDS:]
 
 
 def _ending(code: int) -> str:
