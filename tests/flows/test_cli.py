@@ -354,8 +354,8 @@ def start_long_command(folder: Path) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.parametrize("way", ["Ctrl-C", "kill", "closed terminal"])
-def test_a_signal_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize(("way", "code"), [("Ctrl-C", 130), ("kill", 143), ("closed terminal", 129)])
+def test_a_signal_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path, way: str, code: int) -> None:
     """A terminal sends its signals to the whole group, and a shell says again that the terminal is closed."""
     process = start_long_command(tmp_path)
     try:
@@ -374,7 +374,7 @@ def test_a_signal_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == (130 if is_terminal else 143), said
+    assert process.returncode == code, said
     assert said.strip().splitlines()[-1] == "stopped; what is done is kept, the same command resumes"
     assert "Traceback" not in said
     assert psutil.wait_procs(family, timeout=20)[1] == []
@@ -401,17 +401,16 @@ def test_a_command_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) 
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_nohup_is_heeded(tmp_path: Path) -> None:
-    """A command that is told to ignore a closed terminal goes on."""
+@pytest.mark.parametrize(("handler", "answer"), [("SIG_DFL", "129"), ("SIG_IGN", "7")])
+def test_a_closed_terminal_stops_a_command_unless_nohup_says_otherwise(handler: str, answer: str) -> None:
     code = (
-        "import os, signal, flows.cli\n"
-        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "before = flows.cli._heed_signals()\n"
-        "os.kill(os.getpid(), signal.SIGHUP)\n"
-        "print('still here')\n"
+        "import argparse, os, signal, flows.cli\n"
+        f"signal.signal(signal.SIGHUP, signal.{handler})\n"
+        "command = argparse.Namespace(run=lambda _: os.kill(os.getpid(), signal.SIGHUP) or 7)\n"
+        "print(flows.cli._run(command))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.stdout == "still here\n", done.stderr
+    assert done.stdout == f"{answer}\n", done.stderr
 
 
 def wait_for_files(folder: Path, pattern: str, process: "subprocess.Popen[str]") -> None:
