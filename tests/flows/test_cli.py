@@ -253,7 +253,7 @@ UNUSABLE = {
     "a file": ("file", "the workspace, {}, is a file: give a folder"),
     "below a file": ("file/workspace", "the workspace, {}, cannot be used (Not a directory)"),
     "not to be written": ("/proc/scoreinv", "the workspace, {}, cannot be used (No such file or directory)"),
-    "no name": ("na\udce9ve", "has a name that is not UTF-8: choose another folder"),
+    "no name": ("na\udce9ve", "holds bytes that are not UTF-8"),
 }
 
 
@@ -338,7 +338,7 @@ def _heed_ctrl_c() -> None:
 
 def start_long_command(folder: Path) -> "subprocess.Popen[str]":
     """A command that works for minutes, with a temporary server and a real worker; its temporary files in ``tmp``."""
-    source = "source={kind: phantom, n_volumes: 100, n_slices: 20}"
+    source = "source={kind: phantom, n_volumes: 20, n_slices: 20}"
     image = "image={modality: ct, size: 64, pixel_mm: 5, low: -1000, high: 1000}"
     (folder / "tmp").mkdir()
     environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp"), "PREFECT_HOME": str(folder / "prefect")}
@@ -370,7 +370,7 @@ def test_a_signal_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path
             os.killpg(process.pid, signal.SIGHUP)
             time.sleep(0.5)
             process.send_signal(signal.SIGHUP)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=120)
     finally:
         process.kill()
         process.wait()
@@ -381,7 +381,7 @@ def test_a_signal_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path
     assert list((tmp_path / "tmp").iterdir()) == []
     (folder,) = (tmp_path / "workspace" / "datasets").iterdir()
     store = ShardedStore.open(str(folder), finished=False)
-    assert 0 < len(store.pending()) < 2000
+    assert 0 < len(store.pending()) < 400
     assert store.verify() == []
 
 
@@ -415,6 +415,6 @@ def test_a_closed_terminal_stops_a_command_unless_nohup_says_otherwise(handler: 
 
 def wait_for_files(folder: Path, pattern: str, process: "subprocess.Popen[str]") -> None:
     """Until there is one, or the process has ended."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 400
     while not list(folder.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
