@@ -1,7 +1,6 @@
 """Where results lie: <workspace>/<stage>/<digest>, and the references that name them."""
 
 import tempfile
-from pathlib import Path
 from typing import Literal
 
 from storage.errors import StoreError, StoreNotFound, full_disk_explained
@@ -62,7 +61,7 @@ def require_folder(uri: str, role: str) -> None:
         StoreFull: if the disk is full.
     """
     try:
-        folder = Path(uri if uri.startswith("~") else local_path(uri)).expanduser()
+        folder = local_path(uri)
         str(folder).encode()
         with full_disk_explained(uri):
             folder.mkdir(parents=True, exist_ok=True)
