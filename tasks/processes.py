@@ -7,6 +7,7 @@ Each is in a session of its own: what a terminal sends to all processes of a com
 command alone, which ends the others in order.
 """
 
+import atexit
 import os
 import shutil
 import signal
@@ -65,7 +66,14 @@ def end_with_parent() -> None:
     if os.getppid() != int(expected):
         _remove_folder()
         sys.exit("the process that started this one is gone")
+    # It may also end by itself, as a worker does that has lost its scheduler.
+    atexit.register(_clean_up_after, int(expected))
     threading.Thread(target=_watch, args=(int(expected),), daemon=True).start()
+
+
+def _clean_up_after(parent: int) -> None:
+    if os.getppid() != parent:
+        _remove_folder()
 
 
 def _watch(parent: int) -> None:

@@ -276,6 +276,7 @@ def test_no_worker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
         assert family
         process.send_signal(signal.SIGKILL)
         assert psutil.wait_procs(family, timeout=30)[1] == []
+        assert list(tmp_path.glob("scoreinv-dask-*")) == []
     finally:
         process.kill()
         process.communicate()
