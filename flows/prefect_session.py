@@ -44,14 +44,13 @@ def start_server() -> None:
     """Start a Prefect server for this process, or see whether the one answers that PREFECT_API_URL names.
 
     Raises:
-        ConnectionError: if it does not answer, or does not start; with its last words.
-        ValueError: if Prefect is told not to start one.
+        ConnectionError: if it does not answer, does not start (with its last words), or may not be started.
     """
     server = SubprocessASGIServer()
     if PREFECT_API_URL.value():
         _require_answer(PREFECT_API_URL.value())
     elif not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
-        get_client(sync_client=True)
+        raise ConnectionError("Prefect is told to start no server: set PREFECT_API_URL to the address of one")
     elif not server.running:
         print("starting a Prefect server for this command", file=sys.stderr)
         _drop_strange_proxies()

@@ -132,6 +132,6 @@ def test_a_user_who_wants_no_server_gets_none() -> None:
     settings = {PREFECT_SERVER_EPHEMERAL_ENABLED: False}
     with (
         temporary_settings(settings, restore_defaults={PREFECT_API_URL}),
-        pytest.raises(ValueError, match="No Prefect API URL provided"),
+        pytest.raises(ConnectionError, match="told to start no server: set PREFECT_API_URL"),
     ):
         start_server()
