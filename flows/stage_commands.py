@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scoreinv.spec import Spec
-from storage.uri import is_local, join, local_path
+from storage.uri import join
 
 if TYPE_CHECKING:  # pulls in Dask
     from tasks.shards import Execution
@@ -40,6 +39,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run_stage(options: argparse.Namespace) -> int:
     """Run the flow of one of these commands, or show what it would do; 0 when it is done."""
     # What needs torch or Prefect is imported late, so that --help is quick.
+    from flows.environment import prepare_prefect
     from flows.help import describe_plan
     from flows.recipe_errors import RecipeError
     from scoreinv.errors import UserError
@@ -64,7 +64,7 @@ def run_stage(options: argparse.Namespace) -> int:
         return 0
     # Before Prefect writes there: its records of a run hold the recipe.
     open_workspace(execution.workspace)
-    _prepare_prefect(execution.workspace)
+    prepare_prefect(execution.workspace)
     print(join(execution.workspace, _flow(stage)(recipe, execution)))
     return 0
 
@@ -187,22 +187,3 @@ class _Help(argparse.Action):
         show_keys(Execution, prefix="execution.")
         sys.stdout.flush()
         parser.exit()
-
-
-def _prepare_prefect(workspace: str) -> None:
-    """Prefect reads its settings when it is imported, which is after this."""
-    defaults = {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-        "PREFECT_LOGGING_LEVEL": "INFO",
-    }
-    if "PREFECT_API_URL" not in os.environ and not (Path.home() / ".prefect" / "profiles.toml").exists():
-        # Without a server of the user's own, runs are recorded beside the results.
-        home = local_path(workspace) / ".prefect" if is_local(workspace) else Path.home() / ".prefect"
-        home.mkdir(parents=True, exist_ok=True)
-        defaults["PREFECT_HOME"] = str(home)
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("distributed").setLevel(logging.ERROR)

@@ -47,6 +47,11 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith(_FILE_SCHEME)
 
 
+def is_in_memory(uri: str) -> bool:
+    """Whether the URI is in the memory of this process, where no other process sees it."""
+    return "memory://" in uri
+
+
 def local_path(uri: str) -> Path:
     """The path of a local URI.
 

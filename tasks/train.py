@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 from storage.models import read_contract
 from storage.shards import ShardedStore
 from storage.uri import exists, join, write_json
+from tasks.checks import require_shared
 from tasks.progress import progress_artifact
 from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
@@ -27,8 +28,10 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
 
     Raises:
         RuntimeError: if the training ended with an error, which is in the message.
+        UserError: if the workspace is in the memory of this process.
     """
     recipe, log = _with_subjects_as_known(recipe, execution.workspace), get_run_logger()
+    require_shared(execution.workspace)
     initial = locate_prior(execution.workspace, recipe.initial)
     initial_sha256 = read_contract(initial).sha256 if initial else ""
     ref = reference("priors", recipe.address(initial_sha256))

@@ -24,12 +24,13 @@ from storage.datasets import DatasetStore
 from storage.models import load
 from storage.sources.phantom import PhantomSource
 from storage.uri import join
+from tasks.processes import PARENT
 from tasks.recipes import TrainRecipe
 from tasks.torchrun import GRACE_SECONDS, torchrun
 from tasks.train import is_trained, progress_of
 from tasks.workers import train as worker
 from tasks.workers.curve import CurveRow, add_row, read_curve
-from tasks.workers.launch import PARENT, fault_path, leave_reason, reason_path
+from tasks.workers.launch import fault_path, leave_reason, reason_path
 from tasks.workers.priors import load_prior
 from tasks.workers.train import PROGRESS_SECONDS, TrainJob
 from tasks.workers.training_images import read_images
@@ -376,7 +377,7 @@ def test_a_process_whose_starter_is_gone_ends_at_once(tmp_path: Path) -> None:
     ended = subprocess.run(
         command, env={**os.environ, PARENT: "1"}, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (ended.returncode, ended.stderr) == (1, "the process that started this training is gone\n")
+    assert (ended.returncode, ended.stderr) == (1, "the process that started this one is gone\n")
 
 
 def test_a_failure_shows_the_error_and_nothing_else(dataset: str, tmp_path: Path) -> None:
