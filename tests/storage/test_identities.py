@@ -72,7 +72,8 @@ def test_workspaces_agree_by_the_environment(tmp_path: Path, monkeypatch: pytest
 
 def scans(folder: Path) -> Listing:
     for patient in ("Anna^Id", "Bert^Id"):
-        files.write_series(folder / patient, [0, 1], series=patient, PatientID=patient)
+        study = files.uid("study of", patient)
+        files.write_series(folder / patient, [0, 1], series=patient, PatientID=patient, StudyInstanceUID=study)
     twice = folder / "Anna^Id" / "0000.dcm"
     (folder / "Clara's copy.dcm").write_bytes(twice.read_bytes())
     (folder / "Dora.dcm").write_bytes(twice.read_bytes()[:-50])
@@ -92,7 +93,7 @@ def test_nothing_of_a_name_is_left_and_nothing_else_is_lost(tmp_path: Path) -> N
         "0001",
         ".dcm",
         files.uid("Anna^Id"),
-        files.uid("study of Anna^Id"),
+        files.uid("study of", "Anna^Id"),
     ]
     assert [name for name in names if name in text] == []
     assert [name for name in names if name not in found.model_dump_json()] == []
