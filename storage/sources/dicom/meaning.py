@@ -111,11 +111,11 @@ def _refuse_by_units(tags: Dataset, modality: Modality) -> None:
     stated = word(tags, "RescaleType")
     if not re.fullmatch(_RESCALE_TYPES[modality], stated, re.IGNORECASE):
         wanted = "Hounsfield units" if modality == "ct" else "magnitudes in arbitrary units"
-        raise SourceError(f"its values are no {wanted}: RescaleType is {stated!r}")
+        raise SourceError(f"its RescaleType is {stated}: {wanted} were wanted")
     for item in tags.get("ModalityLUTSequence") or []:
         kind = word(item, "ModalityLUTType")
         if modality == "ct" and kind.upper() != "HU":
-            raise SourceError(f"its values are no Hounsfield units: ModalityLUTType is {kind!r}")
+            raise SourceError(f"its ModalityLUTType is {kind}: Hounsfield units were wanted")
 
 
 def _refuse_other_components(tags: Dataset) -> None:

@@ -1,9 +1,11 @@
 """The physical values of one DICOM file's pixels. Every file is treated as untrusted input."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_modality_lut
 
 from scoreinv.contract import Modality
@@ -14,6 +16,12 @@ from storage.sources.files import damage_explained
 
 TISSUE_HU = (-900.0, 3000.0)
 """A padding value within these is also the value of something: then it cannot be believed."""
+
+_JPEG_2000 = b"\xff\x4f\xff\x51"
+"""Start of a codestream, and of its size (ISO/IEC 15444-1, A.5.1)."""
+
+_JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Starts of frames (ISO/IEC 10918-1, table B.1; ISO/IEC 14495-1)."""
 
 MAX_OVERHEAD = 1 << 16
 """Bytes by which compressed pixels may be longer than twice the pixels themselves."""
@@ -52,6 +60,26 @@ def _check_pixel_bytes(tags: Dataset) -> None:
             raise SourceError(f"truncated: {len(tags.PixelData)} bytes of pixel data, {expected} were expected")
     elif len(tags.PixelData) > 2 * expected + MAX_OVERHEAD:
         raise SourceError(f"{len(tags.PixelData)} bytes of compressed pixels are more than {expected} bytes can need")
+    else:
+        size = _frame_size(next(generate_frames(tags.PixelData, number_of_frames=1)))
+        if size not in (None, (int(tags.Rows), int(tags.Columns))):
+            raise SourceError(f"its compressed pixels are {size[0]} x {size[1]}, not {tags.Rows} x {tags.Columns}")
+
+
+def _frame_size(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns that the header of a JPEG 2000, JPEG or JPEG-LS frame states; None for other frames."""
+    start = frame.find(_JPEG_2000, 0, 1 << 12)
+    if start >= 0:
+        right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
+        return bottom - top, right - left
+    place = 2 if frame.startswith(b"\xff\xd8") else len(frame)
+    while place + 9 <= len(frame):
+        marker, length = frame[place + 1], int.from_bytes(frame[place + 2 : place + 4], "big")
+        if marker in _JPEG_FRAMES:
+            rows, columns = struct.unpack_from(">2H", frame, place + 5)
+            return rows, columns
+        place += length + 2
+    return None
 
 
 def _stored(tags: Dataset) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Every file is tried, whatever it is called, in a process of its own with limits of time and memory. Files are sorted by
 person and into volumes; within a volume, by their position along the normal of the slices. Slices stay the way up
-they are stored. Names of patients are never read; the subject is the PatientID, for which results may have a hash.
+they are stored. Names of patients are never kept; the subject is the PatientID, for which results may have a hash.
 """
 
 from collections.abc import Iterator, Sequence
@@ -79,7 +79,9 @@ class DicomSource(Source):
             raise SourceError(f"no series fits the source's series, series_uids and planes; there are {_listed(found)}")
         for stack in found:
             if reason := self._not_chosen(stack):
-                yield Rejected(file=stack.slices[0].file, reason=f"{reason} ({len(stack.slices)} slices)")
+                # In one clause: where names are hidden, no more of a reason is kept.
+                reason = f"not chosen with its volume of {len(stack.slices)} slices, {reason}"
+                yield Rejected(file=stack.slices[0].file, reason=reason)
         mixed = _mixed_planes(chosen)
         for stack in chosen:
             yield from self._volume(stack, (*notes[stack.slices[0].subject_id], *_repeated(stack), *mixed))
@@ -140,14 +142,14 @@ class DicomSource(Source):
     def _not_chosen(self, stack: Stack) -> str | None:
         first = stack.slices[0]
         if not fnmatchcase(first.description.casefold(), self.series.casefold()):
-            return "not chosen: the description of its series does not fit"
+            return "the description of its series does not fit"
         if self.series_uids and first.series_uid not in self.series_uids:
-            return "not chosen: its series is none of series_uids"
+            return "its series is none of series_uids"
         plane = stack.plane or "unknown"
         if self.planes and plane not in self.planes:
-            return f"not chosen: its plane is {plane}"
+            return f"its plane is {plane}"
         if not self.planes and first.is_reformat and plane not in ("axial", "unknown"):
-            return f"not chosen: reformatted from other slices, {plane} (planes={plane} takes it)"
+            return f"which were reformatted from others and are {plane}; planes={plane} takes them"
         return None
 
     def _volume(self, stack: Stack, notes: Sequence[str]) -> Iterator[Volume | Rejected]:

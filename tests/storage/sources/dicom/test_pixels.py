@@ -1,5 +1,6 @@
 """Values of pixels: what the tags make of what is stored, and where there is nothing but padding."""
 
+import io
 import struct
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from storage.errors import SourceError
 from storage.sources.dicom import DicomSource
@@ -190,6 +192,21 @@ def test_a_frame_that_claims_more_than_it_holds(tmp_path: Path) -> None:
     for name, frame, syntax in (("j2k", huge, JPEG2000Lossless), ("rle", beyond, RLELossless)):
         path = compressed(files.dataset(files.stored_slice()), frame, syntax, tmp_path / f"{name}.dcm")
         with pytest.raises(SourceError):
+            read_values(path, "ct")
+
+
+@pytest.mark.parametrize(("kind", "syntax"), [("JPEG", JPEGBaseline8Bit), ("JPEG2000", JPEG2000Lossless)])
+def test_frames_of_another_size_are_refused(tmp_path: Path, kind: str, syntax: str) -> None:
+    # Turned by 90 degrees, a frame has just as many pixels.
+    for shape in ((12, 10), (10, 12), (16, 16)):
+        content = io.BytesIO()
+        Image.fromarray(files.stored_slice(0, shape, "uint8")).save(content, kind)
+        ds = files.dataset(files.stored_slice(dtype="uint8"))
+        path = compressed(ds, content.getvalue(), syntax, tmp_path / "x.dcm")
+        if shape == (12, 10):
+            assert read_values(path, "ct").shape == shape
+            continue
+        with pytest.raises(SourceError, match=f"{shape[0]} x {shape[1]}, not 12 x 10"):
             read_values(path, "ct")
 
 
