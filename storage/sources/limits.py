@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -32,12 +33,19 @@ WAIT_SECONDS = 60
 MEMORY_BYTES = 3 << 28
 """Of one file, what was imported included."""
 
+VOLUME_CPU_SECONDS, VOLUME_WAIT_SECONDS = 60.0, 600
+"""Of a volume in one file: two gigabytes are inflated in ten seconds, and a busy machine takes its time."""
+
 _T = TypeVar("_T")
 _lock = Lock()
 
 
 def within_limits(
-    read: Callable[..., _T], *args: object, cpu_seconds: float = CPU_SECONDS, memory_bytes: int = MEMORY_BYTES
+    read: Callable[..., _T],
+    *args: object,
+    cpu_seconds: float = CPU_SECONDS,
+    wait_seconds: int = WAIT_SECONDS,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> _T:
     """What ``read(*args)`` returns, computed in the reading process; its errors are raised here.
 
@@ -49,11 +57,11 @@ def within_limits(
     with _lock:
         reader = _reader(os.getpid())
         try:
-            reader.asks.send((read, args, cpu_seconds, memory_bytes))
+            reader.asks.send((read, args, cpu_seconds, wait_seconds, memory_bytes))
             is_done, outcome = reader.asks.recv()
         except (EOFError, OSError) as error:
             _reader.cache_clear()
-            raise SourceError(_reason(reader.end(), cpu_seconds)) from error
+            raise SourceError(_reason(reader.end(), cpu_seconds, wait_seconds)) from error
         except BaseException:
             # Interrupted in between: what this process would answer next belongs to nobody.
             _reader.cache_clear()
@@ -63,6 +71,17 @@ def within_limits(
     if not is_done:
         raise outcome
     return outcome  # type: ignore[no-any-return]
+
+
+def volume_within_limits(read: Callable[[Path], _T], path: Path) -> _T:
+    """``within_limits`` for a file that holds a whole volume, whose size ``read`` judges before it reads."""
+    return within_limits(
+        read,
+        path,
+        cpu_seconds=VOLUME_CPU_SECONDS,
+        wait_seconds=VOLUME_WAIT_SECONDS,
+        memory_bytes=resource.RLIM_INFINITY,
+    )
 
 
 def serve(descriptor: int) -> None:
@@ -76,12 +95,14 @@ def serve(descriptor: int) -> None:
     asks.send("ready")
     while True:
         try:
-            read, args, cpu_seconds, memory_bytes = asks.recv()
+            read, args, cpu_seconds, wait_seconds, memory_bytes = asks.recv()
         except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-        signal.alarm(WAIT_SECONDS)
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        signal.alarm(wait_seconds)
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limits = [limit for limit in (memory_bytes, hard) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_DATA, (min(limits, default=resource.RLIM_INFINITY), hard))
         answer = _answer(read, args)
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
@@ -134,9 +155,9 @@ def _close(reader: _Reader, pid: int) -> None:
         reader.end()
 
 
-def _reason(code: int, cpu_seconds: float) -> str:
+def _reason(code: int, cpu_seconds: float, wait_seconds: int) -> str:
     if code == -signal.SIGPROF:
         return f"reading it took more than {cpu_seconds:g} s of computing: it was given up"
     if code == -signal.SIGALRM:
-        return f"reading it took more than {WAIT_SECONDS} s: it was given up"
+        return f"reading it took more than {wait_seconds} s: it was given up"
     return f"unreadable: whatever decodes it crashed (exit code {code})"

@@ -20,6 +20,7 @@ from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
 from storage.sources.files import files_below, path_of
+from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import Scan, read_scan
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
 
@@ -74,7 +75,7 @@ class NiftiSource(Source):
         return fnmatch(unicodedata.normalize("NFC", file), unicodedata.normalize("NFC", self.pattern))
 
     def _read(self, file: str) -> Scan:
-        scan = read_scan(path_of(self.path, file))
+        scan = volume_within_limits(read_scan, path_of(self.path, file))
         if self.modality == "ct" and self.offset_hu:
             return scan._replace(values=scan.values + np.float32(self.offset_hu))
         return scan
