@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -31,6 +32,9 @@ WAITING = 20
 
 MEMORY_BYTES = 3 << 28
 """Of one file, what was imported included."""
+
+VOLUME_CPU_SECONDS, VOLUME_MEMORY_BYTES = 60.0, 1 << 33
+"""Of a volume in one file: two gigabytes are inflated in ten seconds, and are copied to be turned and sent."""
 
 _T = TypeVar("_T")
 _lock = Lock()
@@ -65,6 +69,11 @@ def within_limits(
     return outcome  # type: ignore[no-any-return]
 
 
+def volume_within_limits(read: Callable[[Path], _T], path: Path) -> _T:
+    """``within_limits`` for a file that holds a whole volume, whose size ``read`` judges before it reads."""
+    return within_limits(read, path, cpu_seconds=VOLUME_CPU_SECONDS, memory_bytes=VOLUME_MEMORY_BYTES)
+
+
 def serve(descriptor: int) -> None:
     """Answers what comes through an open socket, until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the asking process's business.
@@ -81,7 +90,9 @@ def serve(descriptor: int) -> None:
             return
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         signal.setitimer(signal.ITIMER_REAL, WAITING * cpu_seconds)
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
         answer = _answer(read, args)
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -20,12 +20,9 @@ from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
 from storage.sources.files import files_below, path_of
-from storage.sources.limits import within_limits
+from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import Scan, read_scan
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
-
-CPU_SECONDS, MEMORY_BYTES = 120.0, 1 << 33
-"""What reading the largest volume may take: 2 GiB of voxels are held as they come, as float32 and upright."""
 
 
 class NiftiSource(Source):
@@ -69,7 +66,7 @@ class NiftiSource(Source):
         """HU for CT; for MRI the part of the volume's percentile."""
         for file, group in groupby(records, key=lambda record: record.file):
             try:
-                values = self._shifted(read_scan(path_of(self.path, file))).values
+                values = self._read(file).values
             except SourceError as error:
                 raise SourceError(f"{file} can no longer be read, ingest it anew: {error}") from error
             yield from (self._physical(values, record) for record in group)
@@ -77,15 +74,15 @@ class NiftiSource(Source):
     def _fits(self, file: str) -> bool:
         return fnmatch(unicodedata.normalize("NFC", file), unicodedata.normalize("NFC", self.pattern))
 
-    def _shifted(self, scan: Scan) -> Scan:
+    def _read(self, file: str) -> Scan:
+        scan = volume_within_limits(read_scan, path_of(self.path, file))
         if self.modality == "ct" and self.offset_hu:
             return scan._replace(values=scan.values + np.float32(self.offset_hu))
         return scan
 
     def _volume(self, file: str) -> Volume | Rejected:
         try:
-            path = path_of(self.path, file)
-            scan = self._shifted(within_limits(read_scan, path, cpu_seconds=CPU_SECONDS, memory_bytes=MEMORY_BYTES))
+            scan = self._read(file)
             self._refuse_no_image(file, scan)
             offset, scale = mri_offset_and_scale(scan.values, self.percentile) if self.modality == "mri" else (0.0, 1.0)
         except SourceError as error:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import nibabel
 import numpy as np
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.nifti1 import intent_codes
 
 from scoreinv.spec import Json
@@ -42,6 +43,7 @@ MAX_MEMBERS, MIN_MEMBER = 100, 256
 _GZIP, _CHUNK, _PIECE = b"\x1f\x8b", 1 << 15, 1 << 20
 """Little is read at once, as what follows a part is copied at its end."""
 
+_MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0")}
 _HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 _IMAGES = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 
@@ -64,7 +66,8 @@ def read_scan(path: Path) -> Scan:
         SourceError: if the file is damaged, claims more than it holds, is no volume of real numbers, or if its
             voxels have impossible sizes.
     """
-    with damage_explained():
+    # nibabel's own words on a header name no file.
+    with damage_explained(), LoggingOutputSuppressor():
         size, on_disk = path.stat().st_size, path.stat().st_blocks * 512
         with path.open("rb") as file:
             is_packed = file.read(2) == _GZIP
@@ -136,7 +139,8 @@ def _image(chunks: Iterator[bytes], file_size: int, *, is_packed: bool, on_disk:
 def _header_size(first: bytes) -> int:
     sizes = {int.from_bytes(first[:4], order) for order in ("little", "big")}  # type: ignore[arg-type]
     for kind in _HEADERS:
-        if kind in sizes and len(first) >= kind:
+        place, magic = _MAGIC[kind]
+        if kind in sizes and len(first) >= kind and first[place : place + 4] == magic:
             return kind
     raise SourceError("unreadable: it does not begin with a NIfTI header (damaged, truncated or of another format)")
 

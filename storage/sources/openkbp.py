@@ -17,6 +17,7 @@ from scoreinv.spec import Json
 from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.files import damage_explained, files_below, path_of, root_of
+from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import VOXEL_MM
 from storage.sources.source import Select, Source, Volume, checked
 
@@ -50,7 +51,7 @@ class OpenKBPSource(Source):
         """Hounsfield units, (128, 128) float32."""
         for file, group in groupby(records, key=lambda record: record.file):
             try:
-                hounsfield = _read_volume(path_of(self.path, file))
+                hounsfield = volume_within_limits(read_volume, path_of(self.path, file))
             except SourceError as error:
                 raise SourceError(f"{file} can no longer be read, ingest it anew: {error}") from error
             yield from (hounsfield[record.index] for record in group)
@@ -67,7 +68,7 @@ class OpenKBPSource(Source):
         try:
             path = path_of(self.path, file)
             sizes = _read_voxel_sizes(path.with_name("voxel_dimensions.csv"))
-            hounsfield = _read_volume(path)
+            hounsfield = volume_within_limits(read_volume, path)
             if hounsfield.min() == hounsfield.max():
                 raise SourceError("the volume is empty: all its voxels have the same value")
         except SourceError as error:
@@ -108,8 +109,12 @@ def _refuse_large(path: Path, n_bytes: int) -> None:
         raise SourceError(f"{path.name} has more than {n_bytes} bytes")
 
 
-def _read_volume(path: Path) -> np.ndarray:
-    """Hounsfield units, (slices, rows, columns) float32."""
+def read_volume(path: Path) -> np.ndarray:
+    """Hounsfield units, (slices, rows, columns) float32, of a table ct.csv.
+
+    Raises:
+        SourceError: if it is no such table.
+    """
     with damage_explained():
         _refuse_large(path, MAX_FILE_BYTES)
         table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)

@@ -33,7 +33,7 @@ def filled(folder: Path, slices: dict[str, list[np.ndarray]], contract: dict[str
         for i, name in enumerate(values)
     ]
     listing = Listing(slices=tuple(records), volumes={name: {"units": UNITS["mri"]} for name in slices})
-    image = ImageContract(modality="mri", size=SIZE, **contract)
+    image = ImageContract(modality="mri", **{"size": SIZE, **contract})
     data = DatasetStore.create(str(folder / "data"), listing, contract=image, recipe={}, shard_size=2)
 
     def load(wanted: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
@@ -53,7 +53,11 @@ def test_a_volume_with_slices_of_air_is_fine(tmp_path: Path) -> None:
 NOTHING = {
     "values far below the range": ({"high": 1000.0}, "nearly all black", "image.high=1000"),
     "values above the range": ({"high": 0.01}, "saturated", "between -0.1"),
-    "slices far smaller than the image": ({"pixel_mm": 5000.0}, "nearly all black", "64 x 64 mm, the image 160000"),
+    "slices far smaller than the image": (
+        {"pixel_mm": 100.0, "size": 1000},
+        "nearly all black",
+        "64 x 64 mm, the image 100000",
+    ),
     "slices far larger than the image": ({"pixel_mm": 1e-4}, "constant", "image.pixel_mm=0.0001"),
 }
 
@@ -71,7 +75,7 @@ def test_fields_that_do_not_fit_are_named(tmp_path: Path, case: str) -> None:
 
 def test_the_one_volume_that_shows_nothing_is_named(tmp_path: Path) -> None:
     data = filled(tmp_path, {"head": [BODY, BODY], "black": [AIR, AIR]}, FITTING)
-    with pytest.raises(SourceError, match=r"1 of 2 volumes .*black \(file black\): it comes out nearly all black"):
+    with pytest.raises(SourceError, match=r"1 of 2 volumes .*black: it comes out nearly all black"):
         data.finish()
 
 

@@ -134,7 +134,7 @@ def test_consecutive_slices_decode_their_volume_once(tmp_path: Path, monkeypatch
     for name in ("a.nii", "b.nii"):
         files.save(tmp_path / name, files.anatomy())
     source = NiftiSource(path=str(tmp_path))
-    found, calls, real = source.listing(), [], nifti.read_scan
-    monkeypatch.setattr(nifti, "read_scan", lambda path: calls.append(path) or real(path))
+    found, calls, real = source.listing(), [], nifti.volume_within_limits
+    monkeypatch.setattr(nifti, "volume_within_limits", lambda read, path: calls.append(path) or real(read, path))
     assert len(list(source.load(found.slices))) == 10
     assert [path.name for path in calls] == ["a.nii", "b.nii"]

@@ -171,3 +171,11 @@ def test_both_versions_and_byte_orders_are_read(tmp_path: Path, kind: type, orde
     header = kind.header_class(endianness=order)
     kind(files.anatomy(), np.diag([2, 2, 2, 1.0]), header).to_filename(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(read_scan(tmp_path / "a.nii.gz").values[2], files.axial(files.anatomy(), 2))
+
+
+def test_a_header_of_another_kind_is_no_nifti_header(tmp_path: Path) -> None:
+    content = volume_bytes(tmp_path)
+    content[344:348] = b"ni1\0"  # of a pair of files, whose voxels lie elsewhere
+    path = write(tmp_path, bytes(content), name="a.nii")
+    with pytest.raises(SourceError, match="does not begin with a NIfTI header"):
+        read_scan(path)
