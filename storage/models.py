@@ -8,6 +8,8 @@ The priors that come with the package lie in scoreinv/priors as NAME.safetensors
 import hashlib
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from io import BytesIO
+from zipfile import BadZipFile, ZipFile
 
 from pydantic import ValidationError
 
@@ -54,6 +56,15 @@ def read_contract(uri_or_name: str) -> PriorContract:
             f"name (shipped: {known})"
         )
     return _contract(read_bytes(join(uri_or_name, "contract.json")), uri_or_name)
+
+
+def is_whole_archive(content: bytes) -> bool:
+    """Whether these are all the bytes of a zip archive, as checkpoints are, by its checksums."""
+    try:
+        with ZipFile(BytesIO(content)) as archive:
+            return archive.testzip() is None
+    except (BadZipFile, EOFError, OSError, RuntimeError, ValueError):
+        return False
 
 
 def shipped() -> list[str]:

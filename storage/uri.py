@@ -1,22 +1,42 @@
 """Small files and names under any URI: a plain local path, file://, memory://, or a bucket through fsspec.
 
-Local writes are atomic (a temporary name, then a rename), as one put is on an object store.
+Local writes are atomic (a temporary name, then a rename), as one put is on an object store: a file is replaced,
+never removed first, so that a reader sees the old one or the new one.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import fsspec
+from filelock import FileLock, Timeout
 
 from scoreinv.errors import UserError
-from scoreinv.spec import Json
-from storage.errors import StoreError, StoreNotFound, full_disk_explained
+from scoreinv.spec import Json, digest_of
+from storage.errors import StoreError, StoreHeld, StoreNotFound, full_disk_explained
+
+LOCK_SECONDS = 300.0
+"""Whoever holds a lock writes one shard or a few small files: who waits longer waits for a process that hangs."""
 
 _FILE_SCHEME = "file://"
+
+_SEAL = "seal"
+
+_EXTRAS = {
+    "s3": ("s3fs", "s3"),
+    "s3a": ("s3fs", "s3"),
+    "gs": ("gcsfs", "gcs"),
+    "gcs": ("gcsfs", "gcs"),
+    "abfs": ("adlfs", "azure"),
+    "abfss": ("adlfs", "azure"),
+    "az": ("adlfs", "azure"),
+    "adl": ("adlfs", "azure"),
+}
+"""Package and extra by scheme, for places that not everybody has."""
 
 
 def join(root: str, *parts: str) -> str:
@@ -83,7 +103,31 @@ def write_bytes(uri: str, content: bytes) -> None:
             filesystem.pipe_file(path, content)
 
 
-def _write_local(path: Path, content: bytes) -> None:
+def write_if_other(uri: str, content: bytes) -> None:
+    """Puts one file as ``write_bytes``, unless it holds just that."""
+    if not exists(uri) or read_bytes(uri) != content:
+        write_bytes(uri, content)
+
+
+def create_bytes(uri: str, content: bytes) -> bool:
+    """Puts one file, whole or not at all, unless there is one; whether it was put. Of several writers one wins.
+
+    Raises:
+        StoreFull: if the disk is full.
+    """
+    with full_disk_explained(uri):
+        try:
+            if is_local(uri):
+                _write_local(local_path(uri), content, _put_new)
+            else:
+                filesystem, path = _filesystem(uri)
+                filesystem.pipe_file(path, content, mode="create")
+        except FileExistsError:
+            return False
+    return True
+
+
+def _write_local(path: Path, content: bytes, put: Callable[[Path, Path], None] = os.replace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
@@ -92,9 +136,21 @@ def _write_local(path: Path, content: bytes) -> None:
             file.flush()
             # Without this a power cut can leave an empty file under the final name.
             os.fsync(file.fileno())
-        temporary.replace(path)
+        put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put_new(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # There are file systems without links: two that come in the same moment may both have put it then.
+        if path.exists():
+            raise FileExistsError(str(path)) from None
+        temporary.replace(path)
 
 
 def read_json(uri: str) -> Any:
@@ -108,12 +164,35 @@ def read_json(uri: str) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:
-        raise StoreError(f"{uri} is damaged: it is not JSON ({error}); remove it and run the command again") from error
+        raise StoreError(f"{uri} is damaged: it is not JSON ({error})") from error
 
 
 def write_json(uri: str, value: Json | Mapping[str, Json]) -> None:
     """Puts one JSON file (sorted keys, one trailing newline), whole or not at all."""
-    write_bytes(uri, (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(uri, json_bytes(value))
+
+
+def json_bytes(value: Json | Mapping[str, Json]) -> bytes:
+    """What ``write_json`` puts."""
+    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def sealed(value: Mapping[str, Json]) -> dict[str, Json]:
+    """The mapping with a digest of itself, by which ``read_sealed`` knows that it is whole."""
+    return {**value, _SEAL: digest_of(dict(value))}
+
+
+def read_sealed(uri: str) -> dict[str, Any]:
+    """A mapping that was written with its seal, without the seal.
+
+    Raises:
+        StoreNotFound: if it does not exist.
+        StoreError: if it is not what was written.
+    """
+    value = read_json(uri)
+    if not isinstance(value, dict) or value.pop(_SEAL, None) != digest_of(value):
+        raise StoreError(f"{uri} is damaged: it does not hold what was written")
+    return value
 
 
 def exists(uri: str) -> bool:
@@ -123,6 +202,39 @@ def exists(uri: str) -> bool:
     filesystem, path = _filesystem(uri)
     filesystem.invalidate_cache()
     return bool(filesystem.exists(path))
+
+
+def size_of(uri: str) -> int | None:
+    """Bytes of one file; None if there is none."""
+    try:
+        if is_local(uri):
+            return _size_or_none(local_path(uri))
+        filesystem, path = _filesystem(uri)
+        filesystem.invalidate_cache()
+        return int(filesystem.info(path)["size"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def sizes_below(uri: str) -> dict[str, int]:
+    """Bytes of every file below a folder, by its name within it; none if there is no folder."""
+    if is_local(uri):
+        root = local_path(uri)
+        paths = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+        sizes = {path.relative_to(root).as_posix(): _size_or_none(path) for path in paths}
+        return {name: size for name, size in sizes.items() if size is not None}
+    filesystem, path = _filesystem(uri)
+    filesystem.invalidate_cache()
+    found = filesystem.find(path, detail=True)
+    return {str(name)[len(path) :].lstrip("/"): int(about["size"]) for name, about in found.items()}
+
+
+def _size_or_none(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        # The temporary file of another process, which has its final name by now.
+        return None
 
 
 def list_names(uri: str) -> list[str]:
@@ -154,6 +266,47 @@ def delete(uri: str) -> None:
         filesystem.rm_file(path)
 
 
+@contextmanager
+def locked(uri: str) -> Iterator[None]:
+    """A block that one process at a time is in, of all that name this folder; the system frees it when one dies.
+
+    Only on file systems: a bucket has no locks, and the last writer wins.
+
+    Raises:
+        StoreHeld: if another process does not leave for minutes.
+    """
+    if not is_local(uri):
+        yield
+        return
+    path = local_path(uri) / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=LOCK_SECONDS)
+    try:
+        lock.acquire(poll_interval=0.01)
+    except Timeout as error:
+        raise StoreHeld(
+            f"another process has been writing into {uri} for {LOCK_SECONDS:.0f} s and does not go on: "
+            f"end it (`fuser {path}` names it), then run the same command again"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def package_explained(uri: str) -> Iterator[None]:
+    """A block in which a missing package for a kind of place becomes a StoreError that says how to get it."""
+    try:
+        yield
+    except ImportError as error:
+        scheme = uri.partition("://")[0]
+        package, extra = _EXTRAS.get(scheme, ("", ""))
+        how = f"the package {package}: pip install 'scoreinv[{extra}]'" if package else f"a package: {error}"
+        raise StoreError(f"{scheme}:// places need {how}") from error
+
+
 def _filesystem(uri: str) -> tuple[Any, str]:
-    filesystem, path = fsspec.core.url_to_fs(uri)
+    with package_explained(uri):
+        filesystem, path = fsspec.core.url_to_fs(uri)
     return filesystem, str(path)

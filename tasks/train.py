@@ -8,8 +8,11 @@ from prefect import task
 from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 
+from storage.errors import StoreError
+from storage.holds import refuse_held
+from storage.models import load
 from storage.shards import ShardedStore
-from storage.uri import exists, join, read_json, write_json
+from storage.uri import join, size_of, write_json
 from tasks.progress import progress_artifact
 from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
@@ -17,6 +20,9 @@ from tasks.stopping import stoppable
 from tasks.torchrun import torchrun
 from tasks.workers.train import TrainJob
 from tasks.workspace import locate, locate_prior, reference
+
+PATIENCE_SECONDS = 15.0
+"""The processes of a training whose command was killed end within this time, and then it is taken over."""
 
 
 @task(name="train")
@@ -26,6 +32,7 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
 
     Raises:
         RuntimeError: if the training ended with an error, which is in the message.
+        StoreHeld: if another process trains this prior; says which one.
     """
     ref, log = reference("priors", recipe.address()), get_run_logger()
     target = join(execution.workspace, ref)
@@ -42,17 +49,20 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     )
     for uri in job.datasets:
         ShardedStore.open(uri)
-    _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")
+    refuse_held(target, patience=PATIENCE_SECONDS)
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
+    _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")
     return ref
 
 
 def is_trained(target: str, n_images: int) -> bool:
-    """Whether the prior in a folder has seen so many images and has its card."""
+    """Whether the prior in a folder has seen so many images, is whole, and has its card."""
     prior = join(target, "prior")
-    if not exists(join(prior, "card.md")) or not exists(join(prior, "contract.json")):
+    try:
+        _, contract = load(prior)
+    except StoreError:
         return False
-    return int(read_json(join(prior, "contract.json"))["images_seen"]) >= n_images
+    return bool(size_of(join(prior, "card.md"))) and contract.images_seen >= n_images
 
 
 def progress_of(line: str) -> float | None:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
 import numpy as np
@@ -26,8 +26,10 @@ from scoreinv.training.checkpoint import build_model, checkpoint_bytes, go_on_fr
 from scoreinv.training.data import ImageBatches
 from scoreinv.training.loop import TrainState, TrainStep, train
 from scoreinv.training.loss import denoising_curve
-from storage.models import load, publish
-from storage.uri import delete, exists, join, list_names, read_bytes, read_json, write_bytes
+from storage.errors import StoreError
+from storage.holds import held
+from storage.models import is_whole_archive, load, publish, read_contract
+from storage.uri import delete, exists, join, list_names, read_bytes, write_bytes
 from tasks.recipes import TrainRecipe
 from tasks.workers.curve import CurveRow, add_row, read_curve
 from tasks.workers.prior_card import prior_card
@@ -61,7 +63,8 @@ def main(path: str) -> None:
         job = TrainJob.model_validate_json(file.read())
     torch.set_num_threads(job.n_threads)
     device = _device(job.device)
-    with _process_group(device) as (rank, n_ranks):
+    # Process 0 writes for all.
+    with _process_group(device) as (rank, n_ranks), held(job.target) if rank == 0 else nullcontext():
         _train(job, device, rank, n_ranks)
 
 
@@ -90,14 +93,14 @@ def _describe_start(state: TrainState, images: TrainingImages, device: torch.dev
 
 def _state(job: TrainJob, device: torch.device, rank: int) -> TrainState:
     """The state of the last checkpoint, or else of the prior to go on from, or a fresh one."""
-    recipe, checkpoint = job.recipe, join(job.target, "checkpoint.pt")
+    recipe = job.recipe
     model = build_model(recipe.network, recipe.preconditioning, seed=recipe.training.seed).to(device)
     if device.type == "cpu" and not recipe.training.is_bfloat16:
         # Backward convolutions in float32 take 15 % less time so, unlike everything else.
         model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     state = TrainState.fresh(model, recipe.training)
-    if exists(checkpoint):
-        restore(state, read_bytes(checkpoint), recipe.address())
+    if checkpoint := _last_checkpoint(job, rank):
+        restore(state, checkpoint, recipe.address())
         if rank == 0:
             print(f"resumed after {state.images_seen} images", flush=True)
     elif job.initial:
@@ -106,6 +109,17 @@ def _state(job: TrainJob, device: torch.device, rank: int) -> TrainState:
         if rank == 0:
             print(f"goes on from {recipe.initial}, which has seen {state.images_seen} images", flush=True)
     return state
+
+
+def _last_checkpoint(job: TrainJob, rank: int) -> bytes:
+    """The last checkpoint, empty if there is none; of a damaged one nothing can be used."""
+    checkpoint = join(job.target, "checkpoint.pt")
+    content = read_bytes(checkpoint) if exists(checkpoint) else b""
+    if exists(checkpoint) and not is_whole_archive(content):
+        if rank == 0:
+            print(f"{checkpoint} is damaged: what it held is made again", flush=True)
+        return b""
+    return content
 
 
 def _with_progress(steps: Iterator[TrainStep], seen_before: int, total: int) -> Iterator[TrainStep]:
@@ -201,8 +215,11 @@ def _publish(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
 
 
 def _published_sha256(prior: str) -> str:
-    contract = join(prior, "contract.json")
-    return str(read_json(contract)["sha256"]) if exists(contract) else ""
+    try:
+        return read_contract(prior).sha256
+    except StoreError:
+        # There is none, or it is damaged.
+        return ""
 
 
 def _contract(recipe: TrainRecipe, state: TrainState, images: TrainingImages, sha256: str) -> PriorContract:
