@@ -61,9 +61,14 @@ def run_stage(options: argparse.Namespace) -> int:
     if options.dry_run:
         describe_plan(recipe, execution)
         return 0
-    _prepare_prefect(execution.workspace)
-    print(join(execution.workspace, _flow(stage)(recipe, execution)))
+    print(join(execution.workspace, run_flow(stage, recipe, execution)))
     return 0
+
+
+def run_flow(stage: str, recipe: Spec, execution: "Execution") -> str:
+    """Run a stage's flow as the command does; its reference."""
+    _prepare_prefect(execution.workspace)
+    return _flow(stage)(recipe, execution)
 
 
 def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
@@ -75,7 +80,7 @@ def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, E
     path = _recipe_path(options, changes, find_recipe)
     default = _planned_execution(options.device) if options.command == "plan" else Execution()
     # Before the folder changes: a relative workspace counts from here.
-    execution = load_execution(default, path, [*_shortcuts(options), *execution_changes]).absolute()
+    execution = load_execution(default, path, [*shortcuts(options), *execution_changes]).absolute()
     if options.command == "demo":
         os.chdir(RECIPES.parents[1])
     return load_recipe(kind, path, changes), execution
@@ -105,7 +110,8 @@ def _split(changes: Sequence[str]) -> tuple[list[str], list[str]]:
     ]
 
 
-def _shortcuts(options: argparse.Namespace) -> list[str]:
+def shortcuts(options: argparse.Namespace) -> list[str]:
+    """The options of the command that are keys of execution, as changes to it."""
     given = {
         "workspace": options.workspace,
         "cluster.n_workers": options.workers,

@@ -29,7 +29,8 @@ def plan_json(n: int, shard_size: int, arrays: Mapping[str, ArrayLayout], attrs:
         )
     layouts = {name: {"shape": list(shape), "dtype": np.dtype(dtype).name} for name, (shape, dtype) in arrays.items()}
     plan = {"format": FORMAT, "n": n, "shard_size": shard_size, "arrays": layouts, "attrs": dict(attrs)}
-    return dict(json.loads(json.dumps(plan, allow_nan=False)))
+    # In the order of its keys, as it is read again.
+    return dict(json.loads(json.dumps(plan, sort_keys=True, allow_nan=False)))
 
 
 def attributes(plan: Mapping[str, Any]) -> dict[str, Json]:
