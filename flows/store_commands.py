@@ -15,6 +15,9 @@ COMMANDS = {"measurements": "measure", "reconstructions": "reconstruct", "scores
 """The command that makes a result of a stage, where it is not called as the stage."""
 
 
+EXECUTION = "execution."
+
+
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parsers of verify and repair."""
     verify = _add_command(commands, "verify", "say what is wrong with results; exit code 1 if anything is")
@@ -40,7 +43,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 def run_repair(options: argparse.Namespace) -> int:
     """Make again what is damaged of each result; 1 if something is left."""
-    from flows.help import explain
+    from tasks.mistakes import explain
 
     execution, n_left = _execution(options), 0
     for stage, ref in _results(options, execution.workspace):
@@ -89,11 +92,12 @@ def _results(options: argparse.Namespace, workspace: str) -> list[tuple[str, str
     from storage.uri import join, list_names
     from storage.verify import STAGES
 
-    if options.all == bool(options.results):
+    names = [text for text in options.results if not text.startswith(EXECUTION)]
+    if options.all == bool(names):
         raise UserError("name results, as measurements/0a1b2c3d4e5f, or say --all, one of the two")
     if options.all:
         return [(stage, f"{stage}/{name}") for stage in STAGES for name in list_names(join(workspace, stage))]
-    return [_result(text, workspace, STAGES) for text in options.results]
+    return [_result(text, workspace, STAGES) for text in names]
 
 
 def _result(text: str, workspace: str, stages: tuple[str, ...]) -> tuple[str, str]:
@@ -116,7 +120,8 @@ def _execution(options: argparse.Namespace) -> "Execution":
     from flows.stage_commands import shortcuts
     from tasks.shards import Execution
 
-    return load_execution(Execution(), None, shortcuts(options))
+    changes = [text.removeprefix(EXECUTION) for text in options.results if text.startswith(EXECUTION)]
+    return load_execution(Execution(), None, [*shortcuts(options), *changes])
 
 
 def _say(ref: str, sentences: list[str]) -> None:
@@ -129,7 +134,10 @@ def _add_command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-    command.add_argument("results", nargs="*", metavar="REF", help="a result, as measurements/0a1b2c3d4e5f")
+    command.add_argument(
+        "results", nargs="*", metavar="REF", help="a result, as measurements/0a1b2c3d4e5f; also changes to execution.*"
+    )
+    command.epilog = "Changes to execution.*, as execution.cluster.kind=inline, may stand among the results."
     command.add_argument("--all", action="store_true", help="every result of the workspace")
     command.add_argument("--workspace", help="folder of all results (default: workspace)")
     return command

@@ -50,6 +50,7 @@ from storage.uri import (
     size_of,
     sizes_below,
     write_bytes,
+    write_if_other,
     write_json,
 )
 
@@ -95,7 +96,8 @@ class ShardedStore:
         """
         plan = plan_json(n, shard_size, arrays, attrs)
         plan_uri = join(uri, "plan.json")
-        if not create_bytes(plan_uri, json_bytes(sealed(plan))):
+        # Where nothing is to be done nothing is written: the workspace may be one to read from.
+        if exists(plan_uri) or not create_bytes(plan_uri, json_bytes(sealed(plan))):
             found = read_if_whole(plan_uri)
             if found is None:
                 # Damaged, or of an earlier version, and then no shard there is one of this version either.
@@ -103,7 +105,9 @@ class ShardedStore:
             else:
                 refuse_other_plan(uri, found, plan)
         store = cls(uri, plan)
-        store.discard_damaged(store._quickly_seen())
+        sizes = sizes_below(uri)
+        reads = is_local(uri) and sum(sizes.values()) <= CHECKED_AT_START
+        store._discard_damaged(store._quickly_seen(sizes, reads=reads), reads=reads)
         return store
 
     @classmethod
@@ -249,32 +253,17 @@ class ShardedStore:
             if _read_or_none(join(self.uri, key)) != content
         ]
         shards = [problem for shard in self._done() for problem in self._problems_of(shard, reads=True)]
-        return [*described, *shards, *self._problems_of_the_end()]
+        return [*described, *shards, *self._problems_of_the_end(reads=True)]
 
     def repair(self) -> None:
-        """Makes everything that is damaged pending again; what is whole stays."""
-        self.discard_damaged(self._done())
+        """Makes everything that is damaged pending again, or puts it anew; what is whole stays."""
+        self._discard_damaged(self._done(), reads=True)
 
     def discard(self, shard: Shard) -> None:
         """Removes a shard's marker (and the store's finished mark), so that the shard is made again."""
         self._refuse_foreign(shard)
         with locked(self.uri):
             self._forget(shard)
-
-    def discard_damaged(self, suspects: Iterable[Shard]) -> None:
-        """Discards those of the shards that are damaged, and puts anew what describes the arrays."""
-        for key, content in (self._array_files | self._group_file).items():
-            if _read_or_none(join(self.uri, key)) != content:
-                write_bytes(join(self.uri, key), content)
-        for shard in suspects:
-            with locked(self.uri):
-                # Another process may have made it again by now.
-                if self._problems_of(shard, reads=True):
-                    self._forget(shard)
-        if self._problems_of_the_end():
-            with locked(self.uri):
-                if self._problems_of_the_end():
-                    delete(join(self.uri, "_SUCCESS"))
 
     def what_is_missing(self) -> str:
         """Why the store is not finished, and what to do."""
@@ -297,14 +286,25 @@ class ShardedStore:
         pending = set(self.pending())
         return [shard for shard in self.plan() if shard not in pending]
 
-    def _quickly_seen(self) -> Iterator[Shard]:
-        """The shards that may be damaged, by a look that costs little however large the store is."""
-        sizes = sizes_below(self.uri)
-        reads = is_local(self.uri) and sum(sizes.values()) <= CHECKED_AT_START
+    def _quickly_seen(self, sizes: Mapping[str, int], *, reads: bool) -> Iterator[Shard]:
+        """The shards that are done but damaged, by the sizes of the store's files and, if need be, by every byte."""
         for shard in (shard for shard in self.plan() if f"done/{shard.index}.json" in sizes):
             names = [f"done/{shard.index}.json", *(self._object_key(name, shard) for name in self.layouts)]
             if not all(sizes.get(name) for name in names) or (reads and self._problems_of(shard, reads=True)):
                 yield shard
+
+    def _discard_damaged(self, suspects: Iterable[Shard], *, reads: bool) -> None:
+        for key, content in (self._array_files | self._group_file).items():
+            write_if_other(join(self.uri, key), content)
+        for shard in suspects:
+            with locked(self.uri):
+                # Another process may have made it again by now.
+                if self._problems_of(shard, reads=True):
+                    self._forget(shard)
+        if self._problems_of_the_end(reads=reads):
+            with locked(self.uri):
+                if self._problems_of_the_end(reads=reads):
+                    delete(join(self.uri, "_SUCCESS"))
 
     def _problems_of(self, shard: Shard, *, reads: bool) -> list[str]:
         """What is wrong with a shard that is marked as done, by its bytes or else by their number."""
@@ -326,8 +326,8 @@ class ShardedStore:
             return f"{self._where(shard, name)} is damaged: its file does not hold what was written"
         return ""
 
-    def _problems_of_the_end(self) -> list[str]:
-        """What is wrong with a store that is marked as finished."""
+    def _problems_of_the_end(self, *, reads: bool) -> list[str]:
+        """What is wrong with a store that is marked as finished; by its markers too if they are read."""
         if not self.is_finished():
             return []
         if missing := {shard.index for shard in self.pending()}:
@@ -338,6 +338,8 @@ class ShardedStore:
             for name, content in zip(("manifest.json", "_SUCCESS"), ends, strict=True)
             if content is None
         ]
+        if not reads:
+            return problems
         try:
             digest = self.content_digest()
         except StoreError:

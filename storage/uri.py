@@ -303,7 +303,11 @@ def package_explained(uri: str) -> Iterator[None]:
         scheme = uri.partition("://")[0]
         package, extra = _EXTRAS.get(scheme, ("", ""))
         how = f"the package {package}: pip install 'scoreinv[{extra}]'" if package else f"a package: {error}"
-        raise StoreError(f"{scheme}:// places need {how}") from error
+        raise StoreError(f"{uri}: places of {scheme}:// need {how}") from error
+    except ValueError as error:
+        if not str(error).startswith("Protocol not known"):
+            raise
+        raise StoreError(f"{uri}: there are no places of this kind: use a folder, s3://, gs:// or abfs://") from error
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:
