@@ -7,7 +7,8 @@ Each round starts two or three identical stages in the same moment, in processes
 their inputs, and kills each with a chance of one half by SIGKILL at a random time (every other round kills nobody). If
 one of them says that it is done, its result must be whole and the same as that of an undisturbed run; and so it must
 after one more, undisturbed run in any case. What a stage does is what its Prefect task does, without a server: one for
-each of thousands of runs would take all the time. Phantoms of 16 x 16 pixels. Rounds are kept, one line each, so a
+each of thousands of runs would take all the time. The stage "command" is the real `scoreinv measure`, with a server and
+two Dask workers, of which some are killed too. Phantoms of 16 x 16 pixels. Rounds are kept, one line each, so a
 series that was stopped goes on.
 """
 
@@ -15,6 +16,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import os
 import random
 import re
 import shutil
@@ -24,11 +26,13 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 from prefect.logging import disable_run_logger
 
@@ -72,7 +76,7 @@ from tasks.workers.train import main as train_one_process
 
 KEPT = Path("benchmarks/results/races.jsonl")
 N_COMMANDS = (2, 3)
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 900.0
 """A command that takes longer hangs."""
 
 INGEST = IngestRecipe(
@@ -170,9 +174,9 @@ class Race:
             self.references = _inputs(folder / "inputs", stage)
         else:
             (folder / "inputs").mkdir(parents=True)
-        calm = self._workspace("calm")
-        start = time.monotonic()
-        _run(stage, str(calm), self.references)
+        calm, start = self._workspace("calm"), time.monotonic()
+        if (said := self._at_once(calm, 1, None)) != (0, ["done"]):
+            raise RuntimeError(f"{stage} fails undisturbed: {said}")
         self.seconds = time.monotonic() - start
         # A report of another pipeline names other seconds.
         without = " page" if stage == "pipeline" else " nothing"
@@ -240,21 +244,26 @@ def _said(command: Any, receiver: Connection) -> str:
     try:
         return str(receiver.recv())
     except EOFError:
-        return f"ended with exit code {command.exitcode}"
+        return "done" if command.exitcode == 0 else f"ended with exit code {command.exitcode}"
 
 
 def _kill_some(commands: list[Any], seconds: float, chance: random.Random) -> None:
-    """Kill each by SIGKILL with a chance of one half, some time within so many seconds."""
+    """Kill each, or one of its workers, by SIGKILL with a chance of one half, some time within so many seconds."""
     times = sorted((chance.uniform(0, seconds), i) for i in range(len(commands)) if chance.random() < 0.5)
     start = time.monotonic()
     for moment, i in times:
         time.sleep(max(0.0, moment - (time.monotonic() - start)))
-        commands[i].kill()
+        with suppress(psutil.NoSuchProcess):
+            command = psutil.Process(commands[i].pid)
+            workers = [one for one in command.children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
+            chance.choice([command, *workers]).kill()
 
 
 def _command(stage: str, workspace: str, references: References | None, gate: Event, sender: Connection) -> None:
     sender.send("ready")
     gate.wait()
+    if stage == "command":
+        _become_the_command(workspace, references)
     try:
         _run(stage, workspace, references)
         sender.send("done")
@@ -262,6 +271,17 @@ def _command(stage: str, workspace: str, references: References | None, gate: Ev
         message = explain(error) or f"TRACEBACK {error!r}"
         is_held = isinstance(error, StoreHeld) or "StoreHeld" in message
         sender.send(f"held: {message}" if is_held else f"{type(error).__name__}: {message}")
+
+
+def _become_the_command(workspace: str, given: References | None) -> None:
+    """The real `scoreinv measure`, with a server and Dask workers of its own, in place of this process."""
+    log = os.open(f"{workspace}.{os.getpid()}.log", os.O_CREAT | os.O_WRONLY)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ |= {"PREFECT_HOME": tempfile.mkdtemp(), "PYTHONPATH": os.getcwd()}
+    recipe = [f"dataset={given.dataset if given else ''}", f"simulation={SIMULATION.model_dump_json()}"]
+    options = ["--workspace", workspace, "--workers", "2"]
+    os.execv(sys.executable, [sys.executable, "-m", "flows.cli", "measure", *recipe, *options])
 
 
 # ---- stages --------------------------------------------------------------------------------------------------------
@@ -284,7 +304,9 @@ def _inputs(workspace: Path, stage: str) -> References:
     with tempfile.TemporaryDirectory() as folder:
         _run("pipeline", folder, None)
         names = {name: _only(Path(folder) / name) for name in ("datasets", "measurements", "reconstructions", "scores")}
-        needed = {"measure": 1, "train": 1, "reconstruct": 2, "tune": 2, "evaluate": 3, "report": 4}[stage]
+        needed = {"measure": 1, "command": 1, "train": 1, "reconstruct": 2, "tune": 2, "evaluate": 3, "report": 4}[
+            stage
+        ]
         for name in list(names)[:needed]:
             shutil.copytree(Path(folder) / name, Path(execution.workspace) / name)
     return References(*names.values())
@@ -365,6 +387,7 @@ STAGES: dict[str, Callable[[Execution, Any], str]] = {
     "pipeline": _pipeline,
     "train": _train,
     "tune": _tune,
+    "command": _measure,
 }
 
 
