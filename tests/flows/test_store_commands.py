@@ -160,5 +160,5 @@ def test_what_is_no_result_is_refused(command: Command, workspace: Path) -> None
         (["verify", "image.png"], "names no result: write STAGE/DIGEST"),
         (["repair", "scores/x"], "there is no scores/x in"),
     ):
-        code, _, err = command(*words)
-        assert (code, said in err) == (1, True), err
+        code, out, err = command(*words)
+        assert (code, said in out + err) == (1, True), out + err
