@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from scoreinv.spec import Json
-from storage.errors import StoreError
+from storage.errors import StoreError, StoreNotFound
 from storage.uri import join, json_bytes, read_json, write_if_other
 
 IDENTITY = ("slice", "slice_id", "volume_id", "subject_id", "method", "sample")
@@ -42,12 +42,14 @@ def read_scores(uri: str) -> list[dict[str, Cell]]:
         StoreNotFound: if there is no table.
         StoreError: if it is damaged.
     """
-    table = read_json(join(uri, "scores.json"))
     try:
+        table = read_json(join(uri, "scores.json"))
         return [
             {name: _from_json(cell) for name, cell in zip(table["columns"], row, strict=True)} for row in table["rows"]
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except StoreNotFound:
+        raise
+    except (StoreError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"the table of scores in {uri} is damaged ({error}): evaluate again") from error
 
 

@@ -1,5 +1,6 @@
 """Small files under any URI."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -123,6 +124,16 @@ def test_a_lock_is_held_by_one_at_a_time_and_a_dead_holder_frees_it(
     holder.communicate()
     with locked(uri):
         assert list_names(uri) == [".lock"]
+
+
+def test_a_file_system_without_locks_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("storage.uri.FileLock.acquire", refuse)
+    with locked(str(tmp_path)):
+        write_bytes(str(tmp_path / "x"), b"1")
+    assert read_bytes(str(tmp_path / "x")) == b"1"
 
 
 def test_a_seal_shows_every_change(root: str) -> None:
