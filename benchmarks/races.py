@@ -36,6 +36,7 @@ import psutil
 import torch
 from prefect.logging import disable_run_logger
 
+import tasks.artifacts
 import tasks.evaluate
 import tasks.ingest
 import tasks.measure
@@ -75,6 +76,14 @@ from tasks.torchrun import TrainJob
 from tasks.workers.train import main as train_one_process
 
 KEPT = Path("benchmarks/results/races.jsonl")
+HEAD = """# Several commands of one recipe at once
+
+Made by `python benchmarks/races.py`, whose docstring says what a round is. Every other round kills some by SIGKILL.
+`done`: commands that said so; `named a holder`: that said who works on the result already, as a second training does;
+`lost` and `differing`: shards, rows and files beside those of an undisturbed run, of what a command called done or at
+the latest after one more run; `said otherwise`: any other message. The last three are to be 0.
+"""
+
 N_COMMANDS = (2, 3)
 PATIENCE_SECONDS = 900.0
 """A command that takes longer hangs."""
@@ -138,7 +147,7 @@ def main() -> None:
                         file.flush()
     print(table(kept))
     if options.table:
-        options.table.write_text(f"# Several commands of one recipe at once\n\n{table(kept)}\n")
+        options.table.write_text(f"{HEAD}\n{table(kept)}\n")
 
 
 def read_rounds(path: Path) -> list[Round]:
@@ -290,7 +299,7 @@ def _become_the_command(workspace: str, given: References | None) -> None:
 def _run(stage: str, workspace: str, references: References | None) -> None:
     torch.set_num_threads(1)
     # What is shown of a run while it goes on needs a server.
-    for module in (tasks.progress, tasks.evaluate, tasks.report, tasks.tune, tasks.train):
+    for module in (tasks.artifacts, tasks.progress, tasks.tune, tasks.train):
         for name in [name for name in vars(module) if re.match("(create|update)_.*_artifact", name)]:
             setattr(module, name, lambda *_, **__: uuid.uuid4())
     with disable_run_logger():

@@ -13,6 +13,7 @@ from storage.datasets import DatasetStore
 from storage.errors import StoreError, StoreNotFound
 from storage.models import is_whole_archive, load
 from storage.plans import read_if_whole, restore_plan
+from storage.reports import SUMMARY
 from storage.scores import score_files
 from storage.shards import ShardedStore
 from storage.uri import delete, exists, join, list_names, read_bytes, size_of
@@ -126,6 +127,7 @@ def _report(uri: str) -> Iterator[str]:
     if not size_of(page) or not read_bytes(page).rstrip().endswith(b"</html>"):
         state = "damaged" if exists(page) else "gone"
         yield f"{page} is {state}: run the report command again, which always writes it anew"
+    yield from _empty(uri, SUMMARY)
 
 
 _CHECKS: dict[str, Callable[[str], Iterator[str]]] = {
