@@ -28,6 +28,7 @@ from scoreinv.training.data import ImageBatches
 from scoreinv.training.ema import EMA
 from scoreinv.training.levels import SDELevels
 from scoreinv.training.loop import TrainState, train
+from storage.models import read_contract
 from tasks.recipes import TrainRecipe
 from tasks.workers.training_images import TrainingImages, read_images
 
@@ -68,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(1)
     options.keep.mkdir(parents=True, exist_ok=True)
     recipe = load_recipe(TrainRecipe, options.recipe)
-    checkpoint = options.checkpoint or options.workspace / "priors" / recipe.address() / "checkpoint.pt"
+    checkpoint = options.checkpoint or options.workspace / "trainings" / trunk(recipe) / "checkpoint.pt"
     content = b"" if options.scratch else checkpoint.read_bytes()
     compare(recipe, content, options)
 
@@ -146,13 +147,18 @@ def branch(
     return state
 
 
+def trunk(recipe: TrainRecipe) -> str:
+    """The name of the training's folder."""
+    return recipe.trunk(read_contract(recipe.initial).sha256 if recipe.initial else "")
+
+
 def start(recipe: TrainRecipe, chosen: TrainRecipe, content: bytes) -> TrainState:
     """The checkpoint's state, its position channels cut off where the chosen network has none; fresh without one."""
     model = build_model(recipe.network if content else chosen.network, recipe.preconditioning)
     state = TrainState.fresh(model, recipe.training)
     if not content:
         return state
-    restore(state, content, recipe.address())
+    restore(state, content, trunk(recipe))
     if chosen.network == recipe.network:
         return state
     smaller = TrainState.fresh(build_model(chosen.network, recipe.preconditioning), recipe.training)

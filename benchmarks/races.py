@@ -57,6 +57,7 @@ from storage.scores import read_scores
 from storage.shards import ShardedStore
 from storage.sources import PhantomSource
 from storage.uri import write_json
+from storage.verify import STAGES as RESULTS
 from storage.verify import problems_of
 from tasks.cluster import Inline
 from tasks.mistakes import explain
@@ -368,12 +369,13 @@ def _train(execution: Execution, given: References) -> str:
         validate_every=8,
     )
     target = f"{execution.workspace}/priors/tiny"
-    if tasks.train.is_trained(target, recipe.training.n_images):
+    if tasks.train.is_trained(target, recipe):
         return "priors/tiny"
-    tasks.train.refuse_held(target)
+    trunk = f"{execution.workspace}/trainings/tiny"
+    tasks.train.refuse_held(trunk)
     write_json(f"{target}/recipe.json", recipe.model_dump(mode="json"))
     datasets = (f"{execution.workspace}/{given.dataset}",)
-    job = TrainJob(recipe=recipe, datasets=datasets, target=target, n_threads=1, device="cpu")
+    job = TrainJob(recipe=recipe, datasets=datasets, target=target, trunk=trunk, n_threads=1, device="cpu")
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(job.model_dump_json())
         file.flush()
@@ -405,7 +407,8 @@ STAGES: dict[str, Callable[[Execution, Any], str]] = {
 
 def snapshot(workspace: Path) -> dict[str, str]:
     """What all results in a workspace hold, times apart: a digest for every shard, row and file that is whole."""
-    parts = (_parts_of(stage.name, path) for stage in sorted(workspace.iterdir()) for path in sorted(stage.iterdir()))
+    stages = [workspace / stage for stage in RESULTS if (workspace / stage).is_dir()]
+    parts = (_parts_of(stage.name, path) for stage in stages for path in sorted(stage.iterdir()))
     return {key: digest_of(_timeless(value)) for part in parts for key, value in part}
 
 

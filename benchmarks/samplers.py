@@ -16,7 +16,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from unittest.mock import patch
@@ -142,7 +141,8 @@ def watched(method: Method, problem: InverseProblem, denoiser: Denoiser, noise: 
                 setattr(thing, name, watch.timed(part, getattr(thing, name)))
     timed_gradients = watch.timed("data step", conjugate_gradient)
     with patch.object(data_step, "conjugate_gradient", timed_gradients):
-        reconstruct(method, replace(problem, operator=operator), watch.timed("network", denoiser), noise=noise)
+        watched_problem = InverseProblem(operator, problem.y, problem.noise_std)
+        reconstruct(method, watched_problem, watch.timed("network", denoiser), noise=noise)
     watch.lap()
     return {part: watch.seconds[part] for part in PARTS}
 

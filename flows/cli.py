@@ -6,7 +6,7 @@ returns the exit code. Exit codes:
     0    done
     1    failed: one message, or a traceback where the program itself is at fault; what is done is kept
     2    wrong usage or a wrong recipe: nothing was begun
-    130  stopped by Ctrl-C; 143 by SIGTERM: 128 and the number of the signal
+    130  stopped by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP: 128 and the number of the signal
 """
 
 import argparse
@@ -18,11 +18,11 @@ from collections.abc import Sequence
 
 from flows import completion, serve, stage_commands, store_commands
 
-STOPS = (signal.SIGTERM,)
-"""Signals that stop a command as Ctrl-C does: Prefect's temporary server and the workers would outlive it."""
+STOPS = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that stop a command as Ctrl-C does, so that its run, its server and its workers end in order."""
 
 EXIT_CODES = """exit codes: 0 done; 1 failed (what is done is kept, the same command resumes); 2 wrong usage or a wrong
-recipe, nothing was begun; 130 stopped by Ctrl-C, 143 by SIGTERM"""
+recipe, nothing was begun; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,7 +53,9 @@ class _Stopped(KeyboardInterrupt):
 
 
 def _run(options: argparse.Namespace) -> int:
-    before = {number: signal.signal(number, _stop) for number in STOPS}
+    # What is ignored already stays so: nohup ignores SIGHUP.
+    heeded = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _stop) for number in heeded}
     try:
         return int(options.run(options))
     except KeyboardInterrupt as stopped:
@@ -63,7 +65,8 @@ def _run(options: argparse.Namespace) -> int:
         return _failed(error)
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is _stop:
+                signal.signal(number, handler)
 
 
 def _failed(error: Exception) -> int:
@@ -81,6 +84,9 @@ def _failed(error: Exception) -> int:
 
 
 def _stop(number: int, _: object) -> None:
+    # Shells and systems repeat themselves, which must not disturb what ends in order.
+    for other in STOPS:
+        signal.signal(other, signal.SIG_IGN)
     raise _Stopped(number)
 
 

@@ -7,6 +7,7 @@ from tasks.progress import announced
 from tasks.recipes import EvaluateRecipe
 from tasks.shards import Execution
 from tasks.stopping import outcome
+from tasks.workspace import open_workspace
 
 
 @flow(name="evaluate")
@@ -20,4 +21,5 @@ def evaluate_flow(recipe: EvaluateRecipe, execution: Execution = Execution()) ->
     Returns:
         The reference scores/<digest> within the workspace.
     """
+    open_workspace(execution.workspace)
     return announced(outcome(evaluate(recipe, execution.absolute(), return_state=True)))

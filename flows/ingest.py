@@ -7,6 +7,7 @@ from tasks.progress import announced
 from tasks.recipes import IngestRecipe
 from tasks.shards import Execution
 from tasks.stopping import outcome
+from tasks.workspace import open_workspace
 
 
 @flow(name="ingest", flow_run_name="ingest {recipe.source.kind}")
@@ -20,4 +21,5 @@ def ingest_flow(recipe: IngestRecipe, execution: Execution = Execution()) -> str
     Returns:
         The reference datasets/<digest> within the workspace.
     """
+    open_workspace(execution.workspace)
     return announced(outcome(ingest(recipe, execution.absolute(), return_state=True)))

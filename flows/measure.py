@@ -7,6 +7,7 @@ from tasks.progress import announced
 from tasks.recipes import MeasureRecipe
 from tasks.shards import Execution
 from tasks.stopping import outcome
+from tasks.workspace import open_workspace
 
 
 @flow(name="measure", flow_run_name="measure {recipe.dataset}")
@@ -20,4 +21,5 @@ def measure_flow(recipe: MeasureRecipe, execution: Execution = Execution()) -> s
     Returns:
         The reference measurements/<digest> within the workspace.
     """
+    open_workspace(execution.workspace)
     return announced(outcome(measure(recipe, execution.absolute(), return_state=True)))

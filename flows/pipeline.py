@@ -23,6 +23,7 @@ from tasks.recipes import (
 from tasks.report import report
 from tasks.shards import Execution
 from tasks.stopping import outcome
+from tasks.workspace import open_workspace
 
 
 @flow(name="pipeline", flow_run_name="{recipe.title}")
@@ -46,6 +47,7 @@ def run_pipeline(recipe: PipelineRecipe, execution: Execution) -> str:
         ValueError, StoreNotFound: as ``check_pipeline``, before anything is computed.
     """
     check_pipeline(recipe, execution.workspace)
+    open_workspace(execution.workspace)
     with kept_running(execution.cluster) as cluster:
         kept = execution.model_copy(update={"cluster": cluster})
         scores = tuple(_study(study, kept) for study in recipe.studies)

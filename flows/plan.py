@@ -11,7 +11,7 @@ from tasks.plan_text import plan_text
 from tasks.progress import announced
 from tasks.recipes import PlanRequest
 from tasks.shards import Execution
-from tasks.workspace import reference
+from tasks.workspace import open_workspace, reference
 
 
 @flow(name="plan", flow_run_name="plan {recipe.measurement.kind}")
@@ -26,6 +26,7 @@ def plan_flow(recipe: PlanRequest, execution: Execution = Execution()) -> str:  
         The reference plans/<digest> within the workspace; plan.yaml there is a recipe for a pipeline.
     """
     execution = execution.absolute()
+    open_workspace(execution.workspace)
     ref = reference("plans", recipe.digest())
     uri = join(execution.workspace, ref)
     path = join(uri, "plan.yaml")

@@ -1,6 +1,8 @@
 """The plan command: a pipeline recipe for a data set, written for a person to read, edit and run."""
 
+import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from tasks.plan import make_plan
@@ -24,7 +26,8 @@ def plan(recipe: PlanRecipe, execution: Execution, *, is_dry: bool) -> None:
     if is_dry:
         print(text, end="")
         return
-    with path.open("w" if recipe.overwrite else "x", encoding="utf-8") as file:
+    # It may name people, in paths and in lists of subjects.
+    with open(path, "w" if recipe.overwrite else "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
         file.write(text)
     print("\n".join(header(made, recipe.output)), file=sys.stderr)
     print(path)

@@ -1,13 +1,27 @@
 """Prefect behind the command: its server where there is no other, and what of its log a person wants to see."""
 
+import atexit
 import logging
-import signal
+import os
+import re
 import sys
 
+import httpx
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import (
+    PREFECT_API_DATABASE_CONNECTION_URL,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_HOME,
+    PREFECT_SERVER_EPHEMERAL_ENABLED,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    get_current_settings,
+    temporary_settings,
+)
 
 from tasks.mistakes import explain
+from tasks.processes import Child, stop
 
 ROUTINE = (
     "Beginning ",
@@ -19,20 +33,77 @@ ROUTINE = (
 )
 """Said of every run; what the stages say, and the command at its end, is enough."""
 
+EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+"""How Prefect marks a server without pages and schedules, for one command."""
+
+ANSWER_SECONDS = 10.0
+"""A server that is there answers sooner."""
+
 
 def start_server() -> None:
-    """Start Prefect's temporary server, unless PREFECT_API_URL names one.
+    """Start a Prefect server for this process, or see whether the one answers that PREFECT_API_URL names.
 
-    A terminal sends Ctrl-C to all processes of a command. The server must live on to be told how the run ended
-    (without it Prefect tries again for minutes), so it inherits that this signal is held back.
+    Raises:
+        ConnectionError: if it does not answer, does not start (with its last words), or may not be started.
     """
-    if not PREFECT_API_URL.value():
+    server = SubprocessASGIServer()
+    if PREFECT_API_URL.value():
+        _require_answer(PREFECT_API_URL.value())
+    elif not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
+        raise ConnectionError("Prefect is told to start no server: set PREFECT_API_URL to the address of one")
+    elif not server.running:
         print("starting a Prefect server for this command", file=sys.stderr)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        _drop_strange_proxies()
+        child = _launch()
+        # Prefect takes it for the one it would have started, and ends it with this process.
+        server.port, server.server_process, server.running = int(child.answer or 0), child.process, True
+        atexit.register(server.stop)
+
+
+def _require_answer(url: str) -> None:
     try:
-        get_client(sync_client=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}),
+            get_client(httpx_settings={"timeout": ANSWER_SECONDS}, sync_client=True) as client,
+        ):
+            client.raise_for_api_version_mismatch()
+    except Exception as error:  # of many classes: of sockets, of httpx, of JSON, of Prefect
+        cause = error.__cause__ or error
+        shown = re.sub("//[^/@]*@", "//", url)  # without a password
+        raise ConnectionError(
+            f"no Prefect server answers at {shown} ({cause or type(cause).__name__}): start it, "
+            "correct PREFECT_API_URL, or unset it to have a server for this command alone"
+        ) from error
+
+
+def _drop_strange_proxies() -> None:
+    # On this machine Prefect's client goes through none, but it could not even be made.
+    for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
+        proxy = os.environ[name]
+        try:
+            httpx.Client(proxy=proxy if "://" in proxy else f"http://{proxy}" if proxy else None).close()
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            print(f"{name} is left aside: {error}", file=sys.stderr)
+            del os.environ[name]
+
+
+def _launch() -> Child:
+    home, seconds = PREFECT_HOME.value(), PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    if PREFECT_API_DATABASE_CONNECTION_URL.value() == f"sqlite+aiosqlite:///{home}/prefect.db":
+        # In a URL, a folder's '?' or '#' would mean something else.
+        settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = "sqlite+aiosqlite:///prefect.db"
+    child = Child("flows.prefect_server", environment=EPHEMERAL | settings, cwd=str(home))
+    try:
+        child.has_spoken.wait(seconds)
+        if child.is_ready:
+            return child
+        reason = f"it was not ready after {seconds} s" if child.is_alive else child.failure()
+    except BaseException:
+        stop([child.process])
+        raise
+    stop([child.process])
+    raise ConnectionError(f"the Prefect server for this command, with its database in {home}, did not start: {reason}")
 
 
 def quieten() -> None:

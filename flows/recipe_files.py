@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from flows.recipe_errors import RecipeError, path_within, recipe_error
 from flows.yaml_text import MAX_CHARACTERS, Written, YamlError, read_scalar, read_yaml, require_readable
+from scoreinv.shipped import recipes_folder
 from scoreinv.spec import Spec
 
-RECIPES = Path(__file__).parents[1] / "deployments" / "recipes"
+RECIPES = recipes_folder()
 
 EXECUTION = "execution"
 

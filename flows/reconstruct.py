@@ -7,6 +7,7 @@ from tasks.recipes import ReconstructRecipe
 from tasks.reconstruct import reconstruct
 from tasks.shards import Execution
 from tasks.stopping import outcome
+from tasks.workspace import open_workspace
 
 
 @flow(name="reconstruct", flow_run_name="reconstruct {recipe.measurements} by {recipe.reconstruction.method.kind}")
@@ -20,4 +21,5 @@ def reconstruct_flow(recipe: ReconstructRecipe, execution: Execution = Execution
     Returns:
         The reference reconstructions/<digest> within the workspace.
     """
+    open_workspace(execution.workspace)
     return announced(outcome(reconstruct(recipe, execution.absolute(), return_state=True)))

@@ -8,6 +8,7 @@ from tasks.recipes import ReportRecipe
 from tasks.report import report
 from tasks.shards import Execution
 from tasks.stopping import outcome
+from tasks.workspace import open_workspace
 
 
 @flow(name="report", flow_run_name="report {recipe.title}")
@@ -21,6 +22,7 @@ def report_flow(recipe: ReportRecipe, execution: Execution = Execution()) -> str
     Returns:
         The reference reports/<digest>/report.html within the workspace.
     """
+    open_workspace(execution.workspace)
     execution = execution.absolute()
     ref = outcome(report(recipe, execution, return_state=True))
     show_report(execution.workspace, ref)

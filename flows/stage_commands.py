@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scoreinv.spec import Spec
-from storage.uri import is_local, join, local_path
+from storage.uri import join
 
 if TYPE_CHECKING:  # pulls in Dask
     from tasks.shards import Execution
@@ -67,22 +66,24 @@ def run_stage(options: argparse.Namespace) -> int:
 
 def run_flow(stage: str, recipe: Spec, execution: "Execution") -> str:
     """Run a stage's flow as the command does; its reference."""
-    _prepare_prefect(execution.workspace)
+    from flows.environment import prepare_prefect
+    from tasks.workspace import open_workspace
+
+    # Before Prefect writes there: its records of a run hold the recipe.
+    open_workspace(execution.workspace)
+    prepare_prefect(execution.workspace)
     return _flow(stage)(recipe, execution)
 
 
 def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
     """What and how, from the file and from the command line."""
-    from flows.recipe_files import RECIPES, find_recipe, load_execution, load_recipe
+    from flows.recipe_files import find_recipe, load_execution, load_recipe
     from tasks.shards import Execution
 
     changes, execution_changes = _split(options.changes)
     path = _recipe_path(options, changes, find_recipe)
     default = _planned_execution(options.device) if options.command == "plan" else Execution()
-    # Before the folder changes: a relative workspace counts from here.
     execution = load_execution(default, path, [*shortcuts(options), *execution_changes]).absolute()
-    if options.command == "demo":
-        os.chdir(RECIPES.parents[1])
     return load_recipe(kind, path, changes), execution
 
 
@@ -193,22 +194,3 @@ class _Help(argparse.Action):
         show_keys(Execution, prefix="execution.")
         sys.stdout.flush()
         parser.exit()
-
-
-def _prepare_prefect(workspace: str) -> None:
-    """Prefect reads its settings when it is imported, which is after this."""
-    defaults = {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-        "PREFECT_LOGGING_LEVEL": "INFO",
-    }
-    if "PREFECT_API_URL" not in os.environ and not (Path.home() / ".prefect" / "profiles.toml").exists():
-        # Without a server of the user's own, runs are recorded beside the results.
-        home = local_path(workspace) / ".prefect" if is_local(workspace) else Path.home() / ".prefect"
-        home.mkdir(parents=True, exist_ok=True)
-        defaults["PREFECT_HOME"] = str(home)
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("distributed").setLevel(logging.ERROR)

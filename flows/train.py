@@ -7,6 +7,7 @@ from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
 from tasks.stopping import outcome
 from tasks.train import train
+from tasks.workspace import open_workspace
 
 
 @flow(name="train", flow_run_name="train {recipe.name}")
@@ -20,4 +21,5 @@ def train_flow(recipe: TrainRecipe, execution: Execution = Execution()) -> str: 
     Returns:
         The reference priors/<digest> within the workspace.
     """
+    open_workspace(execution.workspace)
     return announced(outcome(train(recipe, execution.absolute(), return_state=True)))

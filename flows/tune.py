@@ -7,6 +7,7 @@ from tasks.recipes import TuneRecipe
 from tasks.shards import Execution
 from tasks.stopping import outcome
 from tasks.tune import tune
+from tasks.workspace import open_workspace
 
 
 @flow(name="tune", flow_run_name="tune {recipe.reconstruction.method.kind} on {recipe.measurements}")
@@ -20,4 +21,5 @@ def tune_flow(recipe: TuneRecipe, execution: Execution = Execution()) -> str:  #
     Returns:
         The reference tuning/<digest> within the workspace; best.yaml there is a recipe to reconstruct with.
     """
+    open_workspace(execution.workspace)
     return announced(outcome(tune(recipe, execution.absolute(), return_state=True)))

@@ -4,6 +4,7 @@ CT values are a fixed linear map of Hounsfield units, MRI values are scaled by a
 the volume. No per-image normalisation exists anywhere, so a measurement keeps its physical scale.
 """
 
+import hashlib
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -67,6 +68,19 @@ class PriorContract(Spec):
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min={self.sigma_min} must be below sigma_max={self.sigma_max}")
         return self
+
+    def require_weights(self, weights: bytes, where: str) -> None:
+        """Refuse weights that are not those of this contract; ``where`` says in the message which prior it is.
+
+        Raises:
+            UserError: with both checksums.
+        """
+        found = hashlib.sha256(weights).hexdigest()
+        if found != self.sha256:
+            raise UserError(
+                f"prior {where} is damaged (its weights have sha256 {found}, the contract says {self.sha256}): "
+                "fetch it again"
+            )
 
     def mismatch(self, image: ImageContract) -> str | None:
         """Why images under another contract cannot use this prior, as one sentence; None if they can."""

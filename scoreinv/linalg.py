@@ -14,7 +14,12 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
 
 def norms(a: Tensor) -> Tensor:
     """Euclidean norm of each item of a batch, shaped (batch, 1, 1, ...) to broadcast against ``a``."""
-    return inner(a, a).sqrt().view(-1, *[1] * (a.ndim - 1))
+    return spread(inner(a, a).sqrt(), a)
+
+
+def spread(values: Tensor, like: Tensor) -> Tensor:
+    """One value per item of a batch (batch,), shaped (batch, 1, 1, ...) to broadcast against ``like``."""
+    return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def conjugate_gradient(
@@ -40,13 +45,9 @@ def conjugate_gradient(
         image = apply(direction)
         curvature = inner(direction, image)
         step = torch.where(active & (curvature > 0), rho / curvature.clamp_min(1e-30), 0.0)
-        x = x + _spread(step, x) * direction
-        residual = residual - _spread(step, x) * image
+        x = x + spread(step, x) * direction
+        residual = residual - spread(step, x) * image
         rho_next = torch.where(active, inner(residual, residual), rho)
-        direction = residual + _spread(rho_next / rho.clamp_min(1e-30), x) * direction
+        direction = residual + spread(rho_next / rho.clamp_min(1e-30), x) * direction
         rho = rho_next
     return x
-
-
-def _spread(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.ndim - 1))

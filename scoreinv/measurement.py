@@ -26,10 +26,12 @@ class Noiseless(Spec):
 
     kind: Literal["none"] = "none"
 
-    def std(self, y: Tensor, contract: ImageContract) -> float:
-        return 0.0
+    def std(self, y: Tensor, contract: ImageContract) -> Tensor:
+        """The noise of each image's data (batch,), per real component, from its noiseless data ``y`` alone."""
+        return y.real.new_zeros(len(y))
 
     def apply(self, y: Tensor, contract: ImageContract, noise: Noise) -> Tensor:
+        """Noisy data of noiseless ones."""
         return y
 
 
@@ -39,28 +41,33 @@ class GaussianNoise(Spec):
     kind: Literal["gaussian"] = "gaussian"
     noise_std: float = Field(gt=0, description="Standard deviation of y, per real component, in the units of y.")
 
-    def std(self, y: Tensor, contract: ImageContract) -> float:
-        return self.noise_std
+    def std(self, y: Tensor, contract: ImageContract) -> Tensor:
+        """As ``Noiseless.std``: the same for all."""
+        return y.real.new_full((len(y),), self.noise_std)
 
     def apply(self, y: Tensor, contract: ImageContract, noise: Noise) -> Tensor:
+        """Noisy data of noiseless ones."""
         return y + self.noise_std * noise.normal_like(y)
 
 
 class PoissonNoise(Spec):
     """Counting noise of X-ray photons: counts ~ Poisson(n_photons exp(-attenuation)), y = -log(counts / n_photons).
 
-    Rays without a single photon count as one. The noise of a line integral p has the variance
-    exp(p) / n_photons (first order).
+    Rays without a single photon count as one. The noise of a line integral p has the variance exp(p) / n_photons
+    (first order), and 1 at most: behind metal there is nothing left to vary.
     """
 
     kind: Literal["poisson"] = "poisson"
     n_photons: float = Field(ge=10, description="Incident photons per ray and detector bin.")
 
-    def std(self, y: Tensor, contract: ImageContract) -> float:
+    def std(self, y: Tensor, contract: ImageContract) -> Tensor:
+        """As ``Noiseless.std``: the root of the mean variance over an image's rays."""
         scale = contract.attenuation_per_pixel()
-        return float(torch.exp(y * scale).mean().sqrt() / math.sqrt(self.n_photons) / scale)
+        variances = torch.exp(y * scale - math.log(self.n_photons)).clamp_max(1)
+        return variances.flatten(1).mean(1).sqrt() / scale
 
     def apply(self, y: Tensor, contract: ImageContract, noise: Noise) -> Tensor:
+        """Noisy data of noiseless ones."""
         scale = contract.attenuation_per_pixel()
         counts = noise.poisson(self.n_photons * torch.exp(-y * scale))
         return -torch.log(counts.clamp_min(1) / self.n_photons) / scale
@@ -92,15 +99,17 @@ class MeasurementSpec(Spec):
         """Noiseless data, on the geometry of ``operator(size)``, of images whose grid is a whole multiple finer."""
 
 
-class Simulated(NamedTuple):
-    """Data (batch, *data_shape) and their noise level."""
+class Measured(NamedTuple):
+    """What is known of a batch: data (batch, *data_shape), and the noise of each image's data (batch,)."""
 
     y: Tensor
-    noise_std: float
+    noise_std: Tensor
 
 
-def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noise: Noise) -> Simulated:
+def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noise: Noise) -> Measured:
     """Data of images (batch, 1, height, width), which may be finer than the contract's grid by a whole factor.
+
+    The noise is that of measurements, whatever purpose ``noise`` was opened for: a sampler may be given the same.
 
     Raises:
         ValueError: if the images are of another modality, or their size is not a multiple of the contract's.
@@ -111,4 +120,4 @@ def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noi
     if rest or factor < 1:
         raise UserError(f"images of {images.shape[-1]} pixels cannot simulate data for {contract.size} pixels")
     clean = spec.operator(contract.size).forward(images) if factor == 1 else spec.simulate_clean(images, contract.size)
-    return Simulated(spec.noise.apply(clean, contract, noise), spec.noise.std(clean, contract))
+    return Measured(spec.noise.apply(clean, contract, noise.of("measurement")), spec.noise.std(clean, contract))

@@ -7,9 +7,9 @@ interface, so a benchmark is a list and a loop.
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from scoreinv.denoiser import Denoiser
@@ -18,26 +18,29 @@ from scoreinv.operators.linear import LinearOperator
 from scoreinv.spec import Spec
 
 
-@dataclass(frozen=True, eq=False)
 class InverseProblem:
-    """Find x in y = A x + noise.
+    """Find x in y = A x + noise, for a batch of images.
 
     Attributes:
         operator: A.
         y: data (batch, *operator.data_shape).
-        noise_std: standard deviation of the noise of y, per real component.
+        noise_std: standard deviation of the noise of each image's data, per real component (batch,).
     """
 
-    operator: LinearOperator
-    y: Tensor
-    noise_std: float = 0.0
+    def __init__(self, operator: LinearOperator, y: Tensor, noise_std: Tensor | float = 0.0) -> None:
+        """Take data and the noise they have: one level for each image (batch,), or one number for all.
 
-    def __post_init__(self) -> None:
-        if tuple(self.y.shape[1:]) != tuple(self.operator.data_shape):
+        Raises:
+            ValueError: if the data are of another operator, or the levels are not one for each image.
+        """
+        if tuple(y.shape[1:]) != tuple(operator.data_shape):
             raise ValueError(
-                f"data have shape {tuple(self.y.shape[1:])} but the operator measures {self.operator.data_shape}: "
+                f"data have shape {tuple(y.shape[1:])} but the operator measures {operator.data_shape}: "
                 "use the operator that belongs to these data"
             )
+        self.operator = operator
+        self.y = y
+        self.noise_std = _per_image(noise_std, y)
 
     @property
     def image_batch_shape(self) -> tuple[int, ...]:
@@ -47,6 +50,26 @@ class InverseProblem:
     def residual(self, x: Tensor) -> Tensor:
         """y - A x."""
         return self.y - self.operator.forward(x)
+
+    def part(self, places: Tensor) -> "InverseProblem":
+        """The problem of the images in some places of the batch, each as often as it is named."""
+        return InverseProblem(self.operator, self.y[places], self.noise_std[places])
+
+    def with_noise_std(self, noise_std: Tensor | float) -> "InverseProblem":
+        """The same data, taken to have other noise."""
+        return InverseProblem(self.operator, self.y, noise_std)
+
+
+def _per_image(noise_std: Tensor | float, y: Tensor) -> Tensor:
+    """Noise levels (batch,) as real numbers of the precision and on the device of the data."""
+    levels = torch.as_tensor(noise_std).to(y.device, y.real.dtype)
+    if tuple(levels.shape) not in ((), (len(y),)):
+        raise ValueError(
+            f"noise_std has shape {tuple(levels.shape)} for {len(y)} images: give one level for each, or one number"
+        )
+    if not bool((levels >= 0).all()) or not bool(levels.isfinite().all()):
+        raise ValueError(f"noise_std must be finite and at least 0, got {levels.tolist()}: measure the data again")
+    return levels.expand(len(y))
 
 
 class Step(NamedTuple):

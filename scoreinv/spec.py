@@ -7,7 +7,8 @@ of a result and the record in a store's metadata.
 import hashlib
 import json
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import ComputedFieldInfo, FieldInfo
@@ -51,7 +52,18 @@ def _offer_choices(schema: Any) -> None:
 
 
 class Spec(BaseModel):
-    """A frozen set of options; unknown names are refused, and numbers that are infinite or none."""
+    """A frozen set of options; unknown names are refused, and numbers that are infinite or none.
+
+    What follows from a spec lies under an address made of its digest, so two rules hold wherever the code changes:
+
+    - A new option has the default that leads to what came out before. Options at their default are not in the digest,
+      so results from before the option are found again.
+    - Whoever changes what comes out of the same options, a default among them, raises ``version``. It is in the digest,
+      so old and new results never share an address.
+    """
+
+    version: ClassVar[int] = 1
+    """Of what the options lead to."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -63,8 +75,35 @@ class Spec(BaseModel):
     )
 
     def digest(self) -> str:
-        """12 hexadecimal digits that depend on every option and on nothing else."""
-        return digest_of(self.model_dump(mode="json"))
+        """12 hexadecimal digits that depend on every option and version, here and in the specs within."""
+        versions = {type(spec).__name__: spec.version for spec in _specs_in(self) if spec.version != 1}
+        return digest_of(_chosen(self), *([versions] if versions else []))
+
+
+def _chosen(value: Any) -> Any:
+    """A value as JSON, its specs without the options that are at their default; what kind they are of stays."""
+    if isinstance(value, Spec):
+        return {name: _chosen(chosen) for name, chosen in value if not _is_default(value, name)}
+    if isinstance(value, dict):
+        return {name: _chosen(item) for name, item in value.items()}
+    return [_chosen(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _is_default(spec: Spec, name: str) -> bool:
+    default = type(spec).model_fields[name].get_default(call_default_factory=True)
+    return name != "kind" and bool(getattr(spec, name) == default)
+
+
+def _specs_in(value: Any) -> Iterator[Spec]:
+    """The specs within a value, and the value itself if it is one."""
+    if isinstance(value, Spec):
+        yield value
+        value = [item for _, item in value]
+    elif isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from _specs_in(item)
 
 
 def digest_of(*parts: Json) -> str:

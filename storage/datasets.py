@@ -14,10 +14,13 @@ from storage.errors import SourceError, StoreError, StoreIncomplete
 from storage.looks import Look, look_of, nothing_seen, read_looks
 from storage.resample import prepare
 from storage.shards import ArrayLayout, Shard, ShardedStore
-from storage.uri import exists, join, json_bytes, read_json, write_if_other
+from storage.uri import exists, join, json_bytes, read_json, write_if_other, write_json
 
 UNITS: dict[Modality, str] = {"ct": "HU", "mri": "volume percentile"}
 """What a source's values are in: 1 unit of MRI is a high percentile of the volume's foreground."""
+
+NAMES = "names.json"
+"""Of a data set: the files that hold its slices, and those that were rejected, by their own names."""
 
 
 class SliceRecord(Spec):
@@ -46,7 +49,9 @@ class Rejected(Spec):
     """A file, or a part of one, that cannot be used, and why."""
 
     file: Annotated[str, BeforeValidator(_printable)]
-    reason: Annotated[str, BeforeValidator(_printable)]
+    reason: Annotated[str, BeforeValidator(_printable)] = Field(
+        description="What follows a colon or a bracket may name people and files: results may leave it out."
+    )
 
 
 class Listing(Spec):
@@ -62,7 +67,7 @@ class Listing(Spec):
 
         Absolute paths and times are not in it: a folder that was moved is the same data.
         """
-        return self.digest()
+        return digest_of(self.model_dump(mode="json"))
 
     def subjects(self) -> list[str]:
         """The subjects, each once, in the order of the slices."""
@@ -82,7 +87,8 @@ Load = Callable[[Sequence[SliceRecord]], Iterator[np.ndarray]]
 class DatasetStore:
     """Images (size, size) in [0, 1] under one contract, and on request the same images on a finer grid.
 
-    Beside the arrays lies slices.json with the listing.
+    Beside the arrays lies slices.json with the listing. Where that holds hashes in place of names, the names of the
+    files lie in names.json, which is private and needed only until the data set is finished.
     """
 
     def __init__(self, shards: ShardedStore) -> None:
@@ -90,6 +96,7 @@ class DatasetStore:
         self.contract = ImageContract.model_validate(shards.attrs["contract"])
         self.fine_factor = int(shards.attrs["fine_factor"])
         self._listing: Listing | None = None
+        self._files: list[str] | None = None
 
     @classmethod
     def create(
@@ -101,8 +108,12 @@ class DatasetStore:
         recipe: Mapping[str, Json],
         shard_size: int = 32,
         fine_factor: int = 1,
+        named: Listing | None = None,
     ) -> Self:
         """The data set of these slices, made if it is not there yet, else reopened to be resumed.
+
+        Args:
+            named: the same listing with the source's own names, if ``listing`` holds hashes.
 
         Raises:
             StoreMismatch: if another data set lies in this place.
@@ -117,6 +128,8 @@ class DatasetStore:
         }
         layouts = _layouts(contract.size, fine_factor)
         shards = ShardedStore.create(uri, n=len(listing.slices), shard_size=shard_size, arrays=layouts, attrs=attrs)
+        if named is not None and named != listing and not exists(join(uri, NAMES)):
+            write_json(join(uri, NAMES), _names(named), is_private=True)
         write_if_other(join(uri, "slices.json"), json_bytes(listing.model_dump(mode="json")))
         return cls(shards)
 
@@ -172,7 +185,7 @@ class DatasetStore:
         Raises:
             SourceError: if a slice is not what it was when the source was listed.
         """
-        wanted = self.listing.slices[shard.start : shard.stop]
+        wanted = self._with_files(shard)
         images, fine_images, looks = zip(
             *(self._prepared(one, values) for one, values in zip(wanted, load(wanted), strict=True)), strict=True
         )
@@ -192,6 +205,16 @@ class DatasetStore:
             self._refuse_nothing()
         self.shards.finish(manifest={**_counts(self.listing), **(manifest or {})})
 
+    def _with_files(self, shard: Shard) -> Sequence[SliceRecord]:
+        """The slices of a shard, with the files that hold them."""
+        slices = self.listing.slices[shard.start : shard.stop]
+        if self._files is None:
+            is_named = exists(join(self.uri, NAMES))
+            names = read_json(join(self.uri, NAMES))["files"] if is_named else [one.file for one in self.records]
+            self._files = [str(name) for name in names]
+        files = self._files[shard.start : shard.stop]
+        return [record.model_copy(update={"file": file}) for record, file in zip(slices, files, strict=True)]
+
     def _prepared(self, record: SliceRecord, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, Look]:
         if record.checksum and checksum_of(values) != record.checksum:
             raise SourceError(
@@ -204,13 +227,14 @@ class DatasetStore:
 
     def _refuse_nothing(self) -> None:
         looks: dict[str, list[Look]] = {}
+        places: dict[str, str] = {}
         for shard, record in zip(self.shards.plan(), self.shards.records(), strict=True):
             found = read_looks(record.get("looks", ()))
-            for one, look in zip(self.listing.slices[shard.start : shard.stop], found, strict=False):
+            for one, look in zip(self._with_files(shard), found, strict=False):
+                places.setdefault(one.volume_id, one.file)
                 looks.setdefault(one.volume_id, []).append(look)
         problems = {name: nothing_seen(found, self.contract) for name, found in looks.items()}
-        files = {record.volume_id: record.file for record in reversed(self.listing.slices)}
-        bad = [f"{name} (file {files[name]}): {problem}" for name, problem in problems.items() if problem]
+        bad = [f"{places[name]}: {problem}" for name, problem in problems.items() if problem]
         if bad:
             more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
             raise SourceError(
@@ -232,6 +256,11 @@ def _read_listing(uri: str, fingerprint: str) -> Listing:
     if listing.fingerprint != fingerprint:
         raise StoreError(f"{slices} is damaged, it does not hold what was listed: {again}")
     return listing
+
+
+def _names(listing: Listing) -> dict[str, Json]:
+    rejected = [one.model_dump(mode="json") for one in listing.rejected]
+    return {"files": [record.file for record in listing.slices], "rejected": rejected}
 
 
 def _refuse_other_units(listing: Listing, contract: ImageContract) -> None:

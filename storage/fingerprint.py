@@ -51,13 +51,18 @@ class Fingerprint(Spec):
 def fingerprint_of_source(source: Source, *, max_volumes: int) -> Fingerprint:
     """The fingerprint of a source, from its first volumes if it has more.
 
+    Where results call files by hashes, those that were rejected have no names here.
+
     Raises:
         SourceError: if there is nothing usable, or images of two modalities.
     """
     items, is_complete = _first_volumes(source.scan(), max_volumes)
     listing = collect(items)
     chosen = _evenly(listing.slices, N_LOOKED_AT)
-    return _fingerprint(listing, list(source.load(chosen)), is_complete=is_complete)
+    found = _fingerprint(listing, list(source.load(chosen)), is_complete=is_complete)
+    # Without a workspace there is no salt.
+    shown = source.public(listing, lambda name: "a file")
+    return found.model_copy(update={"rejected": shown.rejected})
 
 
 def fingerprint_of_dataset(dataset: DatasetStore) -> Fingerprint:

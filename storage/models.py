@@ -1,21 +1,22 @@
 """Published priors: the weights as safetensors bytes, and the contract that says what they are.
 
-A published prior is a folder with ``contract.json`` and the weights under a name made of their sha256.
-The weights are put first and the contract last, so a reader sees the old prior or the new one, whole.
-The priors that come with the package lie in scoreinv/priors as NAME.safetensors beside NAME.json.
+A published prior is a folder with ``contract.json``, and the weights and the contract again under names made of the
+weights' sha256. ``contract.json`` is put last, so a reader sees the old prior or the new one, whole; who began with the
+old one and names its sha256 finds it until it is removed.
+The priors that come with the package are named without a folder; ``scoreinv.shipped`` reads them.
 """
 
 import hashlib
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from collections.abc import Collection
 from io import BytesIO
 from zipfile import BadZipFile, ZipFile
 
 from pydantic import ValidationError
 
+from scoreinv import shipped as package
 from scoreinv.contract import PriorContract
 from storage.errors import StoreError, StoreMismatch, StoreNotFound
-from storage.uri import exists, join, read_bytes, write_bytes
+from storage.uri import delete, exists, join, list_names, read_bytes, write_bytes
 
 
 def publish(uri: str, weights: bytes, contract: PriorContract) -> None:
@@ -28,34 +29,57 @@ def publish(uri: str, weights: bytes, contract: PriorContract) -> None:
     found = hashlib.sha256(weights).hexdigest()
     if found != contract.sha256:
         raise StoreMismatch(f"the contract of {contract.name!r} is for weights {contract.sha256}, these are {found}")
+    text = (contract.model_dump_json(indent=1) + "\n").encode()
     write_bytes(_weights_uri(uri, contract), weights)
-    write_bytes(join(uri, "contract.json"), (contract.model_dump_json(indent=1) + "\n").encode())
+    write_bytes(_own_contract_uri(uri, contract.sha256), text)
+    write_bytes(join(uri, "contract.json"), text)
 
 
-def load(uri_or_name: str) -> tuple[bytes, PriorContract]:
+def remove_all_but(uri: str, kept: Collection[str]) -> None:
+    """Remove the weights of earlier publications at a URI, except those of the given sha256."""
+    for name in list_names(uri):
+        sha256, _, ending = name.partition(".")
+        if len(sha256) == 64 and ending in ("safetensors", "json") and sha256 not in kept:
+            delete(join(uri, name))
+
+
+def load(uri_or_name: str, *, sha256: str = "") -> tuple[bytes, PriorContract]:
     """The weights and the contract of a published prior, or of one that comes with the package.
+
+    Args:
+        uri_or_name: where it was published, or the name of a shipped one.
+        sha256: of the weights that are wanted; empty: those that were published last.
 
     Raises:
         StoreNotFound: if there is none; the message lists the names that are known.
-        StoreMismatch: if the weights are not those that were published.
+        StoreMismatch: if the weights are not those that were published, or others were published since.
     """
     contract = read_contract(uri_or_name)
-    is_shipped = uri_or_name in shipped()
-    weights = _shipped_weights(uri_or_name) if is_shipped else read_bytes(_weights_uri(uri_or_name, contract))
-    return _verified(weights, contract, uri_or_name), contract
+    if sha256 and contract.sha256 != sha256:
+        contract = _earlier_contract(uri_or_name, sha256)
+    try:
+        if uri_or_name in shipped():
+            return package.prior_weights(uri_or_name), contract
+        weights = read_bytes(_weights_uri(uri_or_name, contract))
+        contract.require_weights(weights, uri_or_name)
+    except FileNotFoundError as error:
+        raise StoreNotFound(str(error)) from error
+    except ValueError as error:
+        raise StoreMismatch(str(error)) from error
+    return weights, contract
 
 
 def read_contract(uri_or_name: str) -> PriorContract:
     """The contract alone, without a look at the weights; errors as ``load``."""
     if uri_or_name in shipped():
-        return _contract((_shipped_folder() / f"{uri_or_name}.json").read_bytes(), uri_or_name)
+        return package.prior_contract(uri_or_name)
     if not exists(join(uri_or_name, "contract.json")):
         known = ", ".join(shipped()) or "none"
         raise StoreNotFound(
             f"there is no prior {uri_or_name!r}: no such folder with a contract.json, and no shipped prior of that "
             f"name (shipped: {known})"
         )
-    return _contract(read_bytes(join(uri_or_name, "contract.json")), uri_or_name)
+    return _parsed(join(uri_or_name, "contract.json"))
 
 
 def is_whole_archive(content: bytes) -> bool:
@@ -69,40 +93,30 @@ def is_whole_archive(content: bytes) -> bool:
 
 def shipped() -> list[str]:
     """Names of the priors that come with the package, sorted."""
-    folder = _shipped_folder()
-    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
-    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return list(package.prior_names())
 
 
-def _shipped_weights(name: str) -> bytes:
+def _earlier_contract(uri: str, sha256: str) -> PriorContract:
+    """Of weights that others have followed."""
+    own = _own_contract_uri(uri, sha256)
+    if uri in shipped() or not exists(own) or not exists(join(uri, f"{sha256}.safetensors")):
+        raise StoreMismatch(
+            f"the prior {uri} was published anew since this run began (its weights {sha256[:12]} are gone): run the "
+            "same command again, which takes those that are there now"
+        )
+    return _parsed(own)
+
+
+def _parsed(contract_uri: str) -> PriorContract:
     try:
-        return (_shipped_folder() / f"{name}.safetensors").read_bytes()
-    except FileNotFoundError as error:
-        raise StoreNotFound(
-            f"the weights of the shipped prior {name!r} are missing: install the package anew"
-        ) from error
+        return PriorContract.model_validate_json(read_bytes(contract_uri))
+    except ValidationError as error:
+        raise StoreError(f"the contract of a prior at {contract_uri} cannot be read: {error}") from error
 
 
-def _shipped_folder() -> Traversable:
-    return files("scoreinv") / "priors"
+def _own_contract_uri(uri: str, sha256: str) -> str:
+    return join(uri, f"{sha256}.json")
 
 
 def _weights_uri(uri: str, contract: PriorContract) -> str:
     return join(uri, f"{contract.sha256}.safetensors")
-
-
-def _contract(content: bytes, where: str) -> PriorContract:
-    try:
-        return PriorContract.model_validate_json(content)
-    except ValidationError as error:
-        raise StoreError(f"the contract of prior {where} cannot be read: {error}") from error
-
-
-def _verified(weights: bytes, contract: PriorContract, where: str) -> bytes:
-    found = hashlib.sha256(weights).hexdigest()
-    if found != contract.sha256:
-        raise StoreMismatch(
-            f"prior {where} is damaged (its weights have sha256 {found}, the contract says {contract.sha256}): "
-            "fetch it again"
-        )
-    return weights

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,9 @@ LOCK_SECONDS = 300.0
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 _FILE_SCHEME = "file://"
+
+_USUAL, _PRIVATE = 0o666, 0o660
+"""Who may read and write a file, as far as the umask lets them."""
 
 _SEAL = "seal"
 
@@ -66,6 +70,11 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith(_FILE_SCHEME)
 
 
+def is_in_memory(uri: str) -> bool:
+    """Whether the URI is in the memory of this process, where no other process sees it."""
+    return "memory://" in uri
+
+
 def local_path(uri: str) -> Path:
     """The path of a local URI.
 
@@ -92,15 +101,18 @@ def read_bytes(uri: str) -> bytes:
         raise StoreNotFound(f"there is no file {uri}") from error
 
 
-def write_bytes(uri: str, content: bytes) -> None:
+def write_bytes(uri: str, content: bytes, *, is_private: bool = False) -> None:
     """Puts one file, whole or not at all; folders above it are made.
+
+    Args:
+        is_private: on this machine's file system, only its owner may read the file, and the group if the umask lets it.
 
     Raises:
         StoreFull: if the disk is full.
     """
     with full_disk_explained(uri):
         if is_local(uri):
-            _write_local(local_path(uri), content)
+            _write_local(local_path(uri), content, _PRIVATE if is_private else _USUAL)
         else:
             filesystem, path = _filesystem(uri)
             filesystem.pipe_file(path, content)
@@ -112,7 +124,7 @@ def write_if_other(uri: str, content: bytes) -> None:
         write_bytes(uri, content)
 
 
-def create_bytes(uri: str, content: bytes) -> bool:
+def create_bytes(uri: str, content: bytes, *, is_private: bool = False) -> bool:
     """Puts one file, whole or not at all, unless there is one; whether it was put. Of several writers one wins.
 
     Raises:
@@ -121,7 +133,7 @@ def create_bytes(uri: str, content: bytes) -> bool:
     with full_disk_explained(uri):
         try:
             if is_local(uri):
-                _write_local(local_path(uri), content, _put_new)
+                _write_local(local_path(uri), content, _PRIVATE if is_private else _USUAL, _put_new)
             else:
                 _create_remote(uri, content)
         except FileExistsError:
@@ -140,11 +152,11 @@ def _create_remote(uri: str, content: bytes) -> None:
         filesystem.pipe_file(path, content)
 
 
-def _write_local(path: Path, content: bytes, put: Callable[[Path, Path], None] = os.replace) -> None:
+def _write_local(path: Path, content: bytes, mode: int, put: Callable[[Path, Path], None] = os.replace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "xb", opener=partial(os.open, mode=mode)) as file:
             file.write(content)
             file.flush()
             # Without this a power cut can leave an empty file under the final name.
@@ -180,9 +192,9 @@ def read_json(uri: str) -> Any:
         raise StoreError(f"{uri} is damaged: it is not JSON ({error})") from error
 
 
-def write_json(uri: str, value: Json | Mapping[str, Json]) -> None:
-    """Puts one JSON file (sorted keys, one trailing newline), whole or not at all."""
-    write_bytes(uri, json_bytes(value))
+def write_json(uri: str, value: Json | Mapping[str, Json], *, is_private: bool = False) -> None:
+    """Puts one JSON file (sorted keys, one trailing newline), as ``write_bytes``."""
+    write_bytes(uri, json_bytes(value), is_private=is_private)
 
 
 def json_bytes(value: Json | Mapping[str, Json]) -> bytes:

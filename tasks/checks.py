@@ -6,6 +6,7 @@ from scoreinv.measurement import PoissonNoise
 from scoreinv.operators import AnyMeasurement
 from storage.datasets import DatasetStore
 from storage.models import load
+from storage.uri import is_in_memory
 from tasks.recipes import PipelineRecipe, Study, Training
 from tasks.workers.priors import require_match
 from tasks.workspace import locate, locate_prior
@@ -20,6 +21,8 @@ def check_pipeline(recipe: PipelineRecipe, workspace: str) -> None:
     """
     for study in recipe.studies:
         try:
+            if study.training is not None:
+                require_shared(workspace)
             image = _image(study, workspace)
             require_fit(study.simulation.measurement, image)
             _check_priors(study, image, workspace)
@@ -27,6 +30,19 @@ def check_pipeline(recipe: PipelineRecipe, workspace: str) -> None:
                 _check_training(study.training, image)
         except UserError as error:
             raise UserError(f"study {study.name}: {error}") from error
+
+
+def require_shared(workspace: str) -> None:
+    """Refuse to train in a workspace that processes cannot share.
+
+    Raises:
+        UserError: saying what to use instead.
+    """
+    if is_in_memory(workspace):
+        raise UserError(
+            f"workspace={workspace} lies in the memory of one process, and a training has processes of its own: "
+            "use a folder or a bucket as workspace"
+        )
 
 
 def require_fit(measurement: AnyMeasurement, image: ImageContract) -> None:

@@ -5,28 +5,30 @@ one worker. Workers that are started by hand need the slot too:
 
     CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1 --resources SLOT=1
 
-Workers on this machine start when the first shards arrive, never more than there are shards, and end
-with the process that started them, however that ends.
+Workers on this machine start when the first shards arrive, never more than there are shards, are replaced when they
+die, and end with the process that started them, however that ends.
 """
 
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import dask
 import torch
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, Scheduler, SpecCluster
 from distributed.diagnostics.plugin import SchedulerPlugin
 from pydantic import Field
 
 from scoreinv.spec import Spec
+from tasks.processes import Child
+from tasks.supervision import Supervisor
+from tasks.workers.serve import SLOT as SLOT
 from tasks.workers.setup import KEEP_MEMORY
-
-SLOT = "SLOT"
-"""The Dask resource of which every worker has one."""
 
 ALLOWED_DEATHS = 1
 """So many workers may die under one shard; at the next death it is suspected of killing them."""
@@ -34,6 +36,13 @@ ALLOWED_DEATHS = 1
 
 CONNECT_SECONDS = 10.0
 """A scheduler that is there answers sooner, also on a busy network."""
+
+_NO_WORKERS = "scoreinv-no-workers"
+"""Where a scheduler keeps the reason why none of its workers can start."""
+
+
+class NoWorkers(ConnectionError):  # noqa: N818  (says what happened, as the errors of storage do)
+    """No worker process of this machine can start; another try would end alike."""
 
 
 class Inline(Spec):
@@ -80,30 +89,75 @@ def kept_running(cluster: AnyCluster) -> Iterator[Any]:
     if not isinstance(cluster, LocalWorkers):
         yield cluster
         return
+    supervisor = Supervisor(lambda index, folder: _launch(cluster, index, folder, address))
+    options = {
+        "host": "127.0.0.1",
+        "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",
+        "allowed_failures": ALLOWED_DEATHS,
+        "plugins": [_Demand(supervisor, cluster.n_workers)],
+    }
+    with _quiet(), _scheduler(options) as running:
+        address = running.scheduler_address
+
+        def give_up(reason: str) -> None:
+            running.loop.add_callback(partial(running.scheduler.set_metadata, keys=[_NO_WORKERS], value=reason))
+
+        with supervisor.looking_after(give_up):
+            yield RemoteWorkers(address=address)
+
+
+def _scheduler(options: dict[str, Any]) -> SpecCluster:
+    # It makes a folder of its own, for what this cluster never uses: better gone at once than left behind by a kill.
     with (
-        _quiet(),
-        tempfile.TemporaryDirectory(prefix="scoreinv-dask-", ignore_cleanup_errors=True) as folder,
-        _OnDemandWorkers(cluster, folder) as workers,
+        tempfile.TemporaryDirectory(prefix="scoreinv-dask-", ignore_cleanup_errors=True) as unused,
+        dask.config.set({"temporary-directory": unused}),
     ):
-        yield RemoteWorkers(address=workers.scheduler_address)
+        return SpecCluster(workers={}, scheduler={"cls": Scheduler, "options": options})
+
+
+def require_workers(client: Client) -> None:
+    """Raise if none of the workers that were started for this client's scheduler can start.
+
+    Raises:
+        NoWorkers: with the last words of one.
+    """
+    if reason := client.get_metadata([_NO_WORKERS], ""):
+        raise NoWorkers(reason)
+
+
+def wait_for_workers(client: Client, n_workers: int, seconds: float) -> None:
+    """Wait until so many workers are ready.
+
+    Raises:
+        NoWorkers: if none can start.
+        ConnectionError: if there are fewer after so long.
+    """
+    deadline = time.monotonic() + seconds
+    while len(client.nthreads()) < n_workers:
+        require_workers(client)
+        if time.monotonic() > deadline:
+            n_ready = len(client.nthreads())
+            raise ConnectionError(f"only {n_ready} of {n_workers} workers were ready after {seconds:.0f} s: use fewer")
+        time.sleep(0.1)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A block in which Dask says nothing, here and in the workers that start in it: ``map_shards`` tells what fails."""
+    """A block in which Dask says nothing: ``map_shards`` tells what fails."""
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
     levels = [logger.level for logger in loggers]
-    level = logging.ERROR if os.environ.get("SCOREINV_TRACEBACK") else logging.CRITICAL
     for logger in loggers:
-        logger.setLevel(level)
-    # What glibc and Dask's logging read when a worker process starts; the workers' own ``env`` would come too late.
-    environment = KEEP_MEMORY | {"DASK_LOGGING__DISTRIBUTED": logging.getLevelName(level).lower()}
-    with dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in environment.items()}):
-        try:
-            yield
-        finally:
-            for logger, before in zip(loggers, levels, strict=True):
-                logger.setLevel(before)
+        logger.setLevel(_log_level())
+    try:
+        yield
+    finally:
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)
+
+
+def _log_level() -> str:
+    return "ERROR" if os.environ.get("SCOREINV_TRACEBACK") else "CRITICAL"
 
 
 def _client(address: str) -> Client:
@@ -116,50 +170,23 @@ def _client(address: str) -> Client:
         ) from error
 
 
-class _OnDemandWorkers(SpecCluster):  # type: ignore[misc]
-    """A scheduler in this process; worker processes follow when tasks arrive."""
+class _Demand(SchedulerPlugin):  # type: ignore[misc]
+    """Asks for as many workers as there are tasks, up to a limit."""
 
-    def __init__(self, cluster: LocalWorkers, folder: str) -> None:
-        self._cluster = cluster
-        self._folder = folder
-        options = {
-            "host": "127.0.0.1",
-            "dashboard": False,
-            "dashboard_address": "127.0.0.1:0",
-            "allowed_failures": ALLOWED_DEATHS,
-            "plugins": [_StartWorkers(self, cluster.n_workers)],
-        }
-        super().__init__(scheduler={"cls": Scheduler, "options": options}, silence_logs=False)
-
-    def new_worker_spec(self) -> dict[int, dict[str, Any]]:
-        """The next worker, by its number."""
-        index = len(self.worker_spec)
-        options = {
-            "nthreads": 1,
-            "resources": {SLOT: 1},
-            "env": _environment(index, self._cluster.n_threads),
-            "preload": ["tasks.workers.setup"],
-            "host": "127.0.0.1",
-            "dashboard": False,
-            "dashboard_address": "127.0.0.1:0",
-            "local_directory": self._folder,
-            # Arrays never pass through Dask, so its accounting would only pause workers that use what they need.
-            "memory_limit": 0,
-        }
-        return {index: {"cls": Nanny, "options": options}}
-
-
-class _StartWorkers(SchedulerPlugin):  # type: ignore[misc]
-    """Starts as many workers as there are tasks, up to a limit."""
-
-    def __init__(self, cluster: SpecCluster, n_workers: int) -> None:
-        self.cluster = cluster
+    def __init__(self, supervisor: Supervisor, n_workers: int) -> None:
+        self.supervisor = supervisor
         self.n_workers = n_workers
 
     def update_graph(self, scheduler: Scheduler, **_: Any) -> None:
-        wanted = min(self.n_workers, len(scheduler.tasks))
-        if wanted > len(self.cluster.worker_spec):
-            self.cluster.scale(wanted)
+        self.supervisor.want(min(self.n_workers, len(scheduler.tasks)))
+
+
+def _launch(cluster: LocalWorkers, index: int, folder: str, address: str) -> Child:
+    environment = KEEP_MEMORY | {"DASK_LOGGING__DISTRIBUTED": _log_level().lower()}
+    # Of these a user's own values go before.
+    environment = {name: os.environ.get(name, value) for name, value in environment.items()}
+    environment |= _environment(index, cluster.n_threads)
+    return Child("tasks.workers.serve", address, str(index), folder, environment=environment, folder=folder)
 
 
 def _environment(index: int, n_threads: int) -> dict[str, str]:

@@ -22,7 +22,8 @@ from tasks.workspace import locate, reference
 @stoppable
 def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     """The reference of the scores: one row per slice, method and estimate, and a table of them in table.md."""
-    stores = [ShardedStore.open(locate(execution.workspace, ref, "reconstructions")) for ref in recipe.reconstructions]
+    refs = dict.fromkeys(recipe.reconstructions)
+    stores = [ShardedStore.open(locate(execution.workspace, ref, "reconstructions")) for ref in refs]
     dataset = _common_dataset(stores)
     ref = reference("scores", digest_of(recipe.digest(), VERSION))
     target = ShardedStore.create(

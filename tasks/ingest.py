@@ -8,8 +8,9 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json, digest_of
-from storage.datasets import DatasetStore, Listing, Rejected
-from storage.sources import collect
+from storage.datasets import NAMES, DatasetStore, Listing, Rejected
+from storage.identities import Hasher
+from storage.sources import PhantomSource, collect
 from storage.sources.source import Volume
 from storage.uri import join
 from tasks.progress import LOG_SECONDS, follow
@@ -17,7 +18,7 @@ from tasks.recipes import IngestRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
-from tasks.workers.ingest import IngestJob, ingest_shard
+from tasks.workers.ingest import VERSION, IngestJob, ingest_shard
 from tasks.workspace import reference
 
 
@@ -27,15 +28,10 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
     """The reference of the data set, made where it is not there yet.
 
     A data set is addressed by what was found, not by where: a folder that was moved is the same, one that
-    gained a file is another.
+    gained a file is another. What leaves this task calls people, series and files as the source's ``identities`` says.
     """
-    log = get_run_logger()
-    listing = collect(_with_progress(recipe.source.scan()))
-    for bad in listing.rejected:
-        log.warning("left out %s: %s", bad.file, bad.reason)
-    notes = [found for geometry in listing.volumes.values() if isinstance(found := geometry.get("notes"), list)]
-    for note, n_volumes in Counter(note for found in notes for note in found).items():
-        log.warning("in %d volumes: %s", n_volumes, note)
+    found = collect(_with_progress(recipe.source.scan()))
+    listing = recipe.source.public(found, Hasher(execution.workspace))
     ref = reference("datasets", _address(recipe, listing))
     store = DatasetStore.create(
         join(execution.workspace, ref),
@@ -44,12 +40,25 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
         recipe=_without_source(recipe),
         fine_factor=recipe.fine_factor,
         shard_size=recipe.shard_size,
+        named=found,
     )
+    _tell_oddities(listing, "" if listing == found else join(store.uri, NAMES))
     if not store.shards.is_finished():
         job = IngestJob(source=recipe.source, target=store.uri)
         follow(map_shards(ingest_shard, job, store.shards, execution), store.shards, f"Ingesting into {ref}")
         store.finish()
     return ref
+
+
+def _tell_oddities(listing: Listing, names: str) -> None:
+    log = get_run_logger()
+    for bad in listing.rejected:
+        log.warning("left out %s: %s", bad.file, bad.reason)
+    if listing.rejected and names:
+        log.warning("the files that were left out, by their own names, with the reasons in full: %s", names)
+    notes = [found for geometry in listing.volumes.values() if isinstance(found := geometry.get("notes"), list)]
+    for note, n_volumes in Counter(note for found in notes for note in found).items():
+        log.warning("in %d volumes: %s", n_volumes, note)
 
 
 def _with_progress(scan: Iterator[Volume | Rejected]) -> Iterator[Volume | Rejected]:
@@ -64,7 +73,9 @@ def _with_progress(scan: Iterator[Volume | Rejected]) -> Iterator[Volume | Rejec
 
 
 def _address(recipe: IngestRecipe, listing: Listing) -> str:
-    return digest_of(_without_source(recipe), listing.fingerprint)
+    # What a source does is in the fingerprint, which holds every value it found.
+    found_anywhere = recipe.model_copy(update={"source": PhantomSource()})
+    return digest_of(found_anywhere.digest(), listing.fingerprint, VERSION)
 
 
 def _without_source(recipe: IngestRecipe) -> dict[str, Json]:

@@ -3,6 +3,7 @@
 from prefect import task
 
 from scoreinv.errors import UserError
+from scoreinv.spec import digest_of
 from storage.datasets import DatasetStore
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
@@ -12,7 +13,7 @@ from tasks.recipes import MeasureRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
-from tasks.workers.measure import MeasureJob, measure_shard
+from tasks.workers.measure import VERSION, MeasureJob, measure_shard
 from tasks.workspace import locate, reference
 
 
@@ -22,13 +23,12 @@ def measure(recipe: MeasureRecipe, execution: Execution) -> str:
     """The reference of the measurements, made where they are not there yet."""
     dataset_uri = locate(execution.workspace, recipe.dataset, "datasets")
     dataset = DatasetStore.open(dataset_uri)
-    ref = reference("measurements", recipe.digest())
+    ref = reference("measurements", digest_of(recipe.digest(), VERSION))
     store = measurement_store(recipe, dataset, join(execution.workspace, ref))
     if not store.is_finished():
         job = MeasureJob(dataset=dataset_uri, target=store.uri, simulation=recipe.simulation)
         follow(map_shards(measure_shard, job, store, execution), store, f"Measuring {recipe.dataset}")
-        stds = [float(record["noise_std"]) for record in store.records()]
-        store.finish(manifest={"noise_std": max(stds)})
+        store.finish()
     return ref
 
 
@@ -41,7 +41,7 @@ def measurement_store(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) ->
         uri,
         n=len(dataset),
         shard_size=dataset.shards.shard_size,
-        arrays={"y": ArrayLayout(operator.data_shape, dtype)},
+        arrays={"y": ArrayLayout(operator.data_shape, dtype), "noise_std": ArrayLayout(())},
         attrs={
             "recipe": recipe.model_dump(mode="json"),
             "image": dataset.contract.model_dump(mode="json"),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from scoreinv.contract import ImageContract, PriorContract
 from scoreinv.errors import UserError
+from scoreinv.shipped import recipes_folder
 from storage.errors import StoreNotFound
 from storage.fingerprint import Fingerprint
 from storage.models import read_contract, shipped
@@ -18,7 +19,7 @@ MAX_UPSAMPLING = 2.0
 """Pixels more than this much finer than those of the images would hold no detail."""
 
 TRAINING = (
-    "Train one on images like these: copy deployments/recipes/prior-{modality}-128.yaml, name your images under "
+    "Train one on images like these: copy {folder}/prior-{modality}-128.yaml, name your images under "
     "training.ingest and their grid under image, and run `scoreinv pipeline` on it"
 )
 
@@ -50,7 +51,7 @@ def choose_prior(priors: dict[str, PriorContract], images: Fingerprint, wanted: 
         known = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise UserError(
             f"no prior fits these {images.modality} images ({known or 'there is none at all'}). "
-            + TRAINING.format(modality=images.modality)
+            + TRAINING.format(folder=recipes_folder(), modality=images.modality)
         )
     best, *others = sorted(fitting, key=lambda name: _distance(priors[name], images))
     return Choice(best, priors[best], tuple(others))

@@ -14,7 +14,7 @@ from scoreinv.methods import AnyMethod
 from scoreinv.nets import AnyNetwork, UNet
 from scoreinv.operators import AnyMeasurement
 from scoreinv.samplers import DDS
-from scoreinv.spec import MAX_SEED, Spec
+from scoreinv.spec import MAX_SEED, Spec, digest_of
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainSpec
 from storage.sources import AnySource
@@ -83,7 +83,9 @@ class TrainRecipe(Spec):
     balance_power: float = Field(
         0.5, ge=0, le=1, description="Subjects with n slices are drawn n^power times as often as those with one."
     )
-    validation_subjects: tuple[str, ...] = Field((), description="Subjects that are held out, to measure on.")
+    validation_subjects: tuple[str, ...] = Field(
+        (), description="Subjects that are held out, to measure on; named as their source does."
+    )
     validate_every: int = Field(8_000, ge=1, description="Images between two validations and checkpoints.")
     training_data: tuple[str, ...] = Field((), description="What the prior has seen, with licences: for its card.")
     licence: str = Field("unstated", description="Under which the weights may be used.")
@@ -95,10 +97,26 @@ class TrainRecipe(Spec):
             raise ValueError("all shares are 0: give one data set a chance")
         return shares
 
-    def address(self) -> str:
-        """The digest without the length of the training, so that a longer one continues a shorter one."""
-        shortest = self.training.model_copy(update={"n_images": 1})
-        return self.model_copy(update={"training": shortest}).digest()
+    def address(self, initial_sha256: str = "") -> str:
+        """The digest of what decides the weights, and of nothing else.
+
+        Args:
+            initial_sha256: of the weights of ``initial``; a name says nothing: it is published again and again.
+        """
+        return digest_of(self._without_texts().digest(), initial_sha256)
+
+    def trunk(self, initial_sha256: str = "") -> str:
+        """The address without the length of the training and of its cooldown.
+
+        Trainings that differ in these alone are the same until the first of them cools down: so far they share a
+        checkpoint, from which the longer one goes on.
+        """
+        training = self.training.model_copy(update={"n_images": 1, "cooldown_images": 0})
+        return self.model_copy(update={"training": training}).address(initial_sha256)
+
+    def _without_texts(self) -> "TrainRecipe":
+        texts = {"name": "prior", "training_data": (), "licence": ""}
+        return self.model_copy(update={**texts, "initial": "", "validate_every": 1})
 
 
 class Reconstruction(Spec):
@@ -144,7 +162,9 @@ class TuneRecipe(Spec):
     n_slices: int = Field(
         16, ge=1, description="At most so many slices to measure on, spread evenly; the same in every trial."
     )
-    subjects: tuple[str, ...] = Field((), description="Take the slices of these subjects only; empty: of all.")
+    subjects: tuple[str, ...] = Field(
+        (), description="Take the slices of these subjects only, named as their source does; empty: of all."
+    )
     metric: Literal["psnr", "ssim", "psnr_circle", "ssim_circle"] = Field(
         "psnr", description="Whose mean over the slices is made as large as can be; circle: as the paper takes it."
     )

@@ -12,7 +12,7 @@ from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
 from tasks.workers.priors import image_contract, require_match
-from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard
+from tasks.workers.reconstruct import VERSION, ReconstructJob, reconstruct_shard
 from tasks.workspace import locate, locate_prior, reference
 
 
@@ -22,13 +22,15 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     """The reference of the reconstructions, made where they are not there yet."""
     measurements = ShardedStore.open(locate(execution.workspace, recipe.measurements, "measurements"))
     prior = locate_prior(execution.workspace, recipe.reconstruction.prior)
-    ref = reference("reconstructions", digest_of(recipe.digest(), checked_prior(prior, measurements)))
-    store = reconstruction_store(recipe, measurements, join(execution.workspace, ref))
+    sha256 = checked_prior(prior, measurements)
+    ref = reference("reconstructions", digest_of(recipe.digest(), sha256, VERSION))
+    store = reconstruction_store(recipe, measurements, join(execution.workspace, ref), prior_sha256=sha256)
     if not store.is_finished():
         job = ReconstructJob(
             measurements=measurements.uri,
             target=store.uri,
             prior=prior,
+            prior_sha256=sha256,
             simulation=MeasureRecipe.model_validate(measurements.attrs["recipe"]).simulation,
             reconstruction=recipe.reconstruction,
             batch_size=execution.batch_size,
@@ -42,6 +44,12 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
 
 
 def checked_prior(prior: str, measurements: ShardedStore) -> str:
+    """The sha256 of a prior's weights, empty without a prior.
+
+    Raises:
+        StoreNotFound: if there is no such prior.
+        ValueError: if it is for other images.
+    """
     if not prior:
         return ""
     _, contract = load(prior)
@@ -49,7 +57,9 @@ def checked_prior(prior: str, measurements: ShardedStore) -> str:
     return contract.sha256
 
 
-def reconstruction_store(recipe: ReconstructRecipe, measurements: ShardedStore, uri: str) -> ShardedStore:
+def reconstruction_store(
+    recipe: ReconstructRecipe, measurements: ShardedStore, uri: str, *, prior_sha256: str = ""
+) -> ShardedStore:
     """The store of the reconstructions, made where it is not there yet."""
     size = image_contract(measurements.attrs).size
     names = ("mean", "std", "sample") if recipe.reconstruction.n_samples > 1 else ("sample",)
@@ -60,6 +70,7 @@ def reconstruction_store(recipe: ReconstructRecipe, measurements: ShardedStore, 
         arrays={name: ArrayLayout((size, size)) for name in names},
         attrs={
             "recipe": recipe.model_dump(mode="json"),
+            "prior_sha256": prior_sha256,
             "dataset": measurements.attrs["recipe"]["dataset"],
             "image": measurements.attrs["image"],
             "slice_ids": measurements.attrs["slice_ids"],

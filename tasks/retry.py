@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from tasks.cluster import NoWorkers
 from tasks.shards import HOPELESS, TooManyFailures
 
 
 async def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """Whether a failed task should run again: not after a user's mistake, nor after its shards had their tries."""
+    """Whether a failed task should run again: not after a mistake, nor after its shards or workers had their tries."""
     error = await state.aresult(raise_on_failure=False)
-    return not isinstance(error, (*HOPELESS, TooManyFailures))
+    return not isinstance(error, (*HOPELESS, TooManyFailures, NoWorkers))

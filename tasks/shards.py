@@ -14,14 +14,14 @@ from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker, get_worker
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scoreinv.errors import MissingPackage
 from scoreinv.spec import Spec
 from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
-from storage.uri import is_local, local_path
-from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect
+from storage.uri import is_in_memory, is_local, local_path
+from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect, require_workers
 from tasks.mistakes import TooManyFailures as TooManyFailures
 from tasks.mistakes import explain
 
@@ -75,6 +75,15 @@ class Execution(Spec):
             return self
         return self.model_copy(update={"workspace": str(local_path(self.workspace).resolve())})
 
+    @model_validator(mode="after")
+    def _is_shared(self) -> "Execution":
+        if is_in_memory(self.workspace) and not isinstance(self.cluster, Inline):
+            raise ValueError(
+                f"workspace={self.workspace} lies in the memory of one process, so worker processes do not see it: "
+                "use cluster.kind=inline, or a folder or bucket as workspace"
+            )
+        return self
+
 
 class ShardEvent(NamedTuple):
     """What happened to a shard: a share of it is done, it is done, or it failed for good."""
@@ -116,7 +125,7 @@ def map_shards(work: Work, job: Spec, store: ShardedStore, execution: Execution)
     Raises:
         TooManyFailures: as soon as more than ``execution.max_failed`` shards have failed, else at the end if
             any has; names the first reasons.
-        ConnectionError: if there is no Dask cluster, or none of its workers takes a shard.
+        ConnectionError: if there is no Dask cluster, none of its workers can start, or none takes a shard.
     """
     batch = _Batch(work, job, store.pending(), execution.retries)
     errors: list[str] = []
@@ -232,6 +241,7 @@ class _DaskRun:
             raise ConnectionError(
                 f"the Dask scheduler at {self.address} is gone: start it and run the same command again"
             )
+        require_workers(self.client)
         if silence > PATIENCE_SECONDS and not any(self.client.processing().values()):
             raise ConnectionError(
                 f"no worker of {self.address} took a shard within {PATIENCE_SECONDS:.0f} s: start some with "

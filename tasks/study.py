@@ -1,5 +1,6 @@
 """What a report says of one study: the table of its methods, and pictures of some of its slices."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from storage.datasets import DatasetStore, Rejected
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.means import Row, left_out, mean_of
-from tasks.recipes import MeasureRecipe, Reconstruction
+from tasks.recipes import MeasureRecipe, Reconstruction, Simulation
 from tasks.rendering import MethodRow, Panel, ReportSection, markdown_table
 from tasks.rendering.tables import METRICS
 from tasks.workspace import locate
@@ -30,10 +31,21 @@ class Result(NamedTuple):
 
     store: ShardedStore
     reconstruction: Reconstruction
-    measurement: AnyMeasurement
+    simulation: Simulation
     size: int
     note: str = ""
-    """What tells it from the study's other results by the same method."""
+    """What tells it from the study's other results: measurement, options of the method, prior, seed."""
+
+    @property
+    def measurement(self) -> AnyMeasurement:
+        """What was measured."""
+        return self.simulation.measurement
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What decides it, by dotted keys as a recipe has them, and the weights behind the prior's name."""
+        options = dict(_flat(self.reconstruction.model_dump(mode="json")))
+        return options | {"weights": str(self.store.attrs.get("prior_sha256", ""))[:12]}
 
     @property
     def digest(self) -> str:
@@ -49,29 +61,31 @@ class Result(NamedTuple):
     def name(self) -> str:
         """What people call the method; the naive one goes by its modality's name."""
         method = self.reconstruction.method
-        if method.kind == "direct":
-            return self.measurement.operator(self.size).direct_name
+        is_direct = method.kind == "direct"
+        label = self.measurement.operator(self.size).direct_name if is_direct else method.label
         known = ", ".join(filter(None, (f"{method.n_calls} calls" if method.n_calls else "", self.note)))
-        return f"{method.label} ({known})" if known else method.label
+        return f"{label} ({known})" if known else label
 
 
 def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSection:
     """Heading, table, pictures and recipes of one study."""
     scores = ShardedStore.open(scores_uri)
     dataset = DatasetStore.open(locate(workspace, scores.attrs["dataset"], "datasets"))
-    uris = [locate(workspace, ref, "reconstructions") for ref in scores.attrs["recipe"]["reconstructions"]]
-    results = _told_apart([_result(workspace, uri) for uri in uris])
+    refs = dict.fromkeys(scores.attrs["recipe"]["reconstructions"])
+    results = _told_apart([_result(workspace, locate(workspace, ref, "reconstructions")) for ref in refs])
     rows = read_scores(scores_uri)
-    naive = next((r for r in results if not r.reconstruction.method.needs_denoiser), results[0])
     best = _best([r for r in results if r.reconstruction.method.needs_denoiser] or results, rows)
+    alike = [r for r in results if r.simulation == best.simulation]
+    naive = next((r for r in alike if not r.reconstruction.method.needs_denoiser), alike[0])
     places = np.unique(np.linspace(0, len(dataset) - 1, n_pictures + 2).round().astype(int)[1:-1])
     return ReportSection(
-        heading=_heading(naive.measurement, dataset),
-        intro=_intro(naive.measurement, dataset),
+        heading=_heading(results, dataset),
+        intro=_intro(results, dataset),
         rows=[row for result in results for row in _method_rows(result, rows)],
         panels=[_panel(int(place), dataset, naive, best, rows) for place in places],
         recipe_yaml=_recipe_yaml(dataset, results),
-        baseline=naive.name,
+        # A gain over what was made from other data says nothing.
+        baseline=naive.name if len(alike) == len(results) else "",
     )
 
 
@@ -99,21 +113,45 @@ def _result(workspace: str, uri: str) -> Result:
     measurements = ShardedStore.open(locate(workspace, recipe["measurements"], "measurements"))
     simulation = MeasureRecipe.model_validate(measurements.attrs["recipe"]).simulation
     size = int(store.attrs["image"]["size"])
-    return Result(store, Reconstruction.model_validate(recipe["reconstruction"]), simulation.measurement, size)
+    return Result(store, Reconstruction.model_validate(recipe["reconstruction"]), simulation, size)
 
 
 def _told_apart(results: Sequence[Result]) -> list[Result]:
-    """Results of one name get the options in which they differ beside it."""
-    return [one._replace(note=_note(one, [other for other in results if other.name == one.name])) for one in results]
+    """Each with what tells it from the others: how its data were measured, where they are not all the same, and for
+    results that would still have one name, the options in which they differ."""
+    titles = _titles(results)
+    named = [one._replace(note=title) for one, title in zip(results, titles, strict=True)]
+    return [one._replace(note=_note(one, [other for other in named if other.name == one.name])) for one in named]
+
+
+def _titles(results: Sequence[Result]) -> list[str]:
+    """What was measured for each result, in different words for different data; empty if all have the same."""
+    every = [dict(_flat(result.simulation.model_dump(mode="json"))) for result in results]
+    if len({json.dumps(one, sort_keys=True) for one in every}) == 1:
+        return ["" for _ in results]
+    titles = [result.measurement.title() for result in results]
+    notes = [
+        _differing(mine, [other for other, t in zip(every, titles, strict=True) if t == title])
+        for mine, title in zip(every, titles, strict=True)
+    ]
+    return [", ".join(filter(None, (title, note))) for title, note in zip(titles, notes, strict=True)]
 
 
 def _note(one: Result, namesakes: Sequence[Result]) -> str:
-    every = [dict(_flat(other.reconstruction.model_dump(mode="json"))) for other in namesakes]
-    mine = dict(_flat(one.reconstruction.model_dump(mode="json")))
-    differing = [key for key, value in mine.items() if any(other.get(key, value) != value for other in every)]
-    # How many samples there are is told by the rows, if anything else tells their methods apart.
-    telling = [key for key in differing if key != "n_samples"] or differing
-    return ", ".join(f"{key.removeprefix('method.')} {mine[key]}" for key in telling)
+    note = _differing(one.options, [other.options for other in namesakes])
+    # Of the same options, by two versions of the code.
+    note = note or (one.digest if len(namesakes) > 1 else "")
+    return ", ".join(filter(None, (one.note, note)))
+
+
+def _differing(mine: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """The options in which some of the others differ, such as "temperature 0.6, seed 1"."""
+    differing = [key for key, value in mine.items() if any(other.get(key, value) != value for other in others)]
+    # Weights are told by the prior's name if that differs, and the number of samples by the rows if anything does.
+    for key, better in (("weights", ["prior"]), ("n_samples", [k for k in differing if k != "n_samples"])):
+        if key in differing and set(better) & set(differing):
+            differing.remove(key)
+    return ", ".join(f"{key.removeprefix('method.').removeprefix('measurement.')} {mine[key]}" for key in differing)
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -124,16 +162,18 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-def _heading(measurement: AnyMeasurement, dataset: DatasetStore) -> str:
+def _heading(results: Sequence[Result], dataset: DatasetStore) -> str:
     n, size = len(dataset), dataset.contract.size
-    return f"{measurement.title()}, {n} slices of {size} x {size} pixels"
+    titles = dict.fromkeys(result.measurement.title() for result in results)
+    return f"{' and '.join(titles)}, {n} slices of {size} x {size} pixels"
 
 
-def _intro(measurement: AnyMeasurement, dataset: DatasetStore) -> list[str]:
+def _intro(results: Sequence[Result], dataset: DatasetStore) -> list[str]:
     listing, contract = dataset.listing, dataset.contract
+    noise = dict.fromkeys(result.measurement.noise.kind for result in results)
     return [
         f"{len(listing.subjects())} subjects, {len(listing.volumes)} volumes, pixels of {contract.pixel_mm:g} mm.",
-        f"Measurement noise: {measurement.noise.kind}. PSNR and SSIM on values in [0, 1], data range 1. "
+        f"Measurement noise: {' and '.join(noise)}. PSNR and SSIM on values in [0, 1], data range 1. "
         "Coverage and spread within the body.",
         *_left_out(listing.rejected),
     ]
@@ -214,9 +254,12 @@ def _spread(store: ShardedStore, place: int, contract: ImageContract) -> np.ndar
 
 
 def _recipe_yaml(dataset: DatasetStore, results: Sequence[Result]) -> str:
-    content = {
-        "dataset": {"uri": dataset.uri, "recipe": dataset.shards.attrs["recipe"]},
-        "measurement": results[0].measurement.model_dump(mode="json"),
-        "reconstructions": [result.reconstruction.model_dump(mode="json") for result in results],
-    }
+    content: dict[str, Any] = {"dataset": {"uri": dataset.uri, "recipe": dataset.shards.attrs["recipe"]}}
+    simulations = [result.simulation.model_dump(mode="json") for result in results]
+    made = [result.reconstruction.model_dump(mode="json") for result in results]
+    if all(one == simulations[0] for one in simulations):
+        content |= {"simulation": simulations[0], "reconstructions": made}
+    else:
+        pairs = zip(simulations, made, strict=True)
+        content["reconstructions"] = [{"simulation": simulation, **choice} for simulation, choice in pairs]
     return yaml.safe_dump(content, sort_keys=False)

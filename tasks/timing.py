@@ -9,7 +9,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, KilledWorker
 from distributed.system import MEMORY_LIMIT
 
-from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, RemoteWorkers, connect
+from tasks.cluster import SLOT, AnyCluster, Inline, LocalWorkers, RemoteWorkers, connect, wait_for_workers
 from tasks.shards import PATIENCE_SECONDS
 from tasks.workers.probe import ProbeJob, Timing, probe
 
@@ -29,7 +29,7 @@ def time_on(cluster: AnyCluster, job: ProbeJob) -> tuple[Timing, int]:
     """What the slowest worker found while all were busy, and how many they are.
 
     Raises:
-        ConnectionError: if there is no Dask cluster, or it has no workers.
+        ConnectionError: if there is no Dask cluster, or it has too few workers.
         MemoryError: if workers died, or an image does not fit into a GPU's memory.
     """
     if isinstance(cluster, Inline):
@@ -50,7 +50,7 @@ def _ready_workers(client: Client, cluster: LocalWorkers | RemoteWorkers) -> int
     if isinstance(cluster, LocalWorkers):
         # They start when there is work; all must be there, or the first would be timed alone.
         _tasks = client.map(int, range(cluster.n_workers), resources={SLOT: 1}, pure=False)
-        client.wait_for_workers(cluster.n_workers, timeout=PATIENCE_SECONDS)
+        wait_for_workers(client, cluster.n_workers, PATIENCE_SECONDS)
         return cluster.n_workers
     n_workers = len(client.nthreads())
     if n_workers == 0:

@@ -1,7 +1,6 @@
 """Run a training under torchrun as a generator of the lines it prints; it never outlives its consumer."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -10,7 +9,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 from scoreinv.errors import UserError
-from tasks.workers.launch import PARENT, fault_path, reason_path
+from tasks.processes import start, stop
+from tasks.workers.launch import fault_path, reason_path
 from tasks.workers.setup import KEEP_MEMORY
 from tasks.workers.train import TrainJob
 
@@ -26,7 +26,7 @@ def torchrun(job: TrainJob, n_processes: int) -> Generator[str, None, None]:
         ChildProcessError: if it was killed.
         RuntimeError: if it fails by a fault of the program; with the traceback of that process.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="scoreinv-train-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "job.json"
         path.write_text(job.model_dump_json())
         process = _start(path, n_processes)
@@ -37,7 +37,7 @@ def torchrun(job: TrainJob, n_processes: int) -> Generator[str, None, None]:
                 yield last[-1]
             code = process.wait()
         finally:
-            _stop(process)
+            stop([process], GRACE_SECONDS)
         if code:
             raise _failure(path, code, last)
 
@@ -46,25 +46,9 @@ def _start(job: Path, n_processes: int) -> "subprocess.Popen[str]":
     # Gloo looks up this machine's name otherwise, which fails where no name server knows it.
     loopback = "lo" if sys.platform == "linux" else "lo0"
     defaults = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": loopback, **KEEP_MEMORY}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tasks.workers.launch", "group", str(job), str(n_processes)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**defaults, **os.environ, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())},
-    )
-
-
-def _stop(process: "subprocess.Popen[str]") -> None:
-    if process.poll() is not None:
-        return
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    environment = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    arguments = ("group", str(job), str(n_processes))
+    return start("tasks.workers.launch", *arguments, environment=environment, folder=str(job.parent))
 
 
 def _failure(job: Path, code: int, last: deque[str]) -> Exception:

@@ -10,16 +10,17 @@ from prefect.logging import get_run_logger
 
 from storage.errors import StoreError
 from storage.holds import refuse_held
-from storage.models import load
+from storage.models import load, read_contract
 from storage.shards import ShardedStore
 from storage.uri import join, size_of, write_json
+from tasks.checks import require_shared
 from tasks.progress import progress_artifact
 from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
 from tasks.stopping import stoppable
 from tasks.torchrun import torchrun
 from tasks.workers.train import TrainJob
-from tasks.workspace import locate, locate_prior, reference
+from tasks.workspace import locate, locate_prior, reference, subjects_of
 
 PATIENCE_SECONDS = 15.0
 """The processes of a training whose command was killed end within this time, and then it is taken over."""
@@ -28,41 +29,59 @@ PATIENCE_SECONDS = 15.0
 @task(name="train")
 @stoppable
 def train(recipe: TrainRecipe, execution: Execution) -> str:
-    """The reference of the trained prior; goes on from its checkpoint where there is one.
+    """The reference of the trained prior; goes on from its checkpoint, or one of another length, where there is one.
 
     Raises:
         RuntimeError: if the training ended with an error, which is in the message.
         StoreHeld: if another process trains this prior; says which one.
+        UserError: if the workspace is in the memory of this process.
     """
-    ref, log = reference("priors", recipe.address()), get_run_logger()
+    recipe, log = _with_subjects_as_known(recipe, execution.workspace), get_run_logger()
+    require_shared(execution.workspace)
+    initial = locate_prior(execution.workspace, recipe.initial)
+    initial_sha256 = read_contract(initial).sha256 if initial else ""
+    ref = reference("priors", recipe.address(initial_sha256))
     target = join(execution.workspace, ref)
-    if is_trained(target, recipe.training.n_images):
+    if is_trained(target, recipe):
         log.info("%s has seen %d images: nothing to do", ref, recipe.training.n_images)
         return ref
     job = TrainJob(
         recipe=recipe,
         datasets=tuple(locate(execution.workspace, d, "datasets") for d in recipe.datasets),
         target=target,
-        initial=locate_prior(execution.workspace, recipe.initial) if recipe.initial else "",
+        trunk=join(execution.workspace, reference("trainings", recipe.trunk(initial_sha256))),
+        initial=initial,
+        initial_sha256=initial_sha256,
         n_threads=execution.training.n_threads,
         device=execution.device,
     )
     for uri in job.datasets:
         ShardedStore.open(uri)
-    refuse_held(target, patience=PATIENCE_SECONDS)
+    refuse_held(job.trunk, patience=PATIENCE_SECONDS)
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
     _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")
     return ref
 
 
-def is_trained(target: str, n_images: int) -> bool:
-    """Whether the prior in a folder has seen so many images, is whole, and has its card."""
+def _with_subjects_as_known(recipe: TrainRecipe, workspace: str) -> TrainRecipe:
+    """What is kept of the recipe, and its address, name people as the data sets do: perhaps by hashes."""
+    if not recipe.validation_subjects:
+        return recipe
+    datasets = [locate(workspace, one, "datasets") for one in recipe.datasets]
+    subjects = subjects_of(workspace, datasets, recipe.validation_subjects)
+    return recipe.model_copy(update={"validation_subjects": subjects})
+
+
+def is_trained(target: str, recipe: TrainRecipe) -> bool:
+    """Whether the prior in a folder is whole, has seen its images and says of itself what the recipe says."""
     prior = join(target, "prior")
     try:
         _, contract = load(prior)
     except StoreError:
         return False
-    return bool(size_of(join(prior, "card.md"))) and contract.images_seen >= n_images
+    texts = (contract.name, tuple(contract.training_data), contract.licence)
+    has_texts = texts == (recipe.name, recipe.training_data, recipe.licence) and bool(size_of(join(prior, "card.md")))
+    return has_texts and contract.images_seen >= recipe.training.n_images
 
 
 def progress_of(line: str) -> float | None:

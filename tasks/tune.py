@@ -25,11 +25,11 @@ from tasks.trials import (
     validation_places,
 )
 from tasks.tuned import best_text, picture, trials_table, values_text
-from tasks.workers.evaluate import VERSION
-from tasks.workers.reconstruct import ReconstructJob
+from tasks.workers.evaluate import VERSION as METRICS_VERSION
+from tasks.workers.reconstruct import VERSION, ReconstructJob
 from tasks.workers.stores import open_dataset
 from tasks.workers.tune import TuneJob
-from tasks.workspace import locate, locate_prior, reference
+from tasks.workspace import locate, locate_prior, reference, subjects_of
 
 
 @task(name="tune", retries=1, retry_condition_fn=worth_retrying)
@@ -60,12 +60,16 @@ def prepared_tuning(recipe: TuneRecipe, execution: Execution) -> tuple[Tuning, s
     measurements = ShardedStore.open(locate(workspace, recipe.measurements, "measurements"))
     measured = MeasureRecipe.model_validate(measurements.attrs["recipe"])
     dataset = locate(workspace, measured.dataset, "datasets")
+    # What is kept of the recipe, and its address, name people as the data set does: perhaps by hashes.
+    recipe = recipe.model_copy(update={"subjects": subjects_of(workspace, [dataset], recipe.subjects)})
     prior = locate_prior(workspace, choice.prior)
-    ref = reference("tuning", digest_of(recipe.address(), checked_prior(prior, measurements), VERSION))
+    sha256 = checked_prior(prior, measurements)
+    ref = reference("tuning", digest_of(recipe.address(), sha256, METRICS_VERSION, VERSION))
     reconstruct = ReconstructJob(
         measurements=measurements.uri,
         target=join(workspace, ref),
         prior=prior,
+        prior_sha256=sha256,
         simulation=measured.simulation,
         reconstruction=choice,
         batch_size=execution.batch_size,

@@ -1,12 +1,48 @@
-"""Where results lie: <workspace>/<stage>/<digest>, and the references that name them."""
+"""Where results lie: <workspace>/<stage>/<digest>, the references that name them, and who may read them."""
 
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
 from typing import Literal
 
-from storage.errors import StoreNotFound
+from storage.datasets import DatasetStore
+from storage.errors import StoreError, StoreNotFound, full_disk_explained
+from storage.identities import Hasher, names_in
 from storage.models import shipped
-from storage.uri import exists, join, list_names
+from storage.uri import exists, is_local, join, list_names, local_path
 
-StageName = Literal["datasets", "measurements", "priors", "reconstructions", "scores", "reports", "tuning", "plans"]
+_TRIED_BYTES = 1 << 16
+"""A disk that is full takes an empty file."""
+
+StageName = Literal[
+    "datasets", "measurements", "trainings", "priors", "reconstructions", "scores", "reports", "tuning", "plans"
+]
+
+
+def open_workspace(workspace: str) -> None:
+    """Make the workspace if it is not there, and keep everybody from reading what this process writes from now on.
+
+    Runs, listings and recipes may name people. A new workspace is for its owner alone; one whose folder the
+    group may write (``chmod g+ws``) is shared with that group.
+
+    Raises:
+        StoreError: if it cannot be written; says why.
+    """
+    is_shared = False
+    if is_local(workspace):
+        require_folder(workspace, "the workspace", mode=0o700)
+        is_shared = bool(local_path(workspace).stat().st_mode & stat.S_IWGRP)
+    os.umask(0o007 if is_shared else 0o077)
+
+
+def subjects_of(workspace: str, datasets: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """People whom a recipe names as their source does, as the data sets at these URIs name them."""
+    hasher = Hasher(workspace)
+    if not names or not hasher.was_used():
+        return tuple(names)
+    known = {name for uri in datasets for name in DatasetStore.open(uri).listing.subjects()}
+    return names_in(known, names, hasher)
 
 
 def reference(stage: StageName, digest: str) -> str:
@@ -45,3 +81,27 @@ def locate_prior(workspace: str, ref: str) -> str:
     raise StoreNotFound(
         f"there is no prior {ref!r}: shipped are {', '.join(shipped()) or 'none'}; a trained one is priors/<digest>"
     )
+
+
+def require_folder(uri: str, role: str, *, mode: int = 0o777) -> None:
+    """Make a local folder where there is none, and try whether files can be written into it.
+
+    Raises:
+        StoreError: if not; says why, and names the folder and its role.
+        StoreFull: if the disk is full.
+    """
+    try:
+        folder = local_path(uri)
+        str(folder).encode()
+        with full_disk_explained(uri):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=mode, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(_TRIED_BYTES))
+    except UnicodeEncodeError as error:
+        raise StoreError(f"{role}, {uri!r}, has a name that is not UTF-8: choose another folder") from error
+    except FileExistsError as error:
+        raise StoreError(f"{role}, {uri}, is a file: give a folder") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"{role}, {uri}, cannot be used ({reason}): give a folder that can be written") from error

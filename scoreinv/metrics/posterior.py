@@ -104,14 +104,15 @@ def data_residual(images: Tensor, problem: InverseProblem) -> Tensor:
     What the operator never reaches, such as unacquired k-space, does not count.
 
     Raises:
-        ValueError: if the data are noiseless.
+        ValueError: if data are noiseless.
     """
-    if problem.noise_std <= 0:
-        raise ValueError(f"a data residual in units of the noise needs noise, got noise_std={problem.noise_std}")
+    if bool((problem.noise_std <= 0).any()):
+        least = float(problem.noise_std.min())
+        raise ValueError(f"a data residual in units of the noise needs noise, got noise_std={least:g}")
     reached = _reached(problem)
     residual = problem.residual(images)[:, reached]
     parts = torch.view_as_real(residual) if residual.is_complex() else residual
-    return parts.double().square().flatten(1).mean(1) / problem.noise_std**2
+    return parts.double().square().flatten(1).mean(1) / problem.noise_std.double() ** 2
 
 
 def _reached(problem: InverseProblem) -> Tensor:

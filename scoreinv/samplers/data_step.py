@@ -1,12 +1,11 @@
 """The data step that fast samplers share: pull a denoised image towards the measurement."""
 
-from dataclasses import replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from scoreinv.linalg import conjugate_gradient
+from scoreinv.linalg import conjugate_gradient, spread
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem
 
@@ -29,7 +28,7 @@ def proximal(
         std: how far the anchor may be off, per pixel; one number, or one per image (batch, 1, 1, 1).
         n_iters: conjugate gradient steps.
     """
-    weight = (problem.noise_std / torch.as_tensor(std).to(anchor)) ** 2
+    weight = (spread(problem.noise_std, anchor) / torch.as_tensor(std).to(anchor)) ** 2
 
     def apply(z: Tensor) -> Tensor:
         return torch.addcmul(problem.operator.normal(z), z, weight)
@@ -47,15 +46,16 @@ def perturbed_proximal(
     the conjugate gradients have converged (Papandreou and Yuille 2010, "Gaussian sampling by local perturbations").
     """
     perturbation = problem.operator.adjoint(noise.normal_like(problem.y))
-    return proximal(problem, data_image + problem.noise_std * perturbation, anchor, std=std, n_iters=n_iters)
+    perturbed = data_image + spread(problem.noise_std, anchor) * perturbation
+    return proximal(problem, perturbed, anchor, std=std, n_iters=n_iters)
 
 
 def with_noise_floor(problem: InverseProblem, floor: float) -> InverseProblem:
-    """The same problem with a noise_std of at least ``floor`` times the norm of A.
+    """The same problem with a noise_std of at least ``floor`` times the norm of A for every image.
 
     In these units a floor is noise of the image, and means the same for every operator.
     """
-    return replace(problem, noise_std=max(problem.noise_std, floor * problem.operator.norm()))
+    return problem.with_noise_std(problem.noise_std.clamp_min(floor * problem.operator.norm()))
 
 
 def denoised_std(sigma: Level, sigma_data: float = 0.25) -> Level:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
-from scoreinv.linalg import norms
+from scoreinv.linalg import norms, spread
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Method, Step
 from scoreinv.samplers.grid import SigmaGrid
@@ -55,7 +55,7 @@ class DPS(Method):
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
         levels = self.grid.levels()
-        noise_energy = problem.noise_std**2 * count_measured(problem.y)
+        noise_energy = spread(problem.noise_std**2, problem.y) * count_measured(problem.y)
         x = noisy_start(self.start, problem, levels[0], noise)
         for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             denoised, pullback = denoise(denoiser, x, sigma)

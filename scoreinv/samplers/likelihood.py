@@ -40,7 +40,7 @@ class NoisyLikelihood:
     """log p(y_t | x) at every noise level.
 
     Attributes:
-        problem: A, y and noise_std, which is above 0.
+        problem: A, y and noise_std, which is above 0 for every image.
         data_image: A^H y.
         rate: the deviation of the image's noise in y_t, in units of sigma.
         n_cg: conjugate gradient steps per gradient.

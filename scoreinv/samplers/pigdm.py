@@ -27,10 +27,10 @@ from torch import Tensor
 
 from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
-from scoreinv.linalg import conjugate_gradient
+from scoreinv.linalg import conjugate_gradient, spread
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Method, Step
-from scoreinv.samplers.data_step import denoised_std
+from scoreinv.samplers.data_step import denoised_std, with_noise_floor
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.guidance import ddim_step, denoise, passed_share
 from scoreinv.samplers.start import AnyStart, noisy_start
@@ -77,7 +77,7 @@ def pseudo_inverse(problem: InverseProblem, x: Tensor, *, std: Tensor, n_iters: 
         std: how far each may be off, per pixel, (batch, 1, 1, 1).
         n_iters: conjugate gradient steps.
     """
-    weight = (max(problem.noise_std, NOISE_FLOOR * problem.operator.norm()) / std) ** 2
+    weight = (spread(with_noise_floor(problem, NOISE_FLOOR).noise_std, x) / std) ** 2
 
     def apply(z: Tensor) -> Tensor:
         return problem.operator.normal(z) + weight * z

@@ -26,6 +26,7 @@ from pydantic import Field
 
 from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
+from scoreinv.linalg import spread
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Method, Step, reconstruct
 from scoreinv.samplers.data_step import denoised_std, with_noise_floor
@@ -52,8 +53,8 @@ class REDDiff(Method):
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
         levels, operator = self.grid.levels().tolist(), problem.operator
-        noise_std = with_noise_floor(problem, self.noise_floor).noise_std / operator.norm()
         mu = reconstruct(self.start, problem, noise=noise).x.clone()
+        noise_std = spread(with_noise_floor(problem, self.noise_floor).noise_std, mu) / operator.norm()
         adam = torch.optim.Adam([mu], lr=self.rate, betas=(0.9, 0.99))
         for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
             denoised = denoiser(mu + sigma * noise.normal_like(mu), mu.new_full((len(mu),), sigma))

@@ -4,7 +4,6 @@ Progress is counted in images seen. Every draw is seeded by (seed, rank, images 
 equals an unbroken one. Logging, validation, saving and stopping belong to whoever consumes the loop.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from scoreinv.denoiser import ScoreModel
 from scoreinv.errors import UserError
+from scoreinv.noise import stream
 from scoreinv.spec import MAX_SEED, Spec
 from scoreinv.training.ema import EMA
 from scoreinv.training.levels import AnyLevels, LogNormalLevels, stratified
@@ -51,6 +51,13 @@ class TrainSpec(Spec):
         if self.warmup_images > self.n_images and not is_default:
             raise ValueError(f"warmup_images={self.warmup_images} is more than n_images={self.n_images}: lower it")
         return self
+
+    def has_parted(self, images_seen: int) -> bool:
+        """Whether a training of another length could not have come to this state.
+
+        It could until the first step of the cooldown, and until the last step where there is none.
+        """
+        return images_seen - self.batch_size > self.n_images - max(self.cooldown_images, 1)
 
     def rate(self, images_seen: int, *, images_before: int = 0) -> float:
         """The learning rate after so many images, of which the network had seen some before its optimiser was new."""
@@ -123,9 +130,7 @@ def train(
 
 def step_generator(seed: int, rank: int, images_seen: int) -> torch.Generator:
     """The random numbers of one process in one step."""
-    # PyTorch's CPU generator keeps only the low 32 bits of its seed, so the three are hashed, not packed side by side.
-    digest = hashlib.sha256(f"{seed}/{rank}/{images_seen}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+    return stream("training", seed, rank, images_seen)
 
 
 def _loss(model: nn.Module, images: Tensor, spec: TrainSpec, generator: torch.Generator) -> Tensor:

@@ -42,6 +42,9 @@ HU_AIR = (-1200.0, -600.0)
 HU_SPAN, HU_DENSE = 20.0, 700.0
 """Noise alone spans more than the first; half of a body is never as dense as the second."""
 
+HU_TISSUE = -200.0
+"""Fat and all that is denser."""
+
 MAX_AT_BOTTOM = 0.1
 """Voxels that share the lowest value: more of them are a window's end, where that is no air."""
 
@@ -135,6 +138,8 @@ def not_hounsfield_reason(values: np.ndarray) -> str | None:
         return _not_hounsfield(f"nearly all lie between {low:g} and {high:g}, which noise alone exceeds in HU")
     if middle > HU_DENSE:
         return _not_hounsfield(f"half of them are above {middle:g}, as dense bone (HU + 1024, or inverted?)")
+    if high < HU_TISSUE:
+        return _not_hounsfield(f"there is no tissue, hardly one is above {high:g}")
     if _share(values, HU_AIR[0], HU_AIR[1]) > 1e-3:
         return None
     if _share(values, -np.inf, 1.5 * HU_AIR[0]) > 1e-2:
@@ -154,10 +159,7 @@ def _share(values: np.ndarray, above: float, below: float) -> float:
 
 
 def _not_hounsfield(found: str) -> str:
-    return (
-        f"its values are not in Hounsfield units: {found}; convert the file to HU (source.offset_hu=-1024 does it for "
-        "HU + 1024), or set source.takes_any_values=true to take the values as they are"
-    )
+    return f"its values are not in Hounsfield units: {found}"
 
 
 def _without_padding(values: np.ndarray) -> np.ndarray:

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from scoreinv.shipped import examples_folder
 from storage.errors import SourceError
 from storage.uri import join, local_path
+
+SHIPPED = "shipped:"
+"""A path that begins so lies in the folder of example slices that comes with the package, as shipped:ct."""
 
 
 def root_of(path: str) -> Path:
@@ -15,17 +19,26 @@ def root_of(path: str) -> Path:
     Raises:
         SourceError: if the path does not exist.
     """
-    place = local_path(path)
+    place = _place_of(path)
     if not place.exists():
         raise SourceError(f"{path} does not exist: give an existing folder or file")
     return place if place.is_dir() else place.parent
 
 
+def _place_of(path: str) -> Path:
+    if not path.startswith(SHIPPED):
+        return local_path(path)
+    try:
+        return Path(join(str(examples_folder()), path.removeprefix(SHIPPED)))
+    except ValueError as error:
+        raise SourceError(f"{path} names no example slices: write {SHIPPED}ct or {SHIPPED}mri ({error})") from error
+
+
 def files_below(path: str) -> list[str]:
     """Names of all files below a folder, or of the one file, relative to ``root_of(path)``, sorted; hidden ones not."""
     root = root_of(path)
-    if not local_path(path).is_dir():
-        return [local_path(path).name]
+    if not _place_of(path).is_dir():
+        return [_place_of(path).name]
     return sorted(Path(folder, name).relative_to(root).as_posix() for folder, name in _walk(root))
 
 

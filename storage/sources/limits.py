@@ -26,8 +26,8 @@ from storage.sources.files import damage_explained
 CPU_SECONDS = 8.0
 """Of one file. A slice of 4096 x 4096 in JPEG 2000 takes three."""
 
-WAIT_SECONDS = 60
-"""Of one file, with the time that a disk or the network takes."""
+WAITING = 20
+"""Times the limit of computing, with the time that a disk, the network or other processes take."""
 
 MEMORY_BYTES = 3 << 28
 """Of one file, what was imported included."""
@@ -80,11 +80,11 @@ def serve(descriptor: int) -> None:
         except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-        signal.alarm(WAIT_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, WAITING * cpu_seconds)
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
         answer = _answer(read, args)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         asks.send(answer)
 
 
@@ -138,5 +138,5 @@ def _reason(code: int, cpu_seconds: float) -> str:
     if code == -signal.SIGPROF:
         return f"reading it took more than {cpu_seconds:g} s of computing: it was given up"
     if code == -signal.SIGALRM:
-        return f"reading it took more than {WAIT_SECONDS} s: it was given up"
+        return f"reading it took more than {WAITING * cpu_seconds:g} s: it was given up"
     return f"unreadable: whatever decodes it crashed (exit code {code})"

@@ -20,8 +20,12 @@ from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
 from storage.sources.files import files_below, path_of
+from storage.sources.limits import within_limits
 from storage.sources.nifti_file import Scan, read_scan
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
+
+CPU_SECONDS, MEMORY_BYTES = 120.0, 1 << 33
+"""What reading the largest volume may take: 2 GiB of voxels are held as they come, as float32 and upright."""
 
 
 class NiftiSource(Source):
@@ -32,7 +36,9 @@ class NiftiSource(Source):
     """
 
     kind: Literal["nifti"] = "nifti"
-    path: str = Field(min_length=1, description="A folder (searched to the bottom) or one file.")
+    path: str = Field(
+        min_length=1, description="A folder (searched to the bottom) or one file; shipped:mri: example slices."
+    )
     pattern: str = Field(default="*", description='Only files whose relative name fits, as "*T1*".')
     modality: Modality = Field(default="mri", description="mri: magnitude images; ct: Hounsfield units as stored.")
     percentile: float = Field(default=99.5, gt=50, le=100, description="MRI: a value of 1, within the foreground.")
@@ -63,7 +69,7 @@ class NiftiSource(Source):
         """HU for CT; for MRI the part of the volume's percentile."""
         for file, group in groupby(records, key=lambda record: record.file):
             try:
-                values = self._read(file).values
+                values = self._shifted(read_scan(path_of(self.path, file))).values
             except SourceError as error:
                 raise SourceError(f"{file} can no longer be read, ingest it anew: {error}") from error
             yield from (self._physical(values, record) for record in group)
@@ -71,15 +77,15 @@ class NiftiSource(Source):
     def _fits(self, file: str) -> bool:
         return fnmatch(unicodedata.normalize("NFC", file), unicodedata.normalize("NFC", self.pattern))
 
-    def _read(self, file: str) -> Scan:
-        scan = read_scan(path_of(self.path, file))
+    def _shifted(self, scan: Scan) -> Scan:
         if self.modality == "ct" and self.offset_hu:
             return scan._replace(values=scan.values + np.float32(self.offset_hu))
         return scan
 
     def _volume(self, file: str) -> Volume | Rejected:
         try:
-            scan = self._read(file)
+            path = path_of(self.path, file)
+            scan = self._shifted(within_limits(read_scan, path, cpu_seconds=CPU_SECONDS, memory_bytes=MEMORY_BYTES))
             self._refuse_no_image(file, scan)
             offset, scale = mri_offset_and_scale(scan.values, self.percentile) if self.modality == "mri" else (0.0, 1.0)
         except SourceError as error:
@@ -97,7 +103,10 @@ class NiftiSource(Source):
         if not self.takes_labels and (reason := self._foreign_reason(file, scan)):
             raise SourceError(reason)
         if self.modality == "ct" and not self.takes_any_values and (reason := not_hounsfield_reason(scan.values)):
-            raise SourceError(reason)
+            raise SourceError(
+                f"{reason}; convert the file to HU (source.offset_hu=-1024 does it for HU + 1024), or set "
+                "source.takes_any_values=true to take the values as they are"
+            )
 
     def _foreign_reason(self, file: str, scan: Scan) -> str | None:
         part = complex_part_reason(file, scan.values) if self.modality == "mri" else None

@@ -36,7 +36,12 @@ VOXEL_MM = (1e-4, 100.0)
 MAX_FIELD_MM = 3000.0
 """No scanner sees a slice as wide as this."""
 
-_GZIP, _CHUNK = b"\x1f\x8b", 1 << 20
+MAX_MEMBERS, MIN_MEMBER = 100, 256
+"""So many parts may be as short as they like; more must have this many bytes on the average."""
+
+_GZIP, _CHUNK, _PIECE = b"\x1f\x8b", 1 << 15, 1 << 20
+"""Little is read at once, as what follows a part is copied at its end."""
+
 _HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 _IMAGES = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 
@@ -60,12 +65,13 @@ def read_scan(path: Path) -> Scan:
             voxels have impossible sizes.
     """
     with damage_explained():
-        size = path.stat().st_size
+        size, on_disk = path.stat().st_size, path.stat().st_blocks * 512
         with path.open("rb") as file:
             is_packed = file.read(2) == _GZIP
             file.seek(0)
-            chunks = _inflated(file) if is_packed else iter(lambda: file.read(_CHUNK), b"")
-            image = _image(chunks, size, is_packed=is_packed)
+            chunks = _inflated(file, size) if is_packed else iter(lambda: file.read(_PIECE), b"")
+            # A file with holes takes little on the disk and is as good a bomb as a compressed one.
+            image = _image(chunks, size, is_packed=is_packed, on_disk=min(size, on_disk or size))
         if not np.isfinite(image.affine).all():
             raise SourceError("its affine holds numbers that are not finite: write the right one into its header")
         factor = _mm_per_unit(image.header)
@@ -76,27 +82,39 @@ def read_scan(path: Path) -> Scan:
         return _upright(voxels, affine, nibabel.aff2axcodes(image.affine), _intent(image.header))
 
 
-def _inflated(file: BinaryIO) -> Iterator[bytes]:
+def _inflated(file: BinaryIO, file_size: int) -> Iterator[bytes]:
     """The content of a gzip file in pieces of bounded size; zlib compares checksum and length at every member's end."""
-    unpacker, packed = zlib.decompressobj(31), file.read(_CHUNK)
+    n_members, unpacker, packed = 1, zlib.decompressobj(31), file.read(_CHUNK)
     while packed:
-        if piece := unpacker.decompress(packed, _CHUNK):
+        if piece := unpacker.decompress(packed, _PIECE):
             yield piece
         packed = unpacker.unconsumed_tail
         if unpacker.eof:
-            packed = (unpacker.unused_data + file.read(_CHUNK)).lstrip(b"\0")
-            if packed and not packed.startswith(_GZIP):
-                raise SourceError("damaged: something else follows the end of the compressed stream")
+            packed = _next_member(unpacker.unused_data, file)
+            n_members += 1
+            if n_members > MAX_MEMBERS + file_size // MIN_MEMBER:
+                raise SourceError(f"its compressed stream has more than {n_members - 1} parts: it was not inflated")
             unpacker = zlib.decompressobj(31) if packed else unpacker
-        packed = packed or file.read(_CHUNK)
+        elif not packed:
+            packed = file.read(_CHUNK)
     # What is still held back comes out without more input.
-    while not unpacker.eof and (piece := unpacker.decompress(b"", _CHUNK)):
+    while not unpacker.eof and (piece := unpacker.decompress(b"", _PIECE)):
         yield piece
     if not unpacker.eof:
         raise SourceError("unreadable: damaged or truncated (the compressed stream has no end)")
 
 
-def _image(chunks: Iterator[bytes], file_size: int, *, is_packed: bool) -> Any:
+def _next_member(rest: bytes, file: BinaryIO) -> bytes:
+    """The beginning of what follows a member: another one, or nothing behind zeros."""
+    rest = rest.lstrip(b"\0")
+    while len(rest) < len(_GZIP) and (more := file.read(_CHUNK)):
+        rest = (rest + more).lstrip(b"\0")
+    if rest and not rest.startswith(_GZIP):
+        raise SourceError("damaged: something else follows the end of the compressed stream")
+    return rest
+
+
+def _image(chunks: Iterator[bytes], file_size: int, *, is_packed: bool, on_disk: int) -> Any:
     """The image of a stream that holds just what its header claims; the header is judged first."""
     content = io.BytesIO()
     while content.tell() < max(_HEADERS) and (chunk := next(chunks, b"")):
@@ -105,7 +123,9 @@ def _image(chunks: Iterator[bytes], file_size: int, *, is_packed: bool) -> Any:
     kind = _header_size(first)
     header = _HEADERS[kind](first[:kind], check=False)
     end = _claimed(header)
-    _check_claim(end, file_size, is_packed=is_packed)
+    if not is_packed and end > file_size:
+        raise SourceError(f"unreadable: truncated, it has {file_size} bytes and its header claims {end}")
+    _refuse_bomb(end, on_disk)
     while content.tell() <= end + MAX_PADDING and (chunk := next(chunks, b"")):
         content.write(chunk)
     _check_length(content, end)
@@ -135,13 +155,11 @@ def _claimed(header: Any) -> int:
     return int(header.get_data_offset()) + n_voxels * int(dtype.itemsize)
 
 
-def _check_claim(end: int, file_size: int, *, is_packed: bool) -> None:
-    if not is_packed and end > file_size:
-        raise SourceError(f"unreadable: truncated, it has {file_size} bytes and its header claims {end}")
-    if is_packed and end > max(MAX_INFLATION * file_size, SMALL_BYTES):
+def _refuse_bomb(end: int, on_disk: int) -> None:
+    if end > max(MAX_INFLATION * on_disk, SMALL_BYTES):
         raise SourceError(
-            f"its header claims {end} bytes, more than {MAX_INFLATION} times the {file_size} bytes of the compressed "
-            "file: no scan is compressed that well, so it was not inflated"
+            f"its header claims {end} bytes, more than {MAX_INFLATION} times the {on_disk} bytes that the file takes: "
+            "no scan is compressed that well, so it was not read"
         )
 
 

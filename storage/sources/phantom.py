@@ -54,7 +54,7 @@ class PhantomSource(Source):
 
     def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
         """HU or percentile units."""
-        for name, group in groupby(records, key=lambda record: record.volume_id):
+        for name, group in groupby(records, key=lambda record: record.file):
             ellipses = self._ellipses(int(name.rsplit("-", 1)[1]))
             yield from (self._slice(ellipses, record.index) for record in group)
 

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from storage.datasets import Rejected, SliceRecord
+from storage.datasets import Listing, Rejected, SliceRecord
 from storage.errors import SourceError
+from storage.identities import Hash, Identities
 from storage.sources.dicom import DicomSource
 from storage.sources.nifti import NiftiSource
 from storage.sources.openkbp import OpenKBPSource
@@ -28,6 +29,10 @@ class SeveralSources(Source):
 
     kind: Literal["several"] = "several"
     sources: tuple[OneSource, ...] = Field(min_length=1)
+    identities: Identities = Field(
+        default="kept",
+        description="What results call people, series and files: hashed (of all sources), or kept as each source says.",
+    )
 
     def scan(self) -> Iterator[Volume | Rejected]:
         """What the sources yield, in their order."""
@@ -41,6 +46,33 @@ class SeveralSources(Source):
             if not 0 <= number < len(self.sources):
                 raise SourceError(f"the records name source {number}, but there are {len(self.sources)}: ingest anew")
             yield from self.sources[number].load([_bare(record) for record in group])
+
+    def public(self, listing: Listing, code: Hash) -> Listing:
+        """Each source's part as that source shows it; the numbers in front stay."""
+        parts = [self._public_part(number, listing, code) for number in range(len(self.sources))]
+        return Listing(
+            slices=tuple(record for part in parts for record in part.slices),
+            rejected=tuple(one for part in parts for one in part.rejected),
+            volumes={name: geometry for part in parts for name, geometry in part.volumes.items()},
+        )
+
+    def _public_part(self, number: int, listing: Listing, code: Hash) -> Listing:
+        source, head = self.sources[number], f"{number}/"
+        if self.identities == "hashed":
+            source = source.model_copy(update={"identities": "hashed"})
+        volumes = {n.removeprefix(head): geometry for n, geometry in listing.volumes.items() if n.startswith(head)}
+        slices = tuple(_bare(record) for record in listing.slices if record.file.startswith(head))
+        rejected = tuple(
+            Rejected(file=one.file.removeprefix(head), reason=one.reason)
+            for one in listing.rejected
+            if one.file.startswith(head)
+        )
+        part = source.public(Listing(slices=slices, rejected=rejected, volumes=volumes), code)
+        return Listing(
+            slices=tuple(_numbered_record(number, record) for record in part.slices),
+            rejected=tuple(_numbered_rejected(number, one) for one in part.rejected),
+            volumes={f"{head}{name}": geometry for name, geometry in part.volumes.items()},
+        )
 
     def _numbered(self, number: int, volume: Volume) -> Volume:
         records = [_numbered_record(number, record) for record in volume.slices]

@@ -12,6 +12,7 @@ from scoreinv.contract import Modality
 from scoreinv.spec import Json, Spec
 from storage.datasets import Listing, Rejected, SliceRecord, checksum_of
 from storage.errors import SourceError
+from storage.identities import Hash, Identities, hidden
 
 FOREGROUND = {"ct": -500.0, "mri": 0.1}
 """What counts as foreground: above this many HU, or this part of the volume's percentile."""
@@ -64,10 +65,15 @@ class Select(Spec):
 
 
 class Source(Spec):
-    """Where slices come from, and whose are wanted."""
+    """Where slices come from, whose are wanted, and what stands for their names in results."""
 
     only_subjects: tuple[str, ...] = Field(default=(), description="Nobody else; empty means everybody.")
     exclude_subjects: tuple[str, ...] = Field(default=(), description="Leave these out (splits are by subject).")
+    identities: Identities = Field(
+        default="kept",
+        description="What results call people, series and files: hashed (under a secret of the workspace) or kept "
+        "as the source has them. Lists of subjects name people as the source does, either way.",
+    )
 
     @model_validator(mode="after")
     def _nobody_is_wanted_and_left_out(self) -> "Source":
@@ -101,6 +107,10 @@ class Source(Spec):
             SourceError: if that is not a single slice.
         """
         return collect(self.scan())
+
+    def public(self, listing: Listing, code: Hash) -> Listing:
+        """One of this source's listings as results show it; the slices stay in their order."""
+        return hidden(listing, code) if self.identities == "hashed" else listing
 
     def wants(self, subject_id: str) -> bool:
         """Whether this subject's slices are wanted; an accent may be written as one letter or as two."""

@@ -1,5 +1,7 @@
 """curve.jsonl: how a training goes, one line per validation."""
 
+from collections.abc import Sequence
+
 from scoreinv.spec import Spec
 from storage.uri import exists, join, read_bytes, write_bytes
 
@@ -25,7 +27,11 @@ def read_curve(uri: str) -> list[CurveRow]:
     return [CurveRow.model_validate_json(line) for line in lines]
 
 
+def write_curve(uri: str, rows: Sequence[CurveRow]) -> None:
+    """Put rows into a folder, in place of those that are there."""
+    write_bytes(join(uri, "curve.jsonl"), "".join(f"{one.model_dump_json()}\n" for one in rows).encode())
+
+
 def add_row(uri: str, row: CurveRow) -> None:
     """Put a row at the end, in place of what a training that was killed wrote after its last checkpoint."""
-    rows = [*(old for old in read_curve(uri) if old.images_seen < row.images_seen), row]
-    write_bytes(join(uri, "curve.jsonl"), "".join(f"{one.model_dump_json()}\n" for one in rows).encode())
+    write_curve(uri, [*(old for old in read_curve(uri) if old.images_seen < row.images_seen), row])

@@ -17,9 +17,9 @@ from storage.shards import Shard, ShardedStore
 from storage.sources.source import FOREGROUND
 from tasks.recipes import Reconstruction
 from tasks.shards import Report
-from tasks.workers.stores import open_dataset
+from tasks.workers.stores import open_dataset, read_measured
 
-VERSION = 2
+VERSION = 3
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
 
 Columns = dict[str, Tensor]
@@ -78,7 +78,10 @@ def _rows(candidate: Candidate, truth: Truth, shard: Shard) -> list[dict[str, ob
         n = choice.n_samples if estimate == "mean" else 1
         about = {
             "reconstruction": candidate.uri.rsplit("/", 1)[-1],
+            "measurements": candidate.measurements.rsplit("/", 1)[-1],
             "method": choice.method.kind,
+            "prior": choice.prior,
+            "seed": choice.seed,
             "estimate": estimate,
             "n_samples": n,
             "nfe": record["nfe"] * n,
@@ -116,13 +119,12 @@ def spread_columns(ensemble: Ensemble, truth: Truth) -> Columns:
 
 
 def _residual_column(images: Tensor, problem: InverseProblem) -> Columns:
-    return {"data_residual": data_residual(images, problem)} if problem.noise_std > 0 else {}
+    return {"data_residual": data_residual(images, problem)} if bool((problem.noise_std > 0).all()) else {}
 
 
 def _problem(candidate: Candidate, shard: Shard, size: int) -> InverseProblem:
-    measurements = ShardedStore.open(candidate.measurements)
-    y = torch.from_numpy(measurements.read("y", shard.start, shard.stop))
-    return InverseProblem(candidate.measurement.operator(size), y, float(measurements.manifest()["noise_std"]))
+    data = read_measured(ShardedStore.open(candidate.measurements), range(shard.start, shard.stop))
+    return InverseProblem(candidate.measurement.operator(size), data.y, data.noise_std)
 
 
 def _read(store: ShardedStore, name: str, shard: Shard) -> Tensor:

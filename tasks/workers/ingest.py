@@ -5,6 +5,10 @@ from storage.sources import AnySource
 from tasks.shards import Report
 from tasks.workers.stores import open_dataset
 
+VERSION = 1
+"""Of how slices become images (resampling, values, the finer grid): part of the address of data sets, raised when
+images change. How a source is read needs none: every value that it finds is in the address."""
+
 
 class IngestJob(Spec):
     """Where the slices come from and where they go."""

@@ -7,15 +7,12 @@ The flow starts the group and the group starts the trainers, so that whichever o
 SIGKILL, leaves nothing behind. A trainer that fails leaves the reason in JOB.error, or its traceback in JOB.fault.
 """
 
-import ctypes
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
 
-PARENT = "SCOREINV_PARENT"
-"""The environment variable that tells a process who should be its parent."""
+from tasks.processes import PARENT, end_with_parent
 
 
 def main(arguments: list[str]) -> None:
@@ -79,17 +76,6 @@ def reason_path(job: str | Path) -> Path:
 def fault_path(job: str | Path) -> Path:
     """Where a failed training leaves its traceback, if the fault is the program's."""
     return Path(job).with_suffix(".fault")
-
-
-def end_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies, and end at once if it has. Linux only."""
-    if sys.platform != "linux":
-        return
-    # PR_SET_PDEATHSIG = 1, see prctl(2).
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    expected = os.environ.get(PARENT)
-    if expected is not None and os.getppid() != int(expected):
-        sys.exit("the process that started this training is gone")
 
 
 if __name__ == "__main__":

@@ -19,12 +19,17 @@ class MeasureJob(Spec):
     simulation: Simulation
 
 
+VERSION = 1
+"""Of how images are measured, whatever is measured: part of the address of measurements, raised when results change."""
+
+
 def measure_shard(job: MeasureJob, index: int, report: Report) -> None:
-    """Write the data of one shard, and its noise level as the record."""
+    """Write the data of one shard, and the noise of each slice's data."""
     dataset, target = open_dataset(job.dataset), ShardedStore.open(job.target, finished=False)
     shard = target.plan()[index]
     read = dataset.fine_images if job.simulation.uses_fine_images else dataset.images
     images = torch.from_numpy(read(shard.start, shard.stop))[:, None]
     names = target.attrs["slice_ids"][shard.start : shard.stop]
-    data = simulate(job.simulation.measurement, images, dataset.contract, Noise(job.simulation.seed, names))
-    target.write(shard, {"y": data.y.numpy()}, record={"noise_std": data.noise_std})
+    noise = Noise(job.simulation.seed, names, purpose="measurement")
+    data = simulate(job.simulation.measurement, images, dataset.contract, noise)
+    target.write(shard, {"y": data.y.numpy(), "noise_std": data.noise_std.numpy()}, record={})

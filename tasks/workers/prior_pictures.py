@@ -28,7 +28,8 @@ N_LEVELS = 40
 def write_pictures(uri: str, model: ScoreModel, size: int, grid: SigmaGrid) -> None:
     """Put samples.png and curve.png beside the prior that is trained in a folder."""
     device = next(model.parameters()).device
-    samples = prior_samples(model, Noise(0, [f"sample-{i}" for i in range(N_SAMPLES)]), size, grid, device=device)
+    noise = Noise(0, [f"sample-{i}" for i in range(N_SAMPLES)], purpose="picture")
+    samples = prior_samples(model, noise, size, grid, device=device)
     write_bytes(join(uri, "prior", "samples.png"), _png(samples_figure(samples)))
     write_bytes(join(uri, "prior", "curve.png"), _png(curve_figure(read_curve(uri))))
 

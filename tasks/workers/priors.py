@@ -8,14 +8,12 @@ from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
-from pydantic import TypeAdapter
 
 from scoreinv.contract import ImageContract, PriorContract
-from scoreinv.denoiser import AnyPreconditioning, ScoreModel
+from scoreinv.denoiser import ScoreModel
 from scoreinv.errors import UserError
-from scoreinv.nets import AnyNetwork
-from scoreinv.training.checkpoint import build_model, load_weights
-from storage.models import load
+from scoreinv.priors import Precision, prior_from
+from storage.models import load, read_contract
 
 
 def pick_device(device: str) -> torch.device:
@@ -29,22 +27,35 @@ def pick_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-# One model per process and device: loading it again for every shard would cost more than a shard.
-@lru_cache(maxsize=2)
-def load_prior(uri: str, device: str, precision: str, is_compiled: bool = False) -> tuple[ScoreModel, PriorContract]:
+def load_prior(
+    uri: str, device: str, precision: Precision, is_compiled: bool = False, *, sha256: str = ""
+) -> tuple[ScoreModel, PriorContract]:
     """The prior at a URI (or a shipped one by name) on a device, and its contract.
 
     A compiled network compiles at its first call, and once more where the batch size changes.
 
+    Args:
+        uri: of the prior, or its name.
+        device: auto, cpu or cuda.
+        precision: float32 or bfloat16.
+        is_compiled: whether the network is compiled.
+        sha256: of the weights that are wanted; empty: those that are published there now.
+
     Raises:
         ValueError: if there is no such device, or nothing to compile with.
+        StoreMismatch: if those weights are no longer there.
     """
-    weights, contract = load(uri)
-    network = TypeAdapter[AnyNetwork](AnyNetwork).validate_python(contract.network)
-    preconditioning = TypeAdapter[AnyPreconditioning](AnyPreconditioning).validate_python(contract.preconditioning)
-    model = load_weights(build_model(network, preconditioning), weights).to(pick_device(device))
-    model.sigma_min = contract.sigma_min
-    model.autocast_dtype = torch.bfloat16 if precision == "bfloat16" else None
+    return _loaded(uri, sha256 or read_contract(uri).sha256, device, precision, is_compiled)
+
+
+# One model per process and device: loading it again for every shard would cost more than a shard. The sha256 is part of
+# the key, as a training publishes under one URI again and again.
+@lru_cache(maxsize=2)
+def _loaded(
+    uri: str, sha256: str, device: str, precision: Precision, is_compiled: bool
+) -> tuple[ScoreModel, PriorContract]:
+    weights, contract = load(uri, sha256=sha256)
+    model = prior_from(weights, contract, device=pick_device(device), precision=precision)
     if is_compiled:
         require_compiler(pick_device(device))
         model.network.compile()

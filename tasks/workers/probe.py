@@ -155,7 +155,7 @@ def _method_seconds(method: Method, problem: InverseProblem, network: Denoiser) 
 
 def _laps(method: Method, problem: InverseProblem, network: Denoiser) -> Iterator[tuple[int, float]]:
     """Network calls (or steps, without a network) and seconds since the start, after each of the first steps."""
-    noise = Noise(0, [str(place) for place in range(len(problem.y))])
+    noise = Noise(0, [str(place) for place in range(len(problem.y))], purpose="timing")
     start = time.perf_counter()
     for step in run(method, problem, network, noise=noise):
         _wait(problem.y.device)
@@ -169,7 +169,7 @@ def _problem(job: ProbeJob, batch_size: int, device: torch.device) -> InversePro
     """Data of a phantom, once for every place of the batch; the operator has been used, which is slow at first."""
     names = [str(place) for place in range(batch_size)]
     phantom = torch.from_numpy(shepp_logan(job.image.size)).expand(batch_size, 1, -1, -1).contiguous()
-    data = simulate(job.measurement, phantom, job.image, Noise(0, names))
+    data = simulate(job.measurement, phantom, job.image, Noise(0, names, purpose="timing"))
     operator = job.measurement.operator(job.image.size).to(device)
     problem = InverseProblem(operator, data.y.to(device), data.noise_std)
     operator.normal(operator.direct(problem.y))

@@ -1,6 +1,5 @@
 """Reconstruct one shard: all posterior samples of its slices, their mean and their deviation."""
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,7 +8,6 @@ import numpy as np
 import torch
 
 from scoreinv.denoiser import Denoiser
-from scoreinv.errors import UserError
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Step, run
 from scoreinv.spec import Spec
@@ -17,7 +15,7 @@ from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction, Simulation
 from tasks.shards import Report
 from tasks.workers.priors import image_contract, load_prior, pick_device, require_match
-from tasks.workers.stores import read_slices
+from tasks.workers.stores import read_measured
 
 
 class ReconstructJob(Spec):
@@ -26,11 +24,18 @@ class ReconstructJob(Spec):
     measurements: str
     target: str
     prior: str
+    prior_sha256: str = ""
+    """Of the weights: those and no others, also if the prior is published anew meanwhile."""
     simulation: Simulation
     reconstruction: Reconstruction
     batch_size: int
     device: str
     is_compiled: bool = False
+
+
+VERSION = 1
+"""Of what all methods share (denoisers, data steps, random streams): part of the address of reconstructions and
+tunings, raised when images change. What belongs to one method has that method's ``version``."""
 
 
 class Task(NamedTuple):
@@ -106,26 +111,23 @@ def draw_samples(choice: Reconstruction, inputs: Inputs, batch_size: int, report
 def _steps(choice: Reconstruction, inputs: Inputs, batch: list[Task]) -> Iterator[Step]:
     problem = inputs.problem
     places = torch.tensor([task.place for task in batch], device=problem.y.device)
-    part = InverseProblem(problem.operator, problem.y[places], problem.noise_std)
     noise = Noise(choice.seed, [task.slice_id for task in batch], [task.sample for task in batch])
     with torch.no_grad():
-        yield from run(choice.method, part, inputs.denoiser, noise=noise)
+        yield from run(choice.method, problem.part(places), inputs.denoiser, noise=noise)
 
 
 def _problem(job: ReconstructJob, measurements: ShardedStore, places: Sequence[int]) -> InverseProblem:
     contract, device = image_contract(measurements.attrs), pick_device(job.device)
     operator = job.simulation.measurement.operator(contract.size).to(device)
-    y = torch.from_numpy(read_slices(measurements, "y", places)).to(device)
-    noise_std = float(measurements.manifest()["noise_std"])
-    if not math.isfinite(noise_std):
-        raise UserError(f"noise_std of {measurements.uri} is {noise_std}: make the measurements again")
-    return InverseProblem(operator, y, noise_std)
+    y, noise_std = read_measured(measurements, places)
+    return InverseProblem(operator, y.to(device), noise_std)
 
 
 def _denoiser(job: ReconstructJob, measurements: ShardedStore) -> Denoiser | None:
     if not job.prior:
         return None
-    model, contract = load_prior(job.prior, job.device, job.reconstruction.precision, job.is_compiled)
+    precision = job.reconstruction.precision
+    model, contract = load_prior(job.prior, job.device, precision, job.is_compiled, sha256=job.prior_sha256)
     require_match(contract, image_contract(measurements.attrs))
     return model
 

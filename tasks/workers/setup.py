@@ -1,7 +1,6 @@
-"""What a local Dask worker does before it takes work: the slow import, once, and its manners."""
+"""How numerical libraries behave in a worker: what they find in their environment, and how many threads they take."""
 
 import os
-import signal
 
 import torch
 
@@ -14,8 +13,6 @@ KEEP_MEMORY = {
 pages from the kernel each time made a network call on a CPU take up to twice the time, and Dask asks for just that."""
 
 
-def dask_setup(worker: object) -> None:
-    """Called by Dask (``--preload tasks.workers.setup``) when a worker starts."""
-    # A terminal sends Ctrl-C to workers as well; the process that started them ends them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def limit_threads() -> None:
+    """Give torch the threads that the environment grants, one if it says nothing."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

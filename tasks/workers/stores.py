@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
 
+from scoreinv.measurement import Measured
 from storage.datasets import DatasetStore
+from storage.errors import StoreMismatch
 from storage.shards import ShardedStore
 
 
@@ -19,6 +22,21 @@ def read_slices(store: ShardedStore, name: str, places: Sequence[int]) -> np.nda
     """Slices of an array by their places, in the given order; neighbours are read at once."""
     runs = np.split(np.asarray(places), np.flatnonzero(np.diff(places) != 1) + 1)
     return np.concatenate([store.read(name, int(run[0]), int(run[-1]) + 1) for run in runs])
+
+
+def read_measured(store: ShardedStore, places: Sequence[int]) -> Measured:
+    """The data of slices and their noise, by their places in a store of measurements, in the given order.
+
+    Raises:
+        StoreMismatch: if the store was filled by a version that kept one noise level for all slices.
+    """
+    if "noise_std" not in store.layouts:
+        raise StoreMismatch(
+            f"{store.uri} was measured by an earlier version, with one noise level for all slices: run measure again "
+            "and use the measurements it names"
+        )
+    y, noise_std = (torch.from_numpy(read_slices(store, name, places)) for name in ("y", "noise_std"))
+    return Measured(y, noise_std)
 
 
 # A listing of 100 000 slices takes longer to read than a shard takes to measure; its fingerprint says when it is new.

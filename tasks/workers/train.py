@@ -3,6 +3,9 @@
 Each process holds all images in memory. Process 0 validates, writes checkpoints and publishes; every line it prints
 is streamed to the flow's log. Checkpoints come first and the contract comes last, so a prior that says it has seen
 enough images is whole, and a training that was killed at any moment goes on.
+
+Trainings that differ in their length alone share a trunk: a folder with the checkpoint that all of them go on from,
+until each parts from it for its cooldown or its end. From there on a training's checkpoint lies with its prior.
 """
 
 import hashlib
@@ -28,10 +31,10 @@ from scoreinv.training.loop import TrainState, TrainStep, train
 from scoreinv.training.loss import denoising_curve
 from storage.errors import StoreError
 from storage.holds import held
-from storage.models import is_whole_archive, load, publish, read_contract
-from storage.uri import delete, exists, join, list_names, read_bytes, write_bytes
+from storage.models import is_whole_archive, load, publish, read_contract, remove_all_but
+from storage.uri import exists, join, read_bytes, write_bytes
 from tasks.recipes import TrainRecipe
-from tasks.workers.curve import CurveRow, add_row, read_curve
+from tasks.workers.curve import CurveRow, add_row, read_curve, write_curve
 from tasks.workers.prior_card import prior_card
 from tasks.workers.prior_pictures import sampling_grid, write_pictures
 from tasks.workers.priors import pick_device
@@ -39,6 +42,7 @@ from tasks.workers.training_images import TrainingImages, read_images
 
 N_SIGMAS = 9
 """Noise levels at which the error on held-out images is measured."""
+CHECKPOINT = "checkpoint.pt"
 PROGRESS_SECONDS = 30.0
 CHECKPOINT_SECONDS = 300.0
 """A training that is stopped between two validations loses no more than this."""
@@ -52,7 +56,11 @@ class TrainJob(Spec):
     recipe: TrainRecipe
     datasets: tuple[str, ...]
     target: str
+    """The folder of the prior."""
+    trunk: str
+    """The folder that it shares with trainings of other lengths."""
     initial: str = ""
+    initial_sha256: str = ""
     n_threads: int
     device: str = "auto"
 
@@ -63,15 +71,15 @@ def main(path: str) -> None:
         job = TrainJob.model_validate_json(file.read())
     torch.set_num_threads(job.n_threads)
     device = _device(job.device)
-    # Process 0 writes for all.
-    with _process_group(device) as (rank, n_ranks), held(job.target) if rank == 0 else nullcontext():
+    # Process 0 writes for all, and trainings of other lengths write to the same trunk.
+    with _process_group(device) as (rank, n_ranks), held(job.trunk) if rank == 0 else nullcontext():
         _train(job, device, rank, n_ranks)
 
 
 def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int) -> None:
     recipe = job.recipe
     images = read_images(recipe, job.datasets)
-    state = _state(job, device, rank)
+    state, is_shared = _state(job, device, rank)
     batches = ImageBatches(
         images.images, images.contract.size, weights=images.weights, augmentation=recipe.augmentation, device=device
     )
@@ -79,7 +87,7 @@ def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int) -> None
     if rank == 0:
         print(_describe_start(state, images, device), flush=True)
         steps = _with_progress(steps, state.images_seen, recipe.training.n_images)
-        _follow(job, state, images, _with_checkpoints(steps, job, state))
+        _follow(job, state, images, _with_checkpoints(steps, job, state, is_shared), is_shared)
     else:
         for _ in steps:
             pass
@@ -91,35 +99,58 @@ def _describe_start(state: TrainState, images: TrainingImages, device: torch.dev
     return f"training {n} parameters on {device} from {len(images.images)} images, {held_out}"
 
 
-def _state(job: TrainJob, device: torch.device, rank: int) -> TrainState:
-    """The state of the last checkpoint, or else of the prior to go on from, or a fresh one."""
-    recipe = job.recipe
+def _state(job: TrainJob, device: torch.device, rank: int) -> tuple[TrainState, bool]:
+    """The state to go on from, and whether it is on the trunk that trainings of other lengths share."""
+    own, shared = (join(folder, CHECKPOINT) for folder in (job.target, job.trunk))
+    if _is_usable(own, rank):
+        return _restored(job, own, device, rank), False
+    if not _is_usable(shared, rank):
+        return _first_state(job, device, rank), True
+    state = _restored(job, shared, device, rank)
+    if not job.recipe.training.has_parted(state.images_seen):
+        if rank == 0:
+            write_curve(job.target, [row for row in read_curve(job.trunk) if row.images_seen <= state.images_seen])
+        return state, True
+    if rank == 0:
+        print("a longer training is past where this one parts from it: beginning anew", flush=True)
+    return _first_state(job, device, rank), False
+
+
+def _restored(job: TrainJob, checkpoint: str, device: torch.device, rank: int) -> TrainState:
+    state = _untrained(job.recipe, device)
+    restore(state, read_bytes(checkpoint), job.recipe.trunk(job.initial_sha256))
+    if rank == 0:
+        print(f"resumed after {state.images_seen} images", flush=True)
+    return state
+
+
+def _first_state(job: TrainJob, device: torch.device, rank: int) -> TrainState:
+    """That of the prior to go on from, or a fresh one."""
+    state = _untrained(job.recipe, device)
+    if job.initial:
+        weights, contract = load(job.initial, sha256=job.initial_sha256)
+        go_on_from(state, weights, contract.images_seen)
+        if rank == 0:
+            print(f"goes on from {job.recipe.initial}, which has seen {state.images_seen} images", flush=True)
+    return state
+
+
+def _untrained(recipe: TrainRecipe, device: torch.device) -> TrainState:
     model = build_model(recipe.network, recipe.preconditioning, seed=recipe.training.seed).to(device)
     if device.type == "cpu" and not recipe.training.is_bfloat16:
         # Backward convolutions in float32 take 15 % less time so, unlike everything else.
         model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    state = TrainState.fresh(model, recipe.training)
-    if checkpoint := _last_checkpoint(job, rank):
-        restore(state, checkpoint, recipe.address())
-        if rank == 0:
-            print(f"resumed after {state.images_seen} images", flush=True)
-    elif job.initial:
-        weights, contract = load(job.initial)
-        go_on_from(state, weights, contract.images_seen)
-        if rank == 0:
-            print(f"goes on from {recipe.initial}, which has seen {state.images_seen} images", flush=True)
-    return state
+    return TrainState.fresh(model, recipe.training)
 
 
-def _last_checkpoint(job: TrainJob, rank: int) -> bytes:
-    """The last checkpoint, empty if there is none; of a damaged one nothing can be used."""
-    checkpoint = join(job.target, "checkpoint.pt")
-    content = read_bytes(checkpoint) if exists(checkpoint) else b""
-    if exists(checkpoint) and not is_whole_archive(content):
-        if rank == 0:
-            print(f"{checkpoint} is damaged: what it held is made again", flush=True)
-        return b""
-    return content
+def _is_usable(checkpoint: str, rank: int) -> bool:
+    """Whether there is a checkpoint that is whole; of a damaged one nothing can be used."""
+    if not exists(checkpoint):
+        return False
+    is_whole = is_whole_archive(read_bytes(checkpoint))
+    if not is_whole and rank == 0:
+        print(f"{checkpoint} is damaged: what it held is made again", flush=True)
+    return is_whole
 
 
 def _with_progress(steps: Iterator[TrainStep], seen_before: int, total: int) -> Iterator[TrainStep]:
@@ -134,26 +165,37 @@ def _with_progress(steps: Iterator[TrainStep], seen_before: int, total: int) -> 
         yield step
 
 
-def _with_checkpoints(steps: Iterator[TrainStep], job: TrainJob, state: TrainState) -> Iterator[TrainStep]:
+def _with_checkpoints(
+    steps: Iterator[TrainStep], job: TrainJob, state: TrainState, is_shared: bool
+) -> Iterator[TrainStep]:
     """The steps, with a checkpoint every few minutes, after what the validations do with a step."""
     last = time.monotonic()
     for step in steps:
         yield step
         if time.monotonic() - last >= CHECKPOINT_SECONDS:
-            _save(job, state)
+            _save(job, state, is_shared)
             last = time.monotonic()
 
 
-def _save(job: TrainJob, state: TrainState) -> None:
-    write_bytes(join(job.target, "checkpoint.pt"), checkpoint_bytes(state, job.recipe.address()))
+def _save(job: TrainJob, state: TrainState, is_shared: bool) -> None:
+    """Put a checkpoint into the trunk as long as it is everybody's, else beside the prior; the last one there too."""
+    content = checkpoint_bytes(state, job.recipe.trunk(job.initial_sha256))
+    in_trunk = is_shared and not job.recipe.training.has_parted(state.images_seen)
+    if in_trunk:
+        write_curve(job.trunk, read_curve(job.target))
+        write_bytes(join(job.trunk, CHECKPOINT), content)
+    if not in_trunk or state.images_seen >= job.recipe.training.n_images:
+        write_bytes(join(job.target, CHECKPOINT), content)
 
 
-def _follow(job: TrainJob, state: TrainState, images: TrainingImages, steps: Iterator[TrainStep]) -> None:
+def _follow(
+    job: TrainJob, state: TrainState, images: TrainingImages, steps: Iterator[TrainStep], is_shared: bool
+) -> None:
     """Save and publish at every validation; pictures at the end, also of a training that had only those to do."""
     total = job.recipe.training.n_images
     for row in _rows(job.recipe, state, images.held_out, steps):
         add_row(job.target, row)
-        _save(job, state)
+        _save(job, state, is_shared)
         if state.images_seen < total:
             _publish(job, state, images)
         print(_describe(row, total), flush=True)
@@ -209,9 +251,7 @@ def _publish(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
     write_bytes(join(prior, "card.md"), card.encode())
     publish(prior, weights, contract)
     # The weights before these stay: somebody may have read their contract just now.
-    for name in list_names(prior):
-        if name.endswith(".safetensors") and name.removesuffix(".safetensors") not in kept:
-            delete(join(prior, name))
+    remove_all_but(prior, kept)
 
 
 def _published_sha256(prior: str) -> str:

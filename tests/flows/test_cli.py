@@ -249,6 +249,45 @@ def test_a_prior_of_other_images_is_refused(
     assert message in err
 
 
+UNUSABLE = {
+    "a file": ("file", "the workspace, {}, is a file: give a folder"),
+    "below a file": ("file/workspace", "the workspace, {}, cannot be used (Not a directory)"),
+    "not to be written": ("/proc/scoreinv", "the workspace, {}, cannot be used (No such file or directory)"),
+    "no name": ("na\udce9ve", "holds bytes that are not UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("name", "message"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_workspace_that_cannot_be_used_is_one_message_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["pipeline", "smoke", "--workspace", name])
+    said = capsys.readouterr()
+    assert ended.value.code == (2 if name.startswith("na") else 1)  # a name is a part of the recipe
+    assert message.format(tmp_path / name) in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "so worker processes do not see it: use cluster.kind=inline"),
+        (["execution.cluster={kind: remote, address: 'tcp://10.0.0.1:1'}"], "use cluster.kind=inline"),
+    ],
+)
+def test_worker_processes_are_refused_a_workspace_in_memory(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["pipeline", "smoke", "--workspace", "memory://here", *arguments])
+    said = capsys.readouterr()
+    assert (ended.value.code, message in said.err, said.err.count("\n")) == (2, True, 1)
+
+
 # ---- with a server -------------------------------------------------------------------------------------------
 
 
@@ -274,6 +313,7 @@ def test_a_truncated_file_among_good_ones_is_left_out_and_said(
     command: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from storage.datasets import DatasetStore
+    from storage.identities import Hasher
 
     files = write_series(tmp_path / "scans", [0, 1, 2, 3])
     files[2].write_bytes(files[2].read_bytes()[:-100])
@@ -282,8 +322,13 @@ def test_a_truncated_file_among_good_ones_is_left_out_and_said(
     store = DatasetStore.open(out.strip().splitlines()[-1])
     assert len(store) == 3
     (bad,) = store.shards.manifest()["rejected"]
-    assert bad["file"] == "0002.dcm"
-    assert "left out 0002.dcm: truncated" in caplog.text
+    code = Hasher(str(tmp_path / "workspace"))
+    assert bad == {"file": code("0002.dcm"), "reason": "truncated"}
+    assert f"left out {code('0002.dcm')}: truncated" in caplog.text
+    # Its own name stands where only its owner reads it.
+    names = Path(store.uri) / "names.json"
+    assert f"with the reasons in full: {names}" in caplog.text
+    assert "0002.dcm" in names.read_text()
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -297,45 +342,85 @@ def _heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.mark.parametrize("is_terminal", [True, False], ids=["Ctrl-C", "kill"])
-def test_a_signal_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path, is_terminal: bool) -> None:
-    """With a temporary server and real workers. A terminal sends its signal to the whole group."""
-    source = "source={kind: phantom, n_volumes: 100, n_slices: 20}"
+def start_long_command(folder: Path) -> "subprocess.Popen[str]":
+    """A command that works for minutes, with a temporary server and a real worker; its temporary files in ``tmp``."""
+    source = "source={kind: phantom, n_volumes: 20, n_slices: 20}"
     image = "image={modality: ct, size: 64, pixel_mm: 5, low: -1000, high: 1000}"
-    process = subprocess.Popen(
+    (folder / "tmp").mkdir()
+    environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp"), "PREFECT_HOME": str(folder / "prefect")}
+    return subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "ingest", source, image, "shard_size=1", "--workers", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")},
+        cwd=folder,
+        env={**os.environ, **environment},
         start_new_session=True,
         preexec_fn=_heed_ctrl_c,
     )
+
+
+@pytest.mark.parametrize(("way", "code"), [("Ctrl-C", 130), ("kill", 143), ("closed terminal", 129)])
+def test_a_signal_stops_everything_keeps_what_is_done_and_says_so(tmp_path: Path, way: str, code: int) -> None:
+    """A terminal sends its signals to the whole group, and a shell says again that the terminal is closed."""
+    process = start_long_command(tmp_path)
     try:
         wait_for_files(tmp_path, "workspace/datasets/*/done/*.json", process)
         family = psutil.Process(process.pid).children(recursive=True)
-        if is_terminal:
+        assert len(family) >= 2
+        if way == "Ctrl-C":
             os.killpg(process.pid, signal.SIGINT)
-        else:
+        elif way == "kill":
             process.terminate()
-        said, _ = process.communicate(timeout=60)
+        else:
+            os.killpg(process.pid, signal.SIGHUP)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGHUP)
+        said, _ = process.communicate(timeout=120)
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == (130 if is_terminal else 143), said
+    assert process.returncode == code, said
     assert said.strip().splitlines()[-1] == "stopped; what is done is kept, the same command resumes"
     assert "Traceback" not in said
     assert psutil.wait_procs(family, timeout=20)[1] == []
-    assert list(tmp_path.glob("scoreinv-dask-*")) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
     (folder,) = (tmp_path / "workspace" / "datasets").iterdir()
     store = ShardedStore.open(str(folder), finished=False)
-    assert 0 < len(store.pending()) < 2000
+    assert 0 < len(store.pending()) < 400
     assert store.verify() == []
+
+
+def test_a_command_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    process = start_long_command(tmp_path)
+    try:
+        wait_for_files(tmp_path, "workspace/datasets/*/done/*.json", process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 2
+    finally:
+        process.kill()
+        process.communicate()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    for one in alive:
+        one.kill()
+    assert alive == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize(("handler", "answer"), [("SIG_DFL", "129"), ("SIG_IGN", "7")])
+def test_a_closed_terminal_stops_a_command_unless_nohup_says_otherwise(handler: str, answer: str) -> None:
+    code = (
+        "import argparse, os, signal, flows.cli\n"
+        f"signal.signal(signal.SIGHUP, signal.{handler})\n"
+        "command = argparse.Namespace(run=lambda _: os.kill(os.getpid(), signal.SIGHUP) or 7)\n"
+        "print(flows.cli._run(command))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout == f"{answer}\n", done.stderr
 
 
 def wait_for_files(folder: Path, pattern: str, process: "subprocess.Popen[str]") -> None:
     """Until there is one, or the process has ended."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 400
     while not list(folder.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)

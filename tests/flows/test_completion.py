@@ -42,7 +42,7 @@ OFFERS = {
     "scoreinv ingest --w": {"--workspace", "--workers"},
     "scoreinv ingest --device c": {"cpu", "cuda"},
     "scoreinv ingest so": {"source."},
-    "scoreinv ingest source.se": {"source.select.", "source.seed="},
+    "scoreinv ingest source.sel": {"source.select."},
     "scoreinv ingest source.kind=d": {"dicom"},
     "scoreinv ingest source.kind=dicom source.hash_subjects=": {"true", "false"},
     "scoreinv ingest source.path=im": {"images"},

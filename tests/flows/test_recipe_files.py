@@ -49,7 +49,6 @@ VALUES = (
     "!x",
     "a=b",
     "'s",
-    "",
     "“x”",
 )
 
@@ -127,7 +126,7 @@ WRONG = {
     "image.size=null": "image.size: must be a whole number (got nothing)",
     "image.low=1:30": "image.low: must be a number (got '1:30')",
     "image.modality=mr": "image.modality: must be 'ct' or 'mri' (got 'mr'), did you mean 'mri'?",
-    "source.hash_subjects=perhaps": "source.hash_subjects: must be true or false (got 'perhaps')",
+    "source.identities=perhaps": "source.identities: must be 'hashed' or 'kept' (got 'perhaps')",
     "source.only_subjects=a,b": "source.only_subjects: must be a list (got 'a,b'): write only_subjects=[a,b] on the",
     "source.only_subjects=a": "source.only_subjects: must be a list (got 'a'): write only_subjects=[a] on the command",
     "source.only_subjects=[a,b": "source.only_subjects: must be a list (got '[a,b'): line 1 is not YAML: ",

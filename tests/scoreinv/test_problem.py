@@ -71,6 +71,38 @@ def test_data_of_another_operator_are_refused() -> None:
         InverseProblem(Binned(), torch.zeros(5, 1, 2, 3))
 
 
+def test_every_image_has_a_noise_level() -> None:
+    y = torch.zeros(3, 1, 2, 2)
+    assert InverseProblem(Binned(), y).noise_std.tolist() == [0, 0, 0]
+    assert InverseProblem(Binned(), y, 0.5).noise_std.tolist() == [0.5] * 3
+    levels = torch.tensor([0.5, 0.0, 2.0], dtype=torch.float64)
+    assert InverseProblem(Binned(), y, levels).noise_std.tolist() == [0.5, 0, 2]
+    assert InverseProblem(Binned(), y, levels).noise_std.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("noise_std", "message"),
+    [
+        (torch.ones(2), r"noise_std has shape \(2,\) for 3 images: give one level for each"),
+        (torch.ones(3, 1), r"noise_std has shape \(3, 1\)"),
+        (-0.1, "must be finite and at least 0"),
+        (float("nan"), "must be finite and at least 0, got nan"),
+        (torch.tensor([0.0, float("inf"), 1.0]), "must be finite"),
+    ],
+    ids=str,
+)
+def test_noise_levels_that_do_not_fit_are_refused(noise_std: Tensor | float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        InverseProblem(Binned(), torch.zeros(3, 1, 2, 2), noise_std)
+
+
+def test_a_part_takes_data_and_noise_along() -> None:
+    whole = problem(3).with_noise_std(torch.tensor([1.0, 2.0, 3.0]))
+    part = whole.part(torch.tensor([2, 0, 2]))
+    assert torch.equal(part.y, whole.y[[2, 0, 2]])
+    assert part.noise_std.tolist() == [3, 1, 3]
+
+
 def test_a_problem_knows_the_images_it_looks_for() -> None:
     assert problem(3).image_batch_shape == (3, 1, 4, 4)
 

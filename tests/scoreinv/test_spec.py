@@ -23,6 +23,19 @@ class Outer(Spec):
     note: str | None = None
 
 
+class Fader(Spec):
+    kind: Literal["fader"] = "fader"
+    strength: float = 0.5
+
+
+class Extended(Outer):
+    """Outer with options that came later."""
+
+    is_fast: bool = False
+    fader: Inner | Fader | None = None
+    more: tuple[Inner, ...] = ()
+
+
 class Reordered(Spec):
     note: str | None = None
     inner: Inner = Inner()
@@ -42,7 +55,8 @@ def test_a_spec_cannot_be_changed() -> None:
 
 
 def test_the_digest_is_the_same_for_ever() -> None:
-    assert Outer().digest() == "450f4ec88d67"
+    assert Outer().digest() == "e10808d43975"
+    assert Outer(name="b", inner=Inner(strength=2.0)).digest() == "1e19c3fe9cc3"
     assert digest_of({"b": 1, "a": [None, "é"]}, 2.5) == "bcb0c9cc8cfc"
 
 
@@ -59,6 +73,32 @@ def test_the_digest_ignores_how_the_same_choice_was_written() -> None:
     written = Outer.model_validate({"inner": {"strength": "0.5"}, "sizes": [1, 2]})
     assert written.digest() == Outer().digest() == Reordered().digest()
     assert Inner(strength=1).digest() == Inner(strength=1.0).digest()
+
+
+def test_an_option_that_comes_later_changes_no_digest_until_it_is_used() -> None:
+    used = [
+        {},
+        {"is_fast": True},
+        {"fader": Inner()},
+        {"fader": Fader()},
+        {"more": (Inner(),)},
+        {"more": (Inner(),) * 2},
+    ]
+    assert Extended().digest() == Outer().digest()
+    assert Extended(n_steps=3).digest() == Outer(n_steps=3).digest()
+    assert len({Extended.model_validate(change).digest() for change in used}) == len(used)
+
+
+def test_a_version_that_was_raised_changes_the_digests_of_all_that_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = [Inner(), Outer(), Extended(more=(Inner(),)), Extended(fader=Fader())]
+    before = [spec.digest() for spec in specs]
+    monkeypatch.setattr(Fader, "version", 2)
+    assert [spec.digest() == digest for spec, digest in zip(specs, before, strict=True)] == [True, True, True, False]
+    monkeypatch.setattr(Inner, "version", 2)
+    second = [spec.digest() for spec in specs]
+    monkeypatch.setattr(Inner, "version", 3)
+    third = [spec.digest() for spec in specs]
+    assert all(len(set(three)) == 3 for three in zip(before, second, third, strict=True))
 
 
 def test_a_spec_that_went_through_json_has_the_same_digest() -> None:

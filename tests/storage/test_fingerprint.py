@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scoreinv.contract import ImageContract
-from storage.datasets import DatasetStore
+from storage.datasets import DatasetStore, Rejected
 from storage.errors import SourceError
 from storage.fingerprint import Fingerprint, fingerprint_of_dataset, fingerprint_of_source
 from storage.sources import DicomSource, PhantomSource, SeveralSources
@@ -36,11 +36,13 @@ def test_a_large_source_is_read_as_far_as_asked_and_says_so() -> None:
 def test_what_cannot_be_read_is_kept_with_its_reason(tmp_path: Path) -> None:
     files = write_series(tmp_path, [0, 1, 2])
     files[1].write_bytes(files[1].read_bytes()[:-100])
-    found = fingerprint_of_source(DicomSource(path=str(tmp_path)), max_volumes=64)
+    found = fingerprint_of_source(DicomSource(path=str(tmp_path), identities="kept"), max_volumes=64)
     (bad,) = found.rejected
     assert bad.file == "0001.dcm"
     assert "truncated" in bad.reason
     assert found.n_slices == 2
+    (bad,) = fingerprint_of_source(DicomSource(path=str(tmp_path)), max_volumes=64).rejected
+    assert bad == Rejected(file="a file", reason="truncated")
 
 
 def test_two_modalities_in_one_source_are_refused() -> None:

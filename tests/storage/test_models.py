@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from scoreinv import shipped as package
 from scoreinv.contract import ImageContract, PriorContract
 from storage import models
 from storage.errors import StoreError, StoreMismatch, StoreNotFound
-from storage.models import load, publish, shipped
+from storage.models import load, publish, remove_all_but, shipped
 from storage.uri import delete, join, list_names, write_bytes
 
 
@@ -36,6 +37,31 @@ def test_round_trip_and_replacement(uri: str) -> None:
     for weights in (b"first weights", b"second weights"):
         publish(uri, weights, contract(weights))
         assert load(uri) == (weights, contract(weights))
+
+
+def test_who_names_the_weights_gets_these_as_long_as_they_are_there(uri: str) -> None:
+    old, new = contract(b"old", name="before"), contract(b"new", name="after")
+    publish(uri, b"old", old)
+    assert load(uri, sha256=old.sha256) == (b"old", old)
+    publish(uri, b"new", new)
+    assert load(uri) == load(uri, sha256=new.sha256) == (b"new", new)
+    assert load(uri, sha256=old.sha256) == (b"old", old)
+    remove_all_but(uri, {new.sha256})
+    assert list_names(uri) == sorted(["contract.json", f"{new.sha256}.json", f"{new.sha256}.safetensors"])
+    with pytest.raises(StoreMismatch, match=f"was published anew since this run began .*{old.sha256[:12]} are gone"):
+        load(uri, sha256=old.sha256)
+
+
+def test_weights_that_were_published_again_are_the_same_prior(uri: str) -> None:
+    publish(uri, b"weights", contract(b"weights", name="before"))
+    corrected = contract(b"weights", name="after")
+    publish(uri, b"weights", corrected)
+    assert load(uri, sha256=corrected.sha256) == (b"weights", corrected)
+
+
+def test_a_shipped_prior_has_no_other_weights() -> None:
+    with pytest.raises(StoreMismatch, match="mri-128 was published anew"):
+        load("mri-128", sha256="0" * 64)
 
 
 def test_replacement_that_is_interrupted_leaves_the_old_prior(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +108,7 @@ def test_unknown_name_lists_the_known_ones(tmp_path: Path, monkeypatch: pytest.M
     for name in ("ct-16", "mri-16"):
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
         (tmp_path / f"{name}.json").write_text(contract(name.encode(), name).model_dump_json())
-    monkeypatch.setattr(models, "_shipped_folder", lambda: tmp_path)
+    monkeypatch.setattr(package, "_priors_folder", lambda: tmp_path)
     assert load("mri-16") == (b"mri-16", contract(b"mri-16", "mri-16"))
     with pytest.raises(StoreNotFound, match=r"shipped: ct-16, mri-16\)"):
         load("pet-16")

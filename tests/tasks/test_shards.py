@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,8 @@ from distributed import Scheduler, SpecCluster
 
 from tasks import cluster as cluster_module
 from tasks import shards as shards_module
-from tasks.cluster import AnyCluster, Inline, LocalWorkers, RemoteWorkers, connect, kept_running
+from tasks import supervision
+from tasks.cluster import AnyCluster, Inline, LocalWorkers, NoWorkers, RemoteWorkers, connect, kept_running
 from tasks.mistakes import explain
 from tasks.shards import Execution, ShardEvent, TooManyFailures, map_shards
 from tests.cases import CLUSTERS, missing
@@ -198,6 +200,65 @@ def test_a_shard_that_kills_its_workers_is_left_aside(tmp_path: Path, monkeypatc
     assert tries(job)[1] == 2
 
 
+@contextmanager
+def killing_workers(n: int) -> Iterator[list[int]]:
+    """A block in which the first n worker processes are killed as soon as there is one: the process ids."""
+    killed: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while len(killed) < n and not over.wait(0.02):
+            for child in psutil.Process().children():
+                with suppress(psutil.Error):
+                    if "tasks.workers.serve" in child.cmdline() and child.pid not in killed:
+                        child.kill()
+                        killed.append(child.pid)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_workers_that_are_killed_while_they_start_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "PAUSE_SECONDS", 0.1)
+    job, store = new_store(tmp_path)
+    with killing_workers(2) as killed:
+        list(map_shards(fill, job, store, Execution(cluster=LocalWorkers(n_workers=1))))
+    assert len(killed) == 2
+    assert store.pending() == []
+    assert tries(job) == dict.fromkeys(range(6), 1)
+
+
+def test_workers_that_are_always_killed_while_they_start_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "PAUSE_SECONDS", 0.1)
+    job, store = new_store(tmp_path)
+    with killing_workers(100) as killed, pytest.raises(NoWorkers, match="after 3 tries: it was killed .SIGKILL."):
+        list(map_shards(fill, job, store, Execution(cluster=LocalWorkers(n_workers=2))))
+    assert len(killed) == 6
+    assert tries(job) == {}
+
+
+def test_workers_that_cannot_start_end_the_run_with_their_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then and in every run on the same cluster; this process has torch already, its workers find a broken one."""
+    monkeypatch.setattr(supervision, "PAUSE_SECONDS", 0.1)
+    (tmp_path / "torch.py").write_text("raise ImportError('libnothere.so: cannot open')")
+    monkeypatch.syspath_prepend(tmp_path)
+    job, store = new_store(tmp_path)
+    with kept_running(LocalWorkers(n_workers=2)) as running:
+        for _ in range(2):
+            with pytest.raises(NoWorkers, match="last words: ImportError: libnothere.so: cannot open\n"):
+                list(map_shards(fill, job, store, Execution(cluster=running)))
+    assert psutil.Process().children() == []
+
+
 CHILD = """
 import sys
 from tests.tasks.work import Job, dawdle
@@ -223,6 +284,7 @@ def test_no_worker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
         assert family
         process.send_signal(signal.SIGKILL)
         assert psutil.wait_procs(family, timeout=30)[1] == []
+        assert list(tmp_path.glob("scoreinv-dask-*")) == []
     finally:
         process.kill()
         process.communicate()

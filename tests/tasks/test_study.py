@@ -4,7 +4,8 @@ import math
 import shutil
 from pathlib import Path
 
-from scoreinv.baselines import TotalVariation
+from scoreinv.baselines import Direct, TotalVariation
+from scoreinv.measurement import GaussianNoise
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import Method
 from scoreinv.samplers import DDS
@@ -12,11 +13,13 @@ from scoreinv.samplers.grid import SigmaGrid
 from storage.datasets import Rejected
 from storage.shards import ShardedStore
 from tasks.means import left_out, mean_of
-from tasks.recipes import Reconstruction
+from tasks.recipes import Reconstruction, Simulation
 from tasks.rendering import MethodRow, markdown_table
 from tasks.rendering.tables import METRICS
-from tasks.study import Result, _best, _left_out, _method_row, _told_apart
+from tasks.study import Result, _best, _heading, _left_out, _method_row, _told_apart
 from tests.tasks import tiny
+
+MEASURED = Simulation(measurement=CartesianMRI())
 
 
 def row(slice_id: str = "", **metrics: float | None) -> dict[str, object]:
@@ -88,7 +91,7 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> N
 
     def names(*choices: tuple[Method, int]) -> list[str]:
         made = [Reconstruction(method=method, prior="mri-128", n_samples=n) for method, n in choices]
-        return [one.name for one in _told_apart([Result(store, choice, CartesianMRI(), 16) for choice in made])]
+        return [one.name for one in _told_apart([Result(store, choice, MEASURED, 16) for choice in made])]
 
     cool = DDS(temperature=0.6)
     wide = DDS(temperature=0.6, grid=SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005))
@@ -99,6 +102,56 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> N
     assert names((TotalVariation(weight=0.1), 1), (TotalVariation(weight=0.2), 1))[0] == "FISTA-TV (weight 0.1)"
 
 
+def test_results_of_one_name_are_told_apart_by_prior_weights_and_seed(tmp_path: Path) -> None:
+    store = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=2, shard_size=2))
+
+    def names(*pairs: tuple[Reconstruction, str]) -> list[str]:
+        made = [ShardedStore.open(store.uri) for _ in pairs]
+        for one, (_, sha256) in zip(made, pairs, strict=True):
+            one.attrs["prior_sha256"] = sha256
+        results = [Result(one, choice, MEASURED, 16) for one, (choice, _) in zip(made, pairs, strict=True)]
+        return [one.name for one in _told_apart(results)]
+
+    def drawn(**changes: object) -> Reconstruction:
+        return Reconstruction.model_validate({"method": DDS(), "prior": "priors/a", **changes})
+
+    first, second = "1" * 64, "2" * 64
+    assert names((drawn(), first), (drawn(seed=7), first)) == ["DDS (50 calls, seed 0)", "DDS (50 calls, seed 7)"]
+    assert names((drawn(), first), (drawn(prior="priors/b"), second)) == [
+        "DDS (50 calls, prior priors/a)",
+        "DDS (50 calls, prior priors/b)",
+    ]
+    assert names((drawn(), first), (drawn(), second))[1] == f"DDS (50 calls, weights {second[:12]})"
+    # By two versions of the code: the digest is all that differs.
+    assert names((drawn(), first), (drawn(), first))[0] == f"DDS (50 calls, {store.uri.rsplit('/', 1)[-1]})"
+
+
+def test_results_of_several_measurements_are_told_apart_whatever_the_method(tmp_path: Path) -> None:
+    dataset = tiny.dataset(tmp_path, n=2, shard_size=2)
+    store = tiny.measurements(tmp_path, dataset)
+    tv, direct = (Reconstruction(method=method) for method in (TotalVariation(), Direct()))
+
+    def names(*simulations: Simulation) -> list[str]:
+        made = [Result(store, choice, one, 16) for choice, one in zip((direct, tv, tv), simulations, strict=True)]
+        return [one.name for one in _told_apart(made)]
+
+    four, eight = (Simulation(measurement=CartesianMRI(acceleration=a)) for a in (4, 8))
+    noisy = Simulation(measurement=CartesianMRI(acceleration=8, noise=GaussianNoise(noise_std=0.1)))
+    assert names(four, four, four)[:1] == ["zero-filled"]
+    assert names(four, four, eight) == [
+        "zero-filled (MRI, 4 times faster)",
+        "FISTA-TV (MRI, 4 times faster)",
+        "FISTA-TV (MRI, 8 times faster)",
+    ]
+    assert names(eight, noisy, eight)[1:] == [
+        "FISTA-TV (MRI, 8 times faster, noise.kind gaussian)",
+        "FISTA-TV (MRI, 8 times faster, noise.kind none)",
+    ]
+    assert names(eight, eight, eight.model_copy(update={"seed": 3}))[2] == "FISTA-TV (MRI, 8 times faster, seed 3)"
+    made = [Result(store, tv, one, 16) for one in (four, eight)]
+    assert _heading(made, dataset) == "MRI, 4 times faster and MRI, 8 times faster, 2 slices of 16 x 16 pixels"
+
+
 def test_pictures_are_of_the_method_with_the_highest_psnr_by_the_image_that_stands_for_it(tmp_path: Path) -> None:
     made = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=2, shard_size=2))
     stores = [
@@ -106,7 +159,7 @@ def test_pictures_are_of_the_method_with_the_highest_psnr_by_the_image_that_stan
     ]
     one, many = (Reconstruction(method=DDS(), prior="mri-128", n_samples=n) for n in (1, 4))
     pairs = zip(stores, (one, many, one), strict=True)
-    results = [Result(store, choice, CartesianMRI(), 16) for store, choice in pairs]
+    results = [Result(store, choice, MEASURED, 16) for store, choice in pairs]
 
     def best(*scores: tuple[int, str, float]) -> int:
         rows = [{"reconstruction": results[i].digest, "estimate": e, "psnr": value} for i, e, value in scores]

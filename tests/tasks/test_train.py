@@ -28,12 +28,13 @@ from storage.models import load
 from storage.sources.phantom import PhantomSource
 from storage.uri import join
 from storage.verify import problems_of
+from tasks.processes import PARENT
 from tasks.recipes import TrainRecipe
 from tasks.torchrun import GRACE_SECONDS, torchrun
 from tasks.train import is_trained, progress_of
 from tasks.workers import train as worker
 from tasks.workers.curve import CurveRow, add_row, read_curve
-from tasks.workers.launch import PARENT, fault_path, leave_reason, reason_path
+from tasks.workers.launch import fault_path, leave_reason, reason_path
 from tasks.workers.priors import load_prior
 from tasks.workers.train import PROGRESS_SECONDS, TrainJob
 from tasks.workers.training_images import read_images
@@ -82,10 +83,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def job_for(dataset: str, target: Path, **changes: Any) -> TrainJob:
-    """A job on one CPU thread; changes are to the recipe, n_images to its training."""
-    training = RECIPE.training.model_copy(update={"n_images": changes.pop("n_images", RECIPE.training.n_images)})
-    recipe = RECIPE.model_copy(update={"training": training, **changes})
-    return TrainJob(recipe=recipe, datasets=(dataset,), target=str(target), n_threads=1, device="cpu")
+    """A job on one CPU thread; changes are to the recipe, n_images and cooldown_images to its training."""
+    lengths = {name: changes.pop(name) for name in ("n_images", "cooldown_images") if name in changes}
+    recipe = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update=lengths), **changes})
+    trunk = str(target.parent / "trunk")
+    return TrainJob(recipe=recipe, datasets=(dataset,), target=str(target), trunk=trunk, n_threads=1, device="cpu")
+
+
+def longer(recipe: TrainRecipe, n_images: int) -> TrainRecipe:
+    """The recipe with another length."""
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"n_images": n_images})})
 
 
 def run_here(job: TrainJob, folder: Path) -> None:
@@ -169,8 +176,9 @@ def test_a_card_and_pictures_lie_beside_the_contract(two_processes: tuple[Path, 
         assert text in card
     for name in ("curve.png", "samples.png"):
         assert (prior / name).read_bytes().startswith(b"\x89PNG")
-    assert is_trained(str(two_processes[0]), 160)
-    assert not is_trained(str(two_processes[0]), 161)
+    assert is_trained(str(two_processes[0]), RECIPE)
+    assert not is_trained(str(two_processes[0]), longer(RECIPE, 161))
+    assert not is_trained(str(two_processes[0]), RECIPE.model_copy(update={"licence": "CC-BY-4.0"}))
 
 
 def test_the_weights_of_the_last_two_publications_are_kept(two_processes: tuple[Path, list[str]]) -> None:
@@ -190,6 +198,7 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(
     # What a training that was killed between a row and its checkpoint leaves behind.
     resumed_at = read_curve(job.target)[-1].images_seen
     assert resumed_at < 160
+    assert not (tmp_path / "prior" / "checkpoint.pt").exists()
     add_row(job.target, CurveRow(images_seen=159, loss=0.0, learning_rate=0.0, seconds=0.0, sigmas=()))
     run_here(job_for(dataset, tmp_path / "prior"), tmp_path)
     assert f"resumed after {resumed_at} images" in capsys.readouterr().out
@@ -232,7 +241,7 @@ def test_a_training_that_was_killed_before_its_last_publication_publishes(datase
 def test_a_second_training_of_a_prior_is_refused_by_name(dataset: str, tmp_path: Path) -> None:
     """They would replace each other's checkpoints."""
     job = job_for(dataset, tmp_path / "prior")
-    with held(job.target), pytest.raises(StoreHeld, match=f"process {os.getpid()} on .* works on {job.target}"):
+    with held(job.trunk), pytest.raises(StoreHeld, match=f"process {os.getpid()} on .* works on {job.trunk}"):
         run_here(job, tmp_path)
     assert not (tmp_path / "prior" / "checkpoint.pt").exists()
 
@@ -249,8 +258,9 @@ def test_a_damaged_training_is_seen_and_made_again(
         path.write_bytes(path.read_bytes()[:-100])
     problems = problems_of("priors", str(target))
     assert len([one for one in problems if "recipe.json" not in one]) == (2 if damage == "everything" else 1)
-    assert is_trained(str(target), 160) == (damage == "checkpoint")
-    run_here(job_for(dataset, target, n_images=160), tmp_path)
+    job = job_for(dataset, target, n_images=160)
+    assert is_trained(str(target), job.recipe) == (damage == "checkpoint")
+    run_here(job, tmp_path)
     assert ("is damaged: what it held is made again" in capsys.readouterr().out) == (
         damage in ("checkpoint", "everything")
     )
@@ -258,16 +268,109 @@ def test_a_damaged_training_is_seen_and_made_again(
     assert [one for one in problems_of("priors", str(target)) if "recipe.json" not in one] == []
 
 
-def test_a_longer_training_goes_on_from_a_shorter_one(
+def test_a_longer_training_goes_on_from_a_shorter_one_and_leaves_it_as_it_is(
     dataset: str, one_process: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.0)
-    run_here(job_for(dataset, one_process, n_images=200), one_process.parent)
+    target = one_process.parent / "longer"
+    run_here(job_for(dataset, target, n_images=200), one_process.parent)
     printed = capsys.readouterr().out
     assert "resumed after 160 images" in printed
     assert re.search(r"^images 168 of 200, \d+\.\d images/s, about 0:00:\d\d left$", printed, re.MULTILINE)
-    assert load(str(one_process / "prior"))[1].images_seen == 200
-    assert [row.images_seen for row in read_curve(str(one_process))] == [48, 96, 144, 160, 192, 200]
+    assert load(str(target / "prior"))[1].images_seen == 200
+    assert [row.images_seen for row in read_curve(str(target))] == [48, 96, 144, 160, 192, 200]
+    assert load(str(one_process / "prior"))[1].images_seen == 160
+    assert [row.images_seen for row in read_curve(str(one_process))] == [48, 96, 144, 160]
+
+
+def test_a_shorter_training_does_not_take_what_a_longer_one_has_learned(
+    dataset: str, one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_here(job_for(dataset, tmp_path / "long", n_images=200), tmp_path)
+    trunk = (tmp_path / "trunk" / "checkpoint.pt").read_bytes()
+    run_here(job_for(dataset, tmp_path / "short"), tmp_path)
+    assert "a longer training is past where this one parts from it: beginning anew" in capsys.readouterr().out
+    assert load(str(tmp_path / "short" / "prior"))[0] == load(str(one_process / "prior"))[0]
+    assert (tmp_path / "trunk" / "checkpoint.pt").read_bytes() == trunk
+
+
+def test_a_cooldown_can_be_moved_as_long_as_it_has_not_begun(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that has begun stays with its prior: another length goes on from the last checkpoint before it."""
+    calm, moved = tmp_path / "calm", tmp_path / "moved"
+    calm.mkdir()
+    run_here(job_for(dataset, calm / "prior", n_images=160, cooldown_images=40), calm)
+    run_here(job_for(dataset, moved / "first", n_images=120, cooldown_images=60), tmp_path)
+    capsys.readouterr()
+    run_here(job_for(dataset, moved / "second", n_images=160, cooldown_images=40), tmp_path)
+    assert "resumed after 48 images" in capsys.readouterr().out
+    weights = [load(str(folder / "prior"))[0] for folder in (calm / "prior", moved / "second", moved / "first")]
+    assert weights[0] == weights[1] != weights[2]
+    rates = [row.learning_rate for row in read_curve(str(moved / "second"))]
+    assert rates[:2] == [2e-3, 2e-3]
+    assert rates[-1] == pytest.approx(2e-3 * 8 / 40)
+
+
+def test_new_texts_cost_no_training(dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_here(job_for(dataset, tmp_path / "prior", n_images=48, cooldown_images=16), tmp_path)
+    weights, before = load(str(tmp_path / "prior" / "prior"))
+    capsys.readouterr()
+    corrected = job_for(dataset, tmp_path / "prior", n_images=48, cooldown_images=16, licence="CC-BY-4.0")
+    run_here(corrected, tmp_path)
+    assert "resumed after 48 images" in capsys.readouterr().out
+    again, contract = load(str(tmp_path / "prior" / "prior"))
+    assert (again, contract) == (weights, before.model_copy(update={"licence": "CC-BY-4.0"}))
+    assert "CC-BY-4.0" in (tmp_path / "prior" / "prior" / "card.md").read_text()
+    assert is_trained(str(tmp_path / "prior"), corrected.recipe)
+
+
+def test_the_address_holds_what_decides_the_weights_and_nothing_else() -> None:
+    def address(training: dict[str, Any] | None = None, sha256: str = "", **changes: Any) -> str:
+        spec = RECIPE.training.model_copy(update=training or {})
+        return RECIPE.model_copy(update={"training": spec, **changes}).address(sha256)
+
+    base = address()
+    cooldown = {"cooldown_images": 40}
+    others = [
+        address({"n_images": 320}),
+        address(cooldown),
+        address(cooldown | {"n_images": 320}),
+        address({"seed": 1}),
+        address(sha256="a" * 64),
+        address(sha256="b" * 64),
+        address(datasets=("datasets/others",)),
+        address(shares=(1.0,)),
+        address(balance_power=1.0),
+        address(validation_subjects=()),
+        address(augmentation=Augmentation(gain=0.1)),
+    ]
+    assert len({base, *others}) == 1 + len(others)
+    texts = {"name": "other", "licence": "CC-BY-4.0", "training_data": ("Others",), "validate_every": 7}
+    assert address(**texts) == base
+    assert address(initial="ct-128", sha256="a" * 64) == address(initial="priors/x", sha256="a" * 64)
+
+
+def test_trainings_of_all_lengths_share_a_trunk() -> None:
+    def trunk(**training: Any) -> str:
+        return RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update=training)}).trunk("a" * 64)
+
+    assert trunk() == trunk(n_images=320) == trunk(n_images=320, cooldown_images=100)
+    assert trunk() != trunk(decay_images=100)
+    assert trunk() != RECIPE.trunk("b" * 64)
+
+
+@pytest.mark.parametrize(("n_images", "cooldown_images"), [(160, 0), (160, 40), (157, 0), (157, 41), (16, 100)])
+def test_a_training_parts_from_the_others_where_its_rates_do(n_images: int, cooldown_images: int) -> None:
+    spec = RECIPE.training.model_copy(update={"n_images": n_images, "cooldown_images": cooldown_images})
+    others = RECIPE.training.model_copy(update={"n_images": FOREVER})
+    is_alike, seen = True, 0
+    assert spec.has_parted(0) is (cooldown_images > n_images)
+    while seen < n_images:
+        is_alike = is_alike and spec.rate(seen) == others.rate(seen)
+        seen += spec.batch_size
+        assert spec.has_parted(seen) is not is_alike
+    assert spec.has_parted(seen + spec.batch_size)
 
 
 def test_closing_the_lines_ends_every_process(dataset: str, tmp_path: Path) -> None:
@@ -308,7 +411,7 @@ def test_a_process_whose_starter_is_gone_ends_at_once(tmp_path: Path) -> None:
     ended = subprocess.run(
         command, env={**os.environ, PARENT: "1"}, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (ended.returncode, ended.stderr) == (1, "the process that started this training is gone\n")
+    assert (ended.returncode, ended.stderr) == (1, "the process that started this one is gone\n")
 
 
 def test_a_failure_shows_the_error_and_nothing_else(dataset: str, tmp_path: Path) -> None:

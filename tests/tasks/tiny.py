@@ -46,7 +46,7 @@ def measurements(workspace: Path, images: DatasetStore) -> ShardedStore:
     job = MeasureJob(dataset=images.uri, target=store.uri, simulation=recipe.simulation)
     for shard in store.pending():
         measure_shard(job, shard.index, print)
-    store.finish(manifest={"noise_std": 0.02})
+    store.finish()
     return store
 
 

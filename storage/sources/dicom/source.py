@@ -2,10 +2,9 @@
 
 Every file is tried, whatever it is called, in a process of its own with limits of time and memory. Files are sorted by
 person and into volumes; within a volume, by their position along the normal of the slices. Slices stay the way up
-they are stored. Names of patients are never kept; the subject is the PatientID, or a hash of it.
+they are stored. Names of patients are never read; the subject is the PatientID, for which results may have a hash.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -17,15 +16,18 @@ from scoreinv.contract import Modality
 from scoreinv.spec import Json
 from storage.datasets import UNITS, Rejected, SliceRecord
 from storage.errors import SourceError
+from storage.identities import Identities
+from storage.sources.content import not_hounsfield_reason
 from storage.sources.dicom.content import looks_like_dicom
 from storage.sources.dicom.header import Header, read_header
-from storage.sources.dicom.hounsfield import AIR_HU, not_hounsfield_reason
 from storage.sources.dicom.people import people
 from storage.sources.dicom.pixels import read_values
 from storage.sources.dicom.stacks import SAME_POSITION_MM, Plane, Stack, stacks
 from storage.sources.files import files_below, path_of
 from storage.sources.limits import within_limits
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
+
+AIR_HU = -1000.0
 
 N_LOOKED_AT = 9
 """Slices of a CT volume that are judged by their values, whichever are wanted."""
@@ -41,7 +43,9 @@ class DicomSource(Source):
     """CT or MR slices from a folder tree of DICOM files."""
 
     kind: Literal["dicom"] = "dicom"
-    path: str = Field(min_length=1, description="A folder (searched to the bottom) or one file.")
+    path: str = Field(
+        min_length=1, description="A folder (searched to the bottom) or one file; shipped:ct: example slices."
+    )
     modality: Modality = Field(default="ct", description="Which images are taken; the others are reported.")
     series: str = Field(default="*", description='Only series whose SeriesDescription fits, as "*T1*"; any case.')
     series_uids: tuple[str, ...] = Field(default=(), description="Only series with these SeriesInstanceUIDs.")
@@ -50,7 +54,12 @@ class DicomSource(Source):
     )
     percentile: float = Field(default=99.5, gt=50, le=100, description="MRI: a value of 1, within the foreground.")
     select: Select = Select()
-    hash_subjects: bool = Field(default=False, description="Keep a hash of the PatientID in place of the PatientID.")
+    takes_any_values: bool = Field(default=False, description="CT: also values that do not look like HU.")
+    identities: Identities = Field(
+        default="hashed",
+        description="What results call people, series and files: hashed (under a secret of the workspace), or kept, "
+        "for data without names. Lists of subjects name people by their PatientID, either way.",
+    )
 
     def scan(self) -> Iterator[Volume | Rejected]:
         """The volumes, sorted by subject and series; every slice that is listed was decoded."""
@@ -113,7 +122,7 @@ class DicomSource(Source):
         notes: dict[str, tuple[str, ...]] = {}
         first_by_image: dict[tuple[str, str], str] = {}
         for header, person in zip(headers, people(headers), strict=True):
-            subject = self._subject(person.subject_id)
+            subject = person.subject_id
             if not self._wants(person.names | {subject}):
                 continue
             first = first_by_image.setdefault((subject, header.sop_uid), header.file)
@@ -123,9 +132,6 @@ class DicomSource(Source):
             else:
                 copies.append(Rejected(file=header.file, reason=f"the same image (SOPInstanceUID) as {first}"))
         return wanted, notes, copies
-
-    def _subject(self, name: str) -> str:
-        return hashlib.sha256(name.encode()).hexdigest()[:12] if self.hash_subjects else name
 
     def _wants(self, names: frozenset[str]) -> bool:
         only = frozenset(self.only_subjects)
@@ -197,8 +203,8 @@ class DicomSource(Source):
             black = float(np.percentile(sample, 1)) if is_inverted else 0.0
             offset, scale = mri_offset_and_scale(sample - np.float32(black), self.percentile)
             return black + offset, scale
-        if reason := not_hounsfield_reason(sample):
-            raise SourceError(f"the values of its volume are no Hounsfield units: {reason}")
+        if not self.takes_any_values and (reason := not_hounsfield_reason(sample)):
+            raise SourceError(f"{reason} (its volume's); source.takes_any_values=true takes them as they are")
         return 0.0, 1.0
 
     def _read(self, header: Header) -> np.ndarray | Rejected:

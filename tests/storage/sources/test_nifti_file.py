@@ -102,6 +102,7 @@ BOMBS: dict[str, Callable[[bytearray], tuple[str, bytes]]] = {
     "a short compressed one too": lambda v: ("a.nii.gz", gzip.compress(claiming(v, 800, 800, 800))),
     "zeros that do inflate": lambda v: ("a.nii.gz", deflated_zeros(bytes(claiming(v, 400, 400, 300)[:352]), 100)),
     "zeros behind a small volume": lambda v: ("a.nii.gz", deflated_zeros(bytes(v), 100)),
+    "thousands of empty parts": lambda v: ("a.nii.gz", gzip.compress(b"") * 20000 + gzip.compress(v)),
     "beyond all limits": lambda v: ("a.nii", bytes(claiming(v, 30000, 30000, 30000))),
 }
 
@@ -117,6 +118,17 @@ def test_no_claim_is_inflated_or_allocated_before_it_is_judged(tmp_path: Path, c
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()
+
+
+def test_a_file_with_holes_is_not_read(tmp_path: Path) -> None:
+    content = claiming(volume_bytes(tmp_path), 400, 400, 300)
+    path = write(tmp_path, bytes(content[:352]), name="a.nii")
+    with path.open("r+b") as file:
+        file.truncate(352 + 2 * 400 * 400 * 300)
+    if path.stat().st_blocks * 512 > 1 << 20:
+        pytest.skip("this file system has no holes")
+    with pytest.raises(SourceError, match="was not read"):
+        read_scan(path)
 
 
 @pytest.mark.parametrize(("unit", "per_mm"), [("micron", 1000.0), ("mm", 1.0), ("meter", 0.001), ("unknown", 1.0)])
