@@ -39,13 +39,11 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run_stage(options: argparse.Namespace) -> int:
     """Run the flow of one of these commands, or show what it would do; 0 when it is done."""
     # What needs torch or Prefect is imported late, so that --help is quick.
-    from flows.environment import prepare_prefect
     from flows.help import describe_plan
     from flows.recipe_errors import RecipeError
     from scoreinv.errors import UserError
     from tasks.checks import check_pipeline
     from tasks.recipes import PipelineRecipe, PlanRecipe
-    from tasks.workspace import open_workspace
 
     stage = "pipeline" if options.command == "demo" else options.command
     recipe, execution = _parameters(options, recipe_kind(stage))
@@ -62,11 +60,19 @@ def run_stage(options: argparse.Namespace) -> int:
     if options.dry_run:
         describe_plan(recipe, execution)
         return 0
+    print(join(execution.workspace, run_flow(stage, recipe, execution)))
+    return 0
+
+
+def run_flow(stage: str, recipe: Spec, execution: "Execution") -> str:
+    """Run a stage's flow as the command does; its reference."""
+    from flows.environment import prepare_prefect
+    from tasks.workspace import open_workspace
+
     # Before Prefect writes there: its records of a run hold the recipe.
     open_workspace(execution.workspace)
     prepare_prefect(execution.workspace)
-    print(join(execution.workspace, _flow(stage)(recipe, execution)))
-    return 0
+    return _flow(stage)(recipe, execution)
 
 
 def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
@@ -77,7 +83,7 @@ def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, E
     changes, execution_changes = _split(options.changes)
     path = _recipe_path(options, changes, find_recipe)
     default = _planned_execution(options.device) if options.command == "plan" else Execution()
-    execution = load_execution(default, path, [*_shortcuts(options), *execution_changes]).absolute()
+    execution = load_execution(default, path, [*shortcuts(options), *execution_changes]).absolute()
     return load_recipe(kind, path, changes), execution
 
 
@@ -105,7 +111,8 @@ def _split(changes: Sequence[str]) -> tuple[list[str], list[str]]:
     ]
 
 
-def _shortcuts(options: argparse.Namespace) -> list[str]:
+def shortcuts(options: argparse.Namespace) -> list[str]:
+    """The options of the command that are keys of execution, as changes to it."""
     given = {
         "workspace": options.workspace,
         "cluster.n_workers": options.workers,

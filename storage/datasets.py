@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from scoreinv.contract import ImageContract, Modality
 from scoreinv.errors import UserError
 from scoreinv.spec import Json, Spec, digest_of
-from storage.errors import SourceError, StoreIncomplete
+from storage.errors import SourceError, StoreError, StoreIncomplete
 from storage.looks import Look, look_of, nothing_seen, read_looks
 from storage.resample import prepare
 from storage.shards import ArrayLayout, Shard, ShardedStore
-from storage.uri import exists, join, read_json, write_json
+from storage.uri import exists, join, json_bytes, read_json, write_if_other, write_json
 
 UNITS: dict[Modality, str] = {"ct": "HU", "mri": "volume percentile"}
 """What a source's values are in: 1 unit of MRI is a high percentile of the volume's foreground."""
@@ -130,8 +130,7 @@ class DatasetStore:
         shards = ShardedStore.create(uri, n=len(listing.slices), shard_size=shard_size, arrays=layouts, attrs=attrs)
         if named is not None and named != listing and not exists(join(uri, NAMES)):
             write_json(join(uri, NAMES), _names(named), is_private=True)
-        if not exists(join(uri, "slices.json")):
-            write_json(join(uri, "slices.json"), listing.model_dump(mode="json"))
+        write_if_other(join(uri, "slices.json"), json_bytes(listing.model_dump(mode="json")))
         return cls(shards)
 
     @classmethod
@@ -152,11 +151,13 @@ class DatasetStore:
 
     @property
     def listing(self) -> Listing:
-        """Slices, rejected files and volumes, as the source was listed."""
+        """Slices, rejected files and volumes, as the source was listed.
+
+        Raises:
+            StoreError: if it is gone or damaged.
+        """
         if self._listing is None:
-            if not exists(join(self.uri, "slices.json")):
-                raise StoreIncomplete(f"the creation of {self.uri} was interrupted: run the same command again")
-            self._listing = Listing.model_validate(read_json(join(self.uri, "slices.json")))
+            self._listing = _read_listing(self.uri, str(self.shards.attrs["listing"]))
         return self._listing
 
     @property
@@ -241,6 +242,20 @@ class DatasetStore:
                 f"{more}. Set the image's fields to fit, or leave them out (source.exclude_subjects); "
                 "source.select.min_foreground skips slices of air"
             )
+
+
+def _read_listing(uri: str, fingerprint: str) -> Listing:
+    slices = join(uri, "slices.json")
+    again = "run the ingest command again with the same source, which puts it anew"
+    if not exists(slices):
+        raise StoreIncomplete(f"{slices} is not there: {again}")
+    try:
+        listing = Listing.model_validate(read_json(slices))
+    except (StoreError, ValidationError) as error:
+        raise StoreError(f"{slices} is damaged: {again}") from error
+    if listing.fingerprint != fingerprint:
+        raise StoreError(f"{slices} is damaged, it does not hold what was listed: {again}")
+    return listing
 
 
 def _names(listing: Listing) -> dict[str, Json]:

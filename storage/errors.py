@@ -1,4 +1,7 @@
-"""What can go wrong with a store or a source, as a small tree of exceptions."""
+"""What can go wrong with a store or a source, as a small tree of exceptions.
+
+Each has one base and one text: an exception with two bases does not come back from a Dask worker as what it was.
+"""
 
 import errno
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ class StoreError(RuntimeError):
     """A store cannot do what was asked."""
 
 
-class StoreNotFound(StoreError, FileNotFoundError):  # noqa: N818  (a state, not an Error, is what the name says)
+class StoreNotFound(StoreError):  # noqa: N818  (a state, not an Error, is what the name says)
     """There is no store, or no file of a store, in this place."""
 
 
@@ -23,6 +26,10 @@ class StoreIncomplete(StoreError):  # noqa: N818  (a state, not an Error, is wha
 
 class StoreMismatch(StoreError):  # noqa: N818  (a state, not an Error, is what the name says)
     """What is stored is not what was expected: another plan, or other bytes."""
+
+
+class StoreHeld(StoreError):  # noqa: N818  (a state, not an Error, is what the name says)
+    """Another process works on this; the message says which one, where, and since when."""
 
 
 class StoreFull(StoreError):  # noqa: N818  (a state, not an Error, is what the name says)

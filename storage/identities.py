@@ -104,12 +104,9 @@ def _salt_uri(workspace: str) -> str:
 
 def _salt_of(workspace: str) -> bytes:
     place = _salt_uri(workspace)
-    try:
-        if not exists(place):
-            create_bytes(place, secrets.token_hex(32).encode())
-    except FileExistsError:
-        # Another process made it in the same moment: its salt is the one.
-        pass
+    if not exists(place):
+        # If another process makes one in the same moment, its salt is the one.
+        create_bytes(place, secrets.token_hex(32).encode(), is_private=True)
     try:
         salt = read_bytes(place)
     except PermissionError as error:

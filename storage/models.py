@@ -8,6 +8,8 @@ The priors that come with the package are named without a folder; ``scoreinv.shi
 
 import hashlib
 from collections.abc import Collection
+from io import BytesIO
+from zipfile import BadZipFile, ZipFile
 
 from pydantic import ValidationError
 
@@ -78,6 +80,15 @@ def read_contract(uri_or_name: str) -> PriorContract:
             f"name (shipped: {known})"
         )
     return _parsed(join(uri_or_name, "contract.json"))
+
+
+def is_whole_archive(content: bytes) -> bool:
+    """Whether these are all the bytes of a zip archive, as checkpoints are, by its checksums."""
+    try:
+        with ZipFile(BytesIO(content)) as archive:
+            return archive.testzip() is None
+    except (BadZipFile, EOFError, OSError, RuntimeError, ValueError):
+        return False
 
 
 def shipped() -> list[str]:

@@ -9,8 +9,9 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
-from storage.errors import StoreError
-from storage.uri import join, read_json, write_bytes, write_json
+from scoreinv.spec import Json
+from storage.errors import StoreError, StoreNotFound
+from storage.uri import join, json_bytes, read_json, write_if_other
 
 IDENTITY = ("slice", "slice_id", "volume_id", "subject_id", "method", "sample")
 """What a row is about; these columns come first."""
@@ -21,11 +22,17 @@ _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def write_scores(uri: str, rows: Sequence[Mapping[str, Cell]]) -> None:
-    """Puts scores.csv, then scores.json, into a folder."""
+    """Puts scores.csv, then scores.json, into a folder; what holds these rows already is left as it is."""
+    for name, content in score_files(rows).items():
+        write_if_other(join(uri, name), content)
+
+
+def score_files(rows: Sequence[Mapping[str, Cell]]) -> dict[str, bytes]:
+    """The content of the files of a table, by their names."""
     columns = columns_of(rows)
     table = [[row.get(column) for column in columns] for row in rows]
-    write_bytes(join(uri, "scores.csv"), _csv(columns, table))
-    write_json(join(uri, "scores.json"), {"columns": columns, "rows": [[_to_json(c) for c in row] for row in table]})
+    as_json: dict[str, Json] = {"columns": columns, "rows": [[_to_json(c) for c in row] for row in table]}
+    return {"scores.csv": _csv(columns, table), "scores.json": json_bytes(as_json)}
 
 
 def read_scores(uri: str) -> list[dict[str, Cell]]:
@@ -35,12 +42,14 @@ def read_scores(uri: str) -> list[dict[str, Cell]]:
         StoreNotFound: if there is no table.
         StoreError: if it is damaged.
     """
-    table = read_json(join(uri, "scores.json"))
     try:
+        table = read_json(join(uri, "scores.json"))
         return [
             {name: _from_json(cell) for name, cell in zip(table["columns"], row, strict=True)} for row in table["rows"]
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except StoreNotFound:
+        raise
+    except (StoreError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"the table of scores in {uri} is damaged ({error}): evaluate again") from error
 
 

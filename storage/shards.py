@@ -1,9 +1,13 @@
 """The one place where arrays are written: stores that are filled shard by shard and can be resumed.
 
 A shard is one object that holds a run of slices. zarr does no locking, so two writers in one shard
-lose data silently; therefore a shard is written whole, by one writer, and only then is its marker
-``done/<index>.json`` put, with the sha256 of what was written. What is left to do is the plan minus
-the markers. An interruption leaves a shard without a marker, which is written again.
+lose data silently; therefore a shard is written whole, and only then is its marker ``done/<index>.json``
+put, with the sha256 of what was written. What is left to do is the plan minus the markers. An
+interruption leaves a shard without a marker, which is written again.
+
+Several processes may fill one store at once. On a file system one of them at a time puts a shard, and a shard
+that is done is left as it is; everywhere objects and markers are replaced, never removed first, so that a reader
+sees a shard or none. What is damaged is found by ``verify``, and quickly by ``create``, and is pending again.
 
 Layout of a store::
 
@@ -12,33 +16,46 @@ Layout of a store::
     done/<index>.json  one marker per finished shard
     manifest.json      what the run says about itself, put when every shard is done
     _SUCCESS           put last
+
+Each JSON file but zarr's holds a digest of itself. The group's zarr.json holds the plan too, in case that gets lost.
 """
 
 import hashlib
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.errors import ContainsArrayError
 
 import scoreinv
 from scoreinv.spec import Json, digest_of
-from storage.errors import StoreError, StoreIncomplete, StoreMismatch, StoreNotFound, full_disk_explained
-from storage.stores import open_group, zarr_store
-from storage.uri import delete, exists, is_local, join, list_names, local_path, read_json, write_json
+from storage.encoding import ArrayLayout as ArrayLayout
+from storage.encoding import Files, encoded, metadata_files, object_key, stored_array
+from storage.errors import StoreError, StoreIncomplete, StoreNotFound, full_disk_explained
+from storage.plans import attributes, plan_json, read_if_whole, read_plan, reference_of, refuse_other_plan
+from storage.uri import (
+    create_bytes,
+    delete,
+    exists,
+    is_local,
+    join,
+    json_bytes,
+    list_names,
+    local_path,
+    locked,
+    read_bytes,
+    read_sealed,
+    sealed,
+    size_of,
+    sizes_below,
+    write_bytes,
+    write_if_other,
+    write_json,
+)
 
-FORMAT = "scoreinv-shards-1"
-
-
-class ArrayLayout(NamedTuple):
-    """Shape of one slice of an array, and its type."""
-
-    shape: tuple[int, ...]
-    dtype: str = "float32"
+CHECKED_AT_START = 2**29
+"""Bytes: every byte of a local store up to this size is read by ``create``, in about a second."""
 
 
 class Shard(NamedTuple):
@@ -61,8 +78,9 @@ class ShardedStore:
         self.shard_size = int(plan["shard_size"])
         self.attrs: dict[str, Any] = dict(plan["attrs"])
         self.layouts = {name: ArrayLayout(tuple(item["shape"]), item["dtype"]) for name, item in plan["arrays"].items()}
+        self._plan = dict(plan)
+        self._plan_digest = digest_of(self._plan)
         self._open_arrays: dict[str, zarr.Array[Any]] = {}
-        self._readable: set[tuple[str, int]] = set()
 
     @classmethod
     def create(
@@ -70,17 +88,26 @@ class ShardedStore:
     ) -> Self:
         """The store with this plan, made if it is not there yet, else reopened to be resumed.
 
+        What is damaged becomes pending again, as far as it is quickly seen: all of it in a local store that is not
+        large, elsewhere what is missing or empty.
+
         Raises:
             StoreMismatch: if there is a store with another plan in this place.
         """
-        plan = _plan_json(n, shard_size, arrays, attrs)
+        plan = plan_json(n, shard_size, arrays, attrs)
         plan_uri = join(uri, "plan.json")
-        if not exists(plan_uri):
-            write_json(plan_uri, plan)
-        _refuse_other_plan(uri, read_json(plan_uri), plan)
+        # Where nothing is to be done nothing is written: the workspace may be one to read from.
+        if exists(plan_uri) or not create_bytes(plan_uri, json_bytes(sealed(plan))):
+            found = read_if_whole(plan_uri)
+            if found is None:
+                # Damaged, or of an earlier version, and then no shard there is one of this version either.
+                write_json(plan_uri, sealed(plan))
+            else:
+                refuse_other_plan(uri, found, plan)
         store = cls(uri, plan)
-        with full_disk_explained(uri):
-            store._create_arrays()
+        sizes = sizes_below(uri)
+        reads = is_local(uri) and sum(sizes.values()) <= CHECKED_AT_START
+        store._discard_damaged(store._quickly_seen(sizes, reads=reads), reads=reads)
         return store
 
     @classmethod
@@ -90,15 +117,15 @@ class ShardedStore:
         Raises:
             StoreNotFound: if there is none.
             StoreIncomplete: if it is not finished; the message says which shards are missing.
+            StoreMismatch: if it was made by an earlier version.
+            StoreError: if its plan is damaged.
         """
-        if not exists(join(uri, "plan.json")):
+        plan_uri = join(uri, "plan.json")
+        if not exists(plan_uri):
             raise StoreNotFound(f"there is no store at {uri} (no plan.json there): run the command that makes it first")
-        plan = read_json(join(uri, "plan.json"))
-        if plan.get("format") != FORMAT:
-            raise StoreMismatch(f"{uri} has format {plan.get('format')!r}, this version reads {FORMAT!r}: make it anew")
-        store = cls(uri, plan)
+        store = cls(uri, read_plan(uri))
         if finished and not store.is_finished():
-            raise StoreIncomplete(store._what_is_missing())
+            raise StoreIncomplete(store.what_is_missing())
         return store
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -111,16 +138,15 @@ class ShardedStore:
 
     def plan(self) -> list[Shard]:
         """All shards, in order; the last one may be shorter."""
-        starts = range(0, self.n, self.shard_size)
-        return [Shard(i, start, min(start + self.shard_size, self.n)) for i, start in enumerate(starts)]
+        return self._shards_of(0, self.n)
 
     def pending(self) -> list[Shard]:
         """The shards that have no done marker yet, in order."""
-        done = self._done()
-        return [shard for shard in self.plan() if shard.index not in done]
+        names = set(list_names(join(self.uri, "done")))
+        return [shard for shard in self.plan() if f"{shard.index}.json" not in names]
 
     def write(self, shard: Shard, arrays: Mapping[str, np.ndarray], *, record: Mapping[str, Json]) -> None:
-        """Writes one whole shard of every array, then its marker.
+        """Writes one whole shard of every array, then its marker; a shard that is done is left as it is.
 
         Args:
             arrays: one array of shape ``(stop - start, *layout.shape)`` per name; types are widened or
@@ -132,58 +158,58 @@ class ShardedStore:
             StoreFull: if the disk is full; the shard stays pending.
         """
         ready = self._check_shard(shard, arrays)
-        if self.is_finished():
-            raise StoreError(f"{self.uri} is finished: discard shard {shard.index} before writing it again")
-        # A shard that is being rewritten is not done: a crash from here on leaves it pending.
-        self._forget(shard)
-        with full_disk_explained(self.uri):
-            for name, values in ready.items():
-                # zarr reads the old object even when all of it is replaced, and would stumble over a damaged one.
-                delete(self._object_uri(name, shard.index))
-                self._array(name)[shard.start : shard.stop] = values
-            self._sync_to_disk(shard)
-        write_json(self._marker_uri(shard.index), _marker(shard, ready, record))
+        objects = {
+            name: encoded(self._array_files, self._object_key(name, shard), shard.start, values)
+            for name, values in ready.items()
+        }
+        marker = self._new_marker(shard, ready, objects, record)
+        with full_disk_explained(self.uri), locked(self.uri):
+            # Another process may have made it; with another batch size its last bits may differ.
+            if exists(self._marker_uri(shard)) and not self._problems_of(shard, reads=False):
+                return
+            for name, content in objects.items():
+                write_bytes(join(self.uri, self._object_key(name, shard)), content)
+            write_json(self._marker_uri(shard), sealed(marker))
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Slices ``start`` to ``stop`` of an array.
+        """Slices ``start`` to ``stop`` of an array; each is checked against the marker of its shard.
 
         Raises:
             KeyError: if there is no array of this name.
             IndexError: if the range is not within 0 and n.
             StoreIncomplete: if some of the range is in a shard that is not done.
-            StoreError: if a stored checksum does not match.
+            StoreError: if it is not what was written.
         """
         array = self._array(name)
         if not 0 <= start <= stop <= self.n:
             raise IndexError(f"slices {start} to {stop} were asked for, {self.uri} has 0 to {self.n}")
-        self._require_done(name, start, stop)
+        shards = self._shards_of(start, stop)
+        markers = self._markers_of(name, shards)
         try:
-            return np.asarray(array[start:stop])
-        except (ValueError, RuntimeError) as error:
-            raise StoreError(
-                f"slices {start} to {stop} of {name!r} in {self.uri} are damaged ({error}): "
-                "verify() names the shard; discard it and run the command that makes the store again"
-            ) from error
+            values = np.asarray(array[start:stop])
+        except (ValueError, RuntimeError, FileNotFoundError) as error:
+            where = f"slices {start} to {stop} of {name!r} in {self.uri}"
+            raise StoreError(f"{where} are damaged ({error}); {self._advice()}") from error
+        for shard, marker in zip(shards, markers, strict=True):
+            # zarr reads a lost or an empty object as fill values, without an error.
+            first, last = max(start, shard.start), min(stop, shard.stop)
+            expected = marker["sha256"][name][first - shard.start : last - shard.start]
+            if _sha256(values[first - start : last - start]) != expected:
+                raise StoreError(f"{self._damage(shard, name)}; {self._advice()}")
+        return values
 
     def records(self) -> list[dict[str, Any]]:
-        """The records of the shards that are done, in order."""
-        return [self._read_marker(index)["record"] for index in sorted(self._done())]
+        """The records of all shards, in order.
+
+        Raises:
+            StoreIncomplete: if a shard is not done.
+        """
+        return [dict(marker["record"]) for marker in self._markers_of("", self.plan())]
 
     def record(self, index: int) -> dict[str, Any]:
-        """The record of one shard that is done."""
-        return dict(self._read_marker(index)["record"])
-
-    def verify(self) -> list[str]:
-        """What is wrong with the shards that are done, as sentences; every value is read again."""
-        done = self._done()
-        shards = [shard for shard in self.plan() if shard.index in done]
-        return [problem for shard in shards for problem in self._verify_shard(shard)]
-
-    def discard(self, shard: Shard) -> None:
-        """Removes a shard's marker (and the store's finished mark), so that the shard is made again."""
-        self._refuse_foreign(shard)
-        delete(join(self.uri, "_SUCCESS"))
-        self._forget(shard)
+        """The record of one shard that is done; errors as ``records``."""
+        (marker,) = self._markers_of("", [self.plan()[index]])
+        return dict(marker["record"])
 
     def finish(self, *, manifest: Mapping[str, Json] | None = None) -> None:
         """Marks the store as finished; what it says about itself goes to manifest.json.
@@ -191,63 +217,146 @@ class ShardedStore:
         Raises:
             StoreIncomplete: if shards are missing.
         """
-        if self.pending():
-            raise StoreIncomplete(self._what_is_missing())
-        content = {"n": self.n, "content_digest": self.content_digest(), "versions": _versions()}
-        write_json(join(self.uri, "manifest.json"), {**content, "manifest": dict(manifest or {})})
-        write_json(join(self.uri, "_SUCCESS"), {"content_digest": content["content_digest"]})
+        with full_disk_explained(self.uri), locked(self.uri):
+            if self.pending():
+                raise StoreIncomplete(self.what_is_missing())
+            digest = self.content_digest()
+            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": _versions()}
+            write_json(join(self.uri, "manifest.json"), sealed({**content, "manifest": dict(manifest or {})}))
+            write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 
     def is_finished(self) -> bool:
         """Whether ``finish`` has been called and no shard was discarded since."""
         return exists(join(self.uri, "_SUCCESS"))
 
     def manifest(self) -> dict[str, Any]:
-        """What ``finish`` was given."""
-        return dict(read_json(join(self.uri, "manifest.json"))["manifest"])
+        """What ``finish`` was given.
+
+        Raises:
+            StoreError: if it is damaged.
+        """
+        try:
+            return dict(read_sealed(join(self.uri, "manifest.json"))["manifest"])
+        except StoreError as error:
+            raise type(error)(f"{error}: {self._advice()}") from error
 
     def content_digest(self) -> str:
-        """12 hexadecimal digits that depend on the values of every shard that is done, and on nothing else."""
-        return digest_of(*(self._read_marker(index)["sha256"] for index in sorted(self._done())))
+        """12 hexadecimal digits that depend on the values of every shard and on nothing else; errors as ``records``."""
+        return digest_of(*(marker["sha256"] for marker in self._markers_of("", self.plan())))
 
-    def _create_arrays(self) -> None:
-        group = open_group(self.uri)
-        if group.attrs.asdict() != self.attrs:
-            group.attrs.put(self.attrs)
-        for name in self.layouts:
-            if name not in group:
-                self._create_array(group, name)
+    def verify(self) -> list[str]:
+        """What is damaged, as sentences; every byte is read. Shards that are yet to be made are no damage."""
+        files = self._array_files | self._group_file
+        described = [
+            f"{join(self.uri, key)} does not describe what is in the store"
+            for key, content in files.items()
+            if _read_or_none(join(self.uri, key)) != content
+        ]
+        shards = [problem for shard in self._done() for problem in self._problems_of(shard, reads=True)]
+        return [*described, *shards, *self._problems_of_the_end(reads=True)]
 
-    def _create_array(self, group: zarr.Group, name: str) -> None:
-        shape, dtype = self.layouts[name]
+    def repair(self) -> None:
+        """Makes everything that is damaged pending again, or puts it anew; what is whole stays."""
+        self._discard_damaged(self._done(), reads=True)
+
+    def discard(self, shard: Shard) -> None:
+        """Removes a shard's marker (and the store's finished mark), so that the shard is made again."""
+        self._refuse_foreign(shard)
+        with locked(self.uri):
+            self._forget(shard)
+
+    def what_is_missing(self) -> str:
+        """Why the store is not finished, and what to do."""
+        missing, total = {shard.index for shard in self.pending()}, len(self.plan())
+        if not missing:
+            return f"{self.uri} has all its {total} shards but was not finished: run the command that makes it again"
+        return (
+            f"{self.uri} is not complete: {len(missing)} of {total} shards are missing ({_ranges(missing)}); "
+            "run the command that makes it again, it resumes with these"
+        )
+
+    # ---- what a shard is, and whether it is whole ----------------------------------------------------------------
+
+    def _shards_of(self, start: int, stop: int) -> list[Shard]:
+        size = self.shard_size
+        indices = range(start // size, -(-stop // size) if stop > start else 0)
+        return [Shard(i, i * size, min((i + 1) * size, self.n)) for i in indices]
+
+    def _done(self) -> list[Shard]:
+        pending = set(self.pending())
+        return [shard for shard in self.plan() if shard not in pending]
+
+    def _quickly_seen(self, sizes: Mapping[str, int], *, reads: bool) -> Iterator[Shard]:
+        """The shards that are done but damaged, by the sizes of the store's files and, if need be, by every byte."""
+        for shard in (shard for shard in self.plan() if f"done/{shard.index}.json" in sizes):
+            names = [f"done/{shard.index}.json", *(self._object_key(name, shard) for name in self.layouts)]
+            if not all(sizes.get(name) for name in names) or (reads and self._problems_of(shard, reads=True)):
+                yield shard
+
+    def _discard_damaged(self, suspects: Iterable[Shard], *, reads: bool) -> None:
+        for key, content in (self._array_files | self._group_file).items():
+            write_if_other(join(self.uri, key), content)
+        for shard in suspects:
+            with locked(self.uri):
+                # Another process may have made it again by now.
+                if self._problems_of(shard, reads=True):
+                    self._forget(shard)
+        if self._problems_of_the_end(reads=reads):
+            with locked(self.uri):
+                if self._problems_of_the_end(reads=reads):
+                    delete(join(self.uri, "_SUCCESS"))
+
+    def _problems_of(self, shard: Shard, *, reads: bool) -> list[str]:
+        """What is wrong with a shard that is marked as done, by its bytes or else by their number."""
         try:
-            group.create_array(
-                name,
-                shape=(self.n, *shape),
-                dtype=dtype,
-                chunks=(1, *shape),
-                shards=(self.shard_size, *shape),
-                # Without a checksum a flipped byte is read back as if nothing had happened.
-                compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()],
-                fill_value=_fill_value(dtype),
-                dimension_names=_dimension_names(len(shape)),
-            )
-        except ContainsArrayError:
-            # Another process created it in the same moment, with the same plan.
-            return
+            marker = self._marker(shard)
+        except StoreError as error:
+            return [str(error)]
+        problems = (self._problem_of_object(shard, name, marker, reads=reads) for name in self.layouts)
+        return [problem for problem in problems if problem]
 
-    def _array(self, name: str) -> zarr.Array[Any]:
-        if name not in self.layouts:
-            raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
-        if name not in self._open_arrays:
-            try:
-                array = zarr.open_array(zarr_store(self.uri), path=name, mode="r+")
-            except FileNotFoundError as error:
-                raise StoreIncomplete(
-                    f"the creation of {self.uri} was interrupted: run the same command again"
-                ) from error
-            # An all-fill shard would otherwise not be stored, and its absence could not be told from a loss.
-            self._open_arrays[name] = array.with_config({"write_empty_chunks": True})
-        return self._open_arrays[name]
+    def _problem_of_object(self, shard: Shard, name: str, marker: Mapping[str, Any], *, reads: bool) -> str:
+        uri, expected = join(self.uri, self._object_key(name, shard)), marker["objects"][name]
+        size = size_of(uri)
+        if size is None:
+            return f"{self._where(shard, name)} is marked as done but its file is gone"
+        if size != expected["size"]:
+            return f"{self._where(shard, name)} is damaged: its file has {size} bytes of {expected['size']}"
+        if reads and hashlib.sha256(read_bytes(uri)).hexdigest() != expected["sha256"]:
+            return f"{self._where(shard, name)} is damaged: its file does not hold what was written"
+        return ""
+
+    def _problems_of_the_end(self, *, reads: bool) -> list[str]:
+        """What is wrong with a store that is marked as finished; by its markers too if they are read."""
+        if not self.is_finished():
+            return []
+        if missing := {shard.index for shard in self.pending()}:
+            return [f"{self.uri} is marked as finished, but shards {_ranges(missing)} have no marker in done/"]
+        ends = [read_if_whole(join(self.uri, name)) for name in ("manifest.json", "_SUCCESS")]
+        problems = [
+            f"{join(self.uri, name)} is {'damaged' if exists(join(self.uri, name)) else 'gone'}"
+            for name, content in zip(("manifest.json", "_SUCCESS"), ends, strict=True)
+            if content is None
+        ]
+        if not reads:
+            return problems
+        try:
+            digest = self.content_digest()
+        except StoreError:
+            return problems  # which marker is damaged is said of its shard
+        if any(content is not None and content.get("content_digest") != digest for content in ends):
+            problems.append(f"{self.uri} holds other shards than those it was finished with")
+        return problems
+
+    def _where(self, shard: Shard, name: str) -> str:
+        return f"shard {shard.index} (slices {shard.start} to {shard.stop}) of {name!r} in {self.uri}"
+
+    def _advice(self) -> str:
+        return f"`scoreinv repair {reference_of(self.uri)}` makes it again"
+
+    def _damage(self, shard: Shard, name: str) -> str:
+        problems = [one for one in self._problems_of(shard, reads=True) if repr(name) in one]
+        return problems[0] if problems else f"{self._where(shard, name)} does not hold what was written"
 
     def _check_shard(self, shard: Shard, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self._refuse_foreign(shard)
@@ -266,110 +375,94 @@ class ShardedStore:
                 "a shard is written whole, take it from plan() or pending()"
             )
 
-    def _sync_to_disk(self, shard: Shard) -> None:
-        # After a power cut a marker must never name a shard that is not on the disk.
-        if not is_local(self.uri):
-            return
-        for name in self.layouts:
-            with local_path(self._object_uri(name, shard.index)).open("rb") as file:
-                os.fsync(file.fileno())
+    # ---- files -----------------------------------------------------------------------------------------------------
 
-    def _object_uri(self, name: str, index: int) -> str:
-        key = self._array(name).metadata.encode_chunk_key((index, *(0 for _ in self.layouts[name].shape)))
-        return join(self.uri, name, key)
+    @cached_property
+    def _array_files(self) -> Files:
+        files = metadata_files(self.n, self.shard_size, self.layouts, {})
+        return {key: content for key, content in files.items() if key != "zarr.json"}
 
-    def _done(self) -> set[int]:
-        names = (name.removesuffix(".json") for name in list_names(join(self.uri, "done")))
-        return {int(name) for name in names if name.isdecimal()}
+    @property
+    def _group_file(self) -> Files:
+        return metadata_files(self.n, self.shard_size, {}, attributes(self._plan))
 
-    def _marker_uri(self, index: int) -> str:
-        return join(self.uri, "done", f"{index}.json")
+    def _array(self, name: str) -> zarr.Array[Any]:
+        if name not in self.layouts:
+            raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
+        if name not in self._open_arrays:
+            self._open_arrays[name] = stored_array(self.uri, self._array_files, name)
+        return self._open_arrays[name]
 
-    def _read_marker(self, index: int) -> dict[str, Any]:
-        return dict(read_json(self._marker_uri(index)))
+    def _object_key(self, name: str, shard: Shard) -> str:
+        return object_key(name, self.layouts[name], shard.index)
+
+    def _marker_uri(self, shard: Shard) -> str:
+        return join(self.uri, "done", f"{shard.index}.json")
+
+    def _marker(self, shard: Shard) -> dict[str, Any]:
+        """The marker of a shard.
+
+        Raises:
+            StoreNotFound: if there is none.
+            StoreError: if it is damaged, or another shard's.
+        """
+        marker = read_sealed(self._marker_uri(shard))
+        if (marker["plan"], marker["start"], marker["stop"]) != (self._plan_digest, shard.start, shard.stop):
+            raise StoreError(f"{self._marker_uri(shard)} is the marker of another shard")
+        return marker
+
+    def _markers_of(self, name: str, shards: Iterable[Shard]) -> list[dict[str, Any]]:
+        markers, missing = [], set[int]()
+        for shard in shards:
+            try:
+                markers.append(self._marker(shard))
+            except StoreNotFound:
+                missing.add(shard.index)
+            except StoreError as error:
+                raise StoreError(f"{error}; {self._advice()}") from error
+        if missing:
+            what = f"{name!r} in {self.uri} is" if name else f"{self.uri} is"
+            raise StoreIncomplete(
+                f"{what} not all there: shards {_ranges(missing)} are missing; run the command that makes the store "
+                "again, it resumes"
+            )
+        return markers
+
+    def _new_marker(
+        self,
+        shard: Shard,
+        arrays: Mapping[str, np.ndarray],
+        objects: Mapping[str, bytes],
+        record: Mapping[str, Json],
+    ) -> dict[str, Json]:
+        return {
+            "plan": self._plan_digest,
+            "start": shard.start,
+            "stop": shard.stop,
+            # Of the values of each slice, and of the files, which are quicker to check.
+            "sha256": {name: _sha256(values) for name, values in arrays.items()},
+            "objects": {
+                name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                for name, content in objects.items()
+            },
+            "record": dict(record),
+            "versions": _versions(),
+        }
 
     def _forget(self, shard: Shard) -> None:
-        delete(self._marker_uri(shard.index))
-        self._readable = {key for key in self._readable if key[1] != shard.index}
-
-    def _require_done(self, name: str, start: int, stop: int) -> None:
-        wanted = {
-            (name, i) for i in range(start // self.shard_size, -(-stop // self.shard_size) if stop > start else 0)
-        }
-        unknown = {index for _, index in wanted - self._readable}
-        if not unknown:
-            return
-        missing = unknown - self._done()
-        # zarr reads a lost object as fill values, without an error.
-        missing |= {index for index in unknown - missing if not exists(self._object_uri(name, index))}
-        if missing:
-            raise StoreIncomplete(
-                f"slices {start} to {stop} of {name!r} in {self.uri} are not all there: shards {_ranges(missing)} are "
-                "missing; run the command that makes the store again, it resumes"
-            )
-        self._readable |= wanted
-
-    def _verify_shard(self, shard: Shard) -> list[str]:
-        marker = self._read_marker(shard.index)
-        problems = (self._verify_array(shard, name, marker["sha256"].get(name)) for name in self.layouts)
-        return [problem for problem in problems if problem]
-
-    def _verify_array(self, shard: Shard, name: str, expected: str | None) -> str | None:
-        where = f"shard {shard.index} (slices {shard.start} to {shard.stop}) of {name!r} in {self.uri}"
-        if not exists(self._object_uri(name, shard.index)):
-            return f"{where} is marked as done but its file is gone: discard it and make it again"
-        try:
-            found = _sha256(np.asarray(self._array(name)[shard.start : shard.stop]))
-        except (ValueError, RuntimeError, OSError) as error:
-            return f"{where} cannot be read ({error}): discard it and make it again"
-        if found != expected:
-            return f"{where} does not hold what was written (sha256 differs): discard it and make it again"
-        return None
-
-    def _what_is_missing(self) -> str:
-        missing, total = {shard.index for shard in self.pending()}, len(self.plan())
-        if not missing:
-            return f"{self.uri} has all its {total} shards but was not finished: run the command that makes it again"
-        return (
-            f"{self.uri} is not complete: {len(missing)} of {total} shards are missing ({_ranges(missing)}); "
-            "run the command that makes it again, it resumes with these"
-        )
+        delete(join(self.uri, "_SUCCESS"))
+        delete(self._marker_uri(shard))
 
 
 def _reopen(kind: type[ShardedStore], uri: str) -> ShardedStore:
     return kind.open(uri, finished=False)
 
 
-def _plan_json(n: int, shard_size: int, arrays: Mapping[str, ArrayLayout], attrs: Mapping[str, Json]) -> dict[str, Any]:
-    if n < 1 or shard_size < 1:
-        raise ValueError(
-            f"a store needs at least one slice and one slice per shard, got n={n}, shard_size={shard_size}"
-        )
-    layouts = {name: {"shape": list(shape), "dtype": np.dtype(dtype).name} for name, (shape, dtype) in arrays.items()}
-    plan = {"format": FORMAT, "n": n, "shard_size": shard_size, "arrays": layouts, "attrs": dict(attrs)}
-    return dict(json.loads(json.dumps(plan, allow_nan=False)))
-
-
-def _refuse_other_plan(uri: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-    if not differing:
-        return
-    shown = "; ".join(f"{key}: stored {_short(found.get(key))}, wanted {_short(wanted.get(key))}" for key in differing)
-    raise StoreMismatch(f"{uri} holds a store with another plan ({shown}): choose another place, or remove it")
-
-
-def _short(value: Json) -> str:
-    text = json.dumps(value, sort_keys=True)
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _fill_value(dtype: str) -> complex | float | int:
-    return {"f": float("nan"), "c": complex("nan+nanj")}.get(np.dtype(dtype).kind, 0)
-
-
-def _dimension_names(ndim: int) -> list[str]:
-    image = ["row", "column"][-ndim:] if ndim >= 2 else ["entry"] * ndim
-    return ["slice", *(f"axis_{i}" for i in range(1, ndim - 1)), *image]
+def _read_or_none(uri: str) -> bytes | None:
+    try:
+        return read_bytes(uri)
+    except StoreNotFound:
+        return None
 
 
 def _fit(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -380,18 +473,9 @@ def _fit(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> n
     return np.ascontiguousarray(values, dtype=dtype)
 
 
-def _sha256(values: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
-
-
-def _marker(shard: Shard, arrays: Mapping[str, np.ndarray], record: Mapping[str, Json]) -> dict[str, Json]:
-    return {
-        "start": shard.start,
-        "stop": shard.stop,
-        "sha256": {name: _sha256(values) for name, values in arrays.items()},
-        "record": dict(record),
-        "versions": _versions(),
-    }
+def _sha256(slices: np.ndarray) -> list[str]:
+    """16 hexadecimal digits for each slice."""
+    return [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest()[:16] for one in slices]
 
 
 def _versions() -> dict[str, Json]:

@@ -1,26 +1,49 @@
 """Small files and names under any URI: a plain local path, file://, memory://, or a bucket through fsspec.
 
-Local writes are atomic (a temporary name, then a rename), as one put is on an object store.
+Local writes are atomic (a temporary name, then a rename), as one put is on an object store: a file is replaced,
+never removed first, so that a reader sees the old one or the new one.
 """
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import fsspec
+from filelock import FileLock, Timeout
 
 from scoreinv.errors import UserError
-from scoreinv.spec import Json
-from storage.errors import StoreError, StoreNotFound, full_disk_explained
+from scoreinv.spec import Json, digest_of
+from storage.errors import StoreError, StoreHeld, StoreNotFound, full_disk_explained
+
+LOCK_SECONDS = 300.0
+"""Whoever holds a lock writes one shard or a few small files: who waits longer waits for a process that hangs."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 _FILE_SCHEME = "file://"
 
 _USUAL, _PRIVATE = 0o666, 0o660
 """Who may read and write a file, as far as the umask lets them."""
+
+_SEAL = "seal"
+
+_EXTRAS = {
+    "s3": ("s3fs", "s3"),
+    "s3a": ("s3fs", "s3"),
+    "gs": ("gcsfs", "gcs"),
+    "gcs": ("gcsfs", "gcs"),
+    "abfs": ("adlfs", "azure"),
+    "abfss": ("adlfs", "azure"),
+    "az": ("adlfs", "azure"),
+    "adl": ("adlfs", "azure"),
+}
+"""Package and extra by scheme, for places that not everybody has."""
 
 
 def join(root: str, *parts: str) -> str:
@@ -95,20 +118,41 @@ def write_bytes(uri: str, content: bytes, *, is_private: bool = False) -> None:
             filesystem.pipe_file(path, content)
 
 
-def create_bytes(uri: str, content: bytes) -> None:
-    """Puts one private file where there is none yet, as ``write_bytes``; of several at once one succeeds.
+def write_if_other(uri: str, content: bytes) -> None:
+    """Puts one file as ``write_bytes``, unless it holds just that."""
+    if not exists(uri) or read_bytes(uri) != content:
+        write_bytes(uri, content)
+
+
+def create_bytes(uri: str, content: bytes, *, is_private: bool = False) -> bool:
+    """Puts one file, whole or not at all, unless there is one; whether it was put. Of several writers one wins.
 
     Raises:
-        FileExistsError: if there is one.
+        StoreFull: if the disk is full.
     """
-    if is_local(uri):
-        _write_local(local_path(uri), content, _PRIVATE, is_new=True)
-    else:
-        filesystem, path = _filesystem(uri)
+    with full_disk_explained(uri):
+        try:
+            if is_local(uri):
+                _write_local(local_path(uri), content, _PRIVATE if is_private else _USUAL, _put_new)
+            else:
+                _create_remote(uri, content)
+        except FileExistsError:
+            return False
+    return True
+
+
+def _create_remote(uri: str, content: bytes) -> None:
+    filesystem, path = _filesystem(uri)
+    try:
         filesystem.pipe_file(path, content, mode="create")
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, FileExistsError) or exists(uri):
+            raise FileExistsError(uri) from error
+        # There are buckets that know no conditions: of two that come in the same moment the last one wins there.
+        filesystem.pipe_file(path, content)
 
 
-def _write_local(path: Path, content: bytes, mode: int, *, is_new: bool = False) -> None:
+def _write_local(path: Path, content: bytes, mode: int, put: Callable[[Path, Path], None] = os.replace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
@@ -117,13 +161,21 @@ def _write_local(path: Path, content: bytes, mode: int, *, is_new: bool = False)
             file.flush()
             # Without this a power cut can leave an empty file under the final name.
             os.fsync(file.fileno())
-        if is_new:
-            # A rename would replace what is there, a second name is refused.
-            os.link(temporary, path)
-        else:
-            temporary.replace(path)
+        put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put_new(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # There are file systems without links: two that come in the same moment may both have put it then.
+        if path.exists():
+            raise FileExistsError(str(path)) from None
+        temporary.replace(path)
 
 
 def read_json(uri: str) -> Any:
@@ -137,13 +189,35 @@ def read_json(uri: str) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:
-        raise StoreError(f"{uri} is damaged: it is not JSON ({error}); remove it and run the command again") from error
+        raise StoreError(f"{uri} is damaged: it is not JSON ({error})") from error
 
 
 def write_json(uri: str, value: Json | Mapping[str, Json], *, is_private: bool = False) -> None:
     """Puts one JSON file (sorted keys, one trailing newline), as ``write_bytes``."""
-    content = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
-    write_bytes(uri, content.encode(), is_private=is_private)
+    write_bytes(uri, json_bytes(value), is_private=is_private)
+
+
+def json_bytes(value: Json | Mapping[str, Json]) -> bytes:
+    """What ``write_json`` puts."""
+    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def sealed(value: Mapping[str, Json]) -> dict[str, Json]:
+    """The mapping with a digest of itself, by which ``read_sealed`` knows that it is whole."""
+    return {**value, _SEAL: digest_of(dict(value))}
+
+
+def read_sealed(uri: str) -> dict[str, Any]:
+    """A mapping that was written with its seal, without the seal.
+
+    Raises:
+        StoreNotFound: if it does not exist.
+        StoreError: if it is not what was written.
+    """
+    value = read_json(uri)
+    if not isinstance(value, dict) or value.pop(_SEAL, None) != digest_of(value):
+        raise StoreError(f"{uri} is damaged: it does not hold what was written")
+    return value
 
 
 def exists(uri: str) -> bool:
@@ -153,6 +227,39 @@ def exists(uri: str) -> bool:
     filesystem, path = _filesystem(uri)
     filesystem.invalidate_cache()
     return bool(filesystem.exists(path))
+
+
+def size_of(uri: str) -> int | None:
+    """Bytes of one file; None if there is none."""
+    try:
+        if is_local(uri):
+            return _size_or_none(local_path(uri))
+        filesystem, path = _filesystem(uri)
+        filesystem.invalidate_cache()
+        return int(filesystem.info(path)["size"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def sizes_below(uri: str) -> dict[str, int]:
+    """Bytes of every file below a folder, by its name within it; none if there is no folder."""
+    if is_local(uri):
+        root = local_path(uri)
+        paths = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+        sizes = {path.relative_to(root).as_posix(): _size_or_none(path) for path in paths}
+        return {name: size for name, size in sizes.items() if size is not None}
+    filesystem, path = _filesystem(uri)
+    filesystem.invalidate_cache()
+    found = filesystem.find(path, detail=True)
+    return {str(name)[len(path) :].lstrip("/"): int(about["size"]) for name, about in found.items()}
+
+
+def _size_or_none(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        # The temporary file of another process, which has its final name by now.
+        return None
 
 
 def list_names(uri: str) -> list[str]:
@@ -184,6 +291,55 @@ def delete(uri: str) -> None:
         filesystem.rm_file(path)
 
 
+@contextmanager
+def locked(uri: str) -> Iterator[None]:
+    """A block that one process at a time is in, of all that name this folder; the system frees it when one dies.
+
+    Only on file systems: a bucket has no locks, and the last writer wins.
+
+    Raises:
+        StoreHeld: if another process does not leave for minutes.
+    """
+    if not is_local(uri):
+        yield
+        return
+    path = local_path(uri) / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=LOCK_SECONDS)
+    try:
+        lock.acquire(poll_interval=0.01)
+    except Timeout as error:
+        raise StoreHeld(
+            f"another process has been writing into {uri} for {LOCK_SECONDS:.0f} s and does not go on: "
+            f"end it (`fuser {path}` names it), then run the same command again"
+        ) from error
+    except OSError as error:
+        # There are file systems without locks: as in a bucket, the last writer wins.
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def package_explained(uri: str) -> Iterator[None]:
+    """A block in which a missing package for a kind of place becomes a StoreError that says how to get it."""
+    try:
+        yield
+    except ImportError as error:
+        scheme = uri.partition("://")[0]
+        package, extra = _EXTRAS.get(scheme, ("", ""))
+        how = f"the package {package}: pip install 'scoreinv[{extra}]'" if package else f"a package: {error}"
+        raise StoreError(f"{uri}: places of {scheme}:// need {how}") from error
+    except ValueError as error:
+        if not str(error).startswith("Protocol not known"):
+            raise
+        raise StoreError(f"{uri}: there are no places of this kind: use a folder, s3://, gs:// or abfs://") from error
+
+
 def _filesystem(uri: str) -> tuple[Any, str]:
-    filesystem, path = fsspec.core.url_to_fs(uri)
+    with package_explained(uri):
+        filesystem, path = fsspec.core.url_to_fs(uri)
     return filesystem, str(path)

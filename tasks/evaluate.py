@@ -4,9 +4,9 @@ from prefect import task
 
 from scoreinv.errors import UserError
 from scoreinv.spec import digest_of
-from storage.scores import write_scores
+from storage.scores import Cell, write_scores
 from storage.shards import ShardedStore
-from storage.uri import exists, join, write_bytes
+from storage.uri import join, size_of, write_bytes
 from tasks.artifacts import show_table
 from tasks.progress import follow
 from tasks.recipes import EvaluateRecipe, MeasureRecipe
@@ -33,19 +33,31 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
         arrays={},
         attrs={"recipe": recipe.model_dump(mode="json"), "dataset": dataset},
     )
-    if not target.is_finished():
+    is_done = target.is_finished()
+    if not is_done:
         job = EvaluateJob(
             dataset=locate(execution.workspace, dataset, "datasets"),
             candidates=tuple(_candidate(execution.workspace, store) for store in stores),
             target=target.uri,
         )
         follow(map_shards(evaluate_shard, job, target, execution), target, f"Evaluating {dataset}")
-        write_scores(target.uri, [row for record in target.records() for row in record["rows"]])
+    # Also of one that is done: the table may be damaged, and the records have all that is in it.
+    write_scores(target.uri, rows_of(target))
+    if not is_done:
         target.finish(manifest={"n_slices": target.n})
-    if not exists(join(target.uri, "table.md")):
+    if not size_of(join(target.uri, "table.md")):
         _write_table(execution.workspace, target.uri)
     show_table(target.uri, f"Metrics of {len(stores)} reconstructions of {dataset}")
     return ref
+
+
+def rows_of(scores: ShardedStore) -> list[dict[str, Cell]]:
+    """The rows of all slices, from the records of the shards.
+
+    Raises:
+        StoreIncomplete: if a shard is not done.
+    """
+    return [row for record in scores.records() for row in record["rows"]]
 
 
 def _write_table(workspace: str, uri: str) -> None:

@@ -8,9 +8,11 @@ from prefect import task
 from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 
-from storage.models import read_contract
+from storage.errors import StoreError
+from storage.holds import refuse_held
+from storage.models import load, read_contract
 from storage.shards import ShardedStore
-from storage.uri import exists, join, write_json
+from storage.uri import join, size_of, write_json
 from tasks.checks import require_shared
 from tasks.progress import progress_artifact
 from tasks.recipes import TrainRecipe
@@ -20,6 +22,9 @@ from tasks.torchrun import torchrun
 from tasks.workers.train import TrainJob
 from tasks.workspace import locate, locate_prior, reference, subjects_of
 
+PATIENCE_SECONDS = 15.0
+"""The processes of a training whose command was killed end within this time, and then it is taken over."""
+
 
 @task(name="train")
 @stoppable
@@ -28,6 +33,7 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
 
     Raises:
         RuntimeError: if the training ended with an error, which is in the message.
+        StoreHeld: if another process trains this prior; says which one.
         UserError: if the workspace is in the memory of this process.
     """
     recipe, log = _with_subjects_as_known(recipe, execution.workspace), get_run_logger()
@@ -51,8 +57,9 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     )
     for uri in job.datasets:
         ShardedStore.open(uri)
-    _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")
+    refuse_held(job.trunk, patience=PATIENCE_SECONDS)
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
+    _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")
     return ref
 
 
@@ -66,13 +73,14 @@ def _with_subjects_as_known(recipe: TrainRecipe, workspace: str) -> TrainRecipe:
 
 
 def is_trained(target: str, recipe: TrainRecipe) -> bool:
-    """Whether the prior in a folder has seen its images, has its card, and says of itself what the recipe says."""
+    """Whether the prior in a folder is whole, has seen its images and says of itself what the recipe says."""
     prior = join(target, "prior")
-    if not exists(join(prior, "card.md")) or not exists(join(prior, "contract.json")):
+    try:
+        _, contract = load(prior)
+    except StoreError:
         return False
-    contract = read_contract(prior)
     texts = (contract.name, tuple(contract.training_data), contract.licence)
-    has_texts = texts == (recipe.name, recipe.training_data, recipe.licence)
+    has_texts = texts == (recipe.name, recipe.training_data, recipe.licence) and bool(size_of(join(prior, "card.md")))
     return has_texts and contract.images_seen >= recipe.training.n_images
 
 

@@ -2,6 +2,7 @@
 
 The slices of a trial are shared among the workers, not the trials: then every suggestion knows all results
 before it, whoever computes, and the same recipe makes the same trials on one worker or on eight, stopped or not.
+Two tunings of one recipe at once help each other: what a trial tries, and what became of it, is what the first put.
 
 Layout of a tuning::
 
@@ -19,9 +20,10 @@ from pydantic import ValidationError
 from scoreinv.errors import UserError
 from scoreinv.spec import Json, Spec
 from storage.datasets import SliceRecord
-from storage.errors import StoreError
+from storage.errors import StoreError, StoreMismatch
+from storage.plans import read_if_whole, restore_plan
 from storage.shards import ShardedStore
-from storage.uri import exists, join, read_json, write_json
+from storage.uri import create_bytes, delete, exists, join, json_bytes, list_names, read_sealed, sealed
 from tasks.cluster import kept_running
 from tasks.means import mean_of
 from tasks.recipes import Reconstruction, TuneRecipe
@@ -84,8 +86,7 @@ def run_trials(tuning: Tuning, execution: Execution) -> Generator[Progress, None
             with closing(_slices_done(map_shards(tune_shard, _job(tuning, store), store, kept), store)) as steps:
                 for n_done in steps:
                     yield Progress(before + n_done)
-            trials.append(_ended(tuning.recipe, len(trials), store))
-            write_json(_record_uri(tuning.uri, len(trials) - 1), trials[-1].model_dump(mode="json"))
+            trials.append(_kept(tuning.uri, _ended(tuning.recipe, len(trials), store)))
             yield Progress(before + tuning.n_slices, trials[-1])
 
 
@@ -96,12 +97,32 @@ def read_trials(uri: str) -> list[Trial]:
         StoreError: if a record is damaged.
     """
     trials: list[Trial] = []
-    while exists(record := _record_uri(uri, len(trials))):
-        try:
-            trials.append(Trial.model_validate(read_json(record)))
-        except ValidationError as error:
-            raise StoreError(f"{record} is damaged: remove it and run the command again") from error
+    while exists(_record_uri(uri, len(trials))):
+        trials.append(_read_trial(uri, len(trials)))
     return trials
+
+
+def _read_trial(uri: str, number: int) -> Trial:
+    record = _record_uri(uri, number)
+    try:
+        return Trial.model_validate(read_sealed(record))
+    except (StoreError, ValidationError) as error:
+        how = "the tune command makes it again, from what is kept of its slices"
+        raise StoreError(f"{record} is damaged: {how}") from error
+
+
+def discard_damaged_trials(uri: str) -> None:
+    """Removes records that are damaged, so that ``run_trials`` makes them again of the slices, which are kept."""
+    for folder in list_names(join(uri, "trials")):
+        record = join(uri, "trials", folder, "trial.json")
+        if exists(record) and read_if_whole(record) is None:
+            delete(record)
+
+
+def _kept(uri: str, trial: Trial) -> Trial:
+    """The trial, or the same one as another process has kept it."""
+    create_bytes(_record_uri(uri, trial.number), json_bytes(sealed(trial.model_dump(mode="json"))))
+    return _read_trial(uri, trial.number)
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:
@@ -145,15 +166,21 @@ def _next_store(tuning: Tuning, trials: Sequence[Trial], batch_size: int) -> Sha
     folder = _folder(tuning.uri, len(trials))
     if len(trials) >= tuning.recipe.n_trials:
         return None
-    if exists(join(folder, "plan.json")):
-        return ShardedStore.open(folder, finished=False)
+    if restore_plan(folder):
+        store = ShardedStore.open(folder, finished=False)
+        store.repair()
+        return store
     values = _next_values(tuning.recipe, trials)
     if values is None:
         return None
     # A unit of work is what one network call takes: less would waste the device, more would leave workers idle.
     shard_size = max(1, batch_size // tuning.recipe.reconstruction.n_samples)
     attrs: dict[str, Json] = {"values": dict(values)}
-    return ShardedStore.create(folder, n=tuning.n_slices, shard_size=shard_size, arrays={}, attrs=attrs)
+    try:
+        return ShardedStore.create(folder, n=tuning.n_slices, shard_size=shard_size, arrays={}, attrs=attrs)
+    except StoreMismatch:
+        # Another process has just begun this trial, with shards of another size.
+        return ShardedStore.open(folder, finished=False)
 
 
 def _next_values(recipe: TuneRecipe, trials: Sequence[Trial]) -> Values | None:

@@ -15,7 +15,15 @@ from tasks.reconstruct import checked_prior
 from tasks.retry import worth_retrying
 from tasks.shards import Execution
 from tasks.stopping import stoppable
-from tasks.trials import Trial, Tuning, best_of, read_trials, run_trials, validation_places
+from tasks.trials import (
+    Trial,
+    Tuning,
+    best_of,
+    discard_damaged_trials,
+    read_trials,
+    run_trials,
+    validation_places,
+)
 from tasks.tuned import best_text, picture, trials_table, values_text
 from tasks.workers.evaluate import VERSION as METRICS_VERSION
 from tasks.workers.reconstruct import VERSION, ReconstructJob
@@ -33,6 +41,7 @@ def tune(recipe: TuneRecipe, execution: Execution) -> str:
         ValueError: if no trial gave an image.
     """
     tuning, ref = prepared_tuning(recipe, execution)
+    discard_damaged_trials(tuning.uri)
     _follow(tuning, execution, f"Tuning {recipe.reconstruction.method.kind} on {recipe.measurements}")
     trials = read_trials(tuning.uri)
     write_outcome(tuning, trials, ref)

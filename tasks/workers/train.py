@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 
 import numpy as np
@@ -29,8 +29,10 @@ from scoreinv.training.checkpoint import build_model, checkpoint_bytes, go_on_fr
 from scoreinv.training.data import ImageBatches
 from scoreinv.training.loop import TrainState, TrainStep, train
 from scoreinv.training.loss import denoising_curve
-from storage.models import load, publish, remove_all_but
-from storage.uri import exists, join, read_bytes, read_json, write_bytes
+from storage.errors import StoreError
+from storage.holds import held
+from storage.models import is_whole_archive, load, publish, read_contract, remove_all_but
+from storage.uri import exists, join, read_bytes, write_bytes
 from tasks.recipes import TrainRecipe
 from tasks.workers.curve import CurveRow, add_row, read_curve, write_curve
 from tasks.workers.prior_card import prior_card
@@ -69,7 +71,8 @@ def main(path: str) -> None:
         job = TrainJob.model_validate_json(file.read())
     torch.set_num_threads(job.n_threads)
     device = _device(job.device)
-    with _process_group(device) as (rank, n_ranks):
+    # Process 0 writes for all, and trainings of other lengths write to the same trunk.
+    with _process_group(device) as (rank, n_ranks), held(job.trunk) if rank == 0 else nullcontext():
         _train(job, device, rank, n_ranks)
 
 
@@ -99,9 +102,9 @@ def _describe_start(state: TrainState, images: TrainingImages, device: torch.dev
 def _state(job: TrainJob, device: torch.device, rank: int) -> tuple[TrainState, bool]:
     """The state to go on from, and whether it is on the trunk that trainings of other lengths share."""
     own, shared = (join(folder, CHECKPOINT) for folder in (job.target, job.trunk))
-    if exists(own):
+    if _is_usable(own, rank):
         return _restored(job, own, device, rank), False
-    if not exists(shared):
+    if not _is_usable(shared, rank):
         return _first_state(job, device, rank), True
     state = _restored(job, shared, device, rank)
     if not job.recipe.training.has_parted(state.images_seen):
@@ -138,6 +141,16 @@ def _untrained(recipe: TrainRecipe, device: torch.device) -> TrainState:
         # Backward convolutions in float32 take 15 % less time so, unlike everything else.
         model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return TrainState.fresh(model, recipe.training)
+
+
+def _is_usable(checkpoint: str, rank: int) -> bool:
+    """Whether there is a checkpoint that is whole; of a damaged one nothing can be used."""
+    if not exists(checkpoint):
+        return False
+    is_whole = is_whole_archive(read_bytes(checkpoint))
+    if not is_whole and rank == 0:
+        print(f"{checkpoint} is damaged: what it held is made again", flush=True)
+    return is_whole
 
 
 def _with_progress(steps: Iterator[TrainStep], seen_before: int, total: int) -> Iterator[TrainStep]:
@@ -242,8 +255,11 @@ def _publish(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
 
 
 def _published_sha256(prior: str) -> str:
-    contract = join(prior, "contract.json")
-    return str(read_json(contract)["sha256"]) if exists(contract) else ""
+    try:
+        return read_contract(prior).sha256
+    except StoreError:
+        # There is none, or it is damaged.
+        return ""
 
 
 def _contract(recipe: TrainRecipe, state: TrainState, images: TrainingImages, sha256: str) -> PriorContract:

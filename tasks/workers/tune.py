@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from scoreinv.spec import Json, Spec
+from storage.errors import StoreError
 from storage.shards import ShardedStore
 from tasks.shards import Report, Stopped
 from tasks.workers.evaluate import cells, image_columns
@@ -63,4 +64,4 @@ def _is_the_machines(error: Exception) -> bool:
     """Whether the same values might do on another machine, or in another run."""
     # torch has no one class for a device's faults in all the versions that serve.
     device = isinstance(error, RuntimeError) and "CUDA" in str(error)
-    return device or isinstance(error, Stopped | MemoryError | OSError)
+    return device or isinstance(error, Stopped | MemoryError | OSError | StoreError)

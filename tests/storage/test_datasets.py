@@ -9,10 +9,10 @@ import pytest
 
 from scoreinv.contract import ImageContract
 from storage.datasets import DatasetStore, Listing, SliceRecord, checksum_of
-from storage.errors import SourceError, StoreIncomplete, StoreMismatch
+from storage.errors import SourceError, StoreError, StoreIncomplete, StoreMismatch
 from storage.resample import prepare
 from storage.sources.phantom import PhantomSource
-from storage.uri import delete, join
+from storage.uri import delete, join, read_bytes, write_bytes
 
 SOURCE = PhantomSource(n_volumes=3, n_slices=3, size=32, pixel_mm=8.0)
 CONTRACT = ImageContract(modality="ct", size=16, pixel_mm=16.0, low=-1000, high=1000)
@@ -120,3 +120,16 @@ def test_checksum_depends_on_values_and_shape_only() -> None:
     assert checksum_of(values) == checksum_of(np.asfortranarray(values.astype(np.float64)))
     assert checksum_of(values) != checksum_of(values.reshape(3, 2))
     assert checksum_of(values) != checksum_of(values + 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", "flipped"])
+def test_a_damaged_listing_is_refused_and_put_anew(uri: str, content: bytes | str) -> None:
+    """Also where it is still a listing: of another person."""
+    fill(make(uri))
+    listing = join(uri, "slices.json")
+    whole = read_bytes(listing)
+    write_bytes(listing, whole.replace(b"phantom-1", b"phantom-7") if isinstance(content, str) else content)
+    with pytest.raises(StoreError, match=r"slices\.json is damaged.*run the ingest command again"):
+        len(DatasetStore.open(uri).records)
+    assert make(uri).shards.is_finished()
+    assert read_bytes(listing) == whole

@@ -22,7 +22,7 @@ from tasks.cluster import AnyCluster, Inline, LocalWorkers, NoWorkers, RemoteWor
 from tasks.mistakes import explain
 from tasks.shards import Execution, ShardEvent, TooManyFailures, map_shards
 from tests.cases import CLUSTERS, missing
-from tests.tasks.work import Job, dawdle, die, fill, fill_disk, multiply, new_store, refuse, tries
+from tests.tasks.work import Job, dawdle, die, fill, fill_disk, look_in_vain, multiply, new_store, refuse, tries
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +108,14 @@ def test_a_fault_of_the_program_comes_back_with_its_place(tmp_path: Path, execut
     with pytest.raises(TooManyFailures) as caught:
         list(map_shards(refuse, broken, store, execution))
     assert str(explain(caught.value)).startswith("shard 3: this shard cannot be used. ")
+
+
+def test_a_store_that_is_not_there_is_not_looked_for_again(tmp_path: Path, execution: Execution) -> None:
+    """The error must come back from a worker as what it was."""
+    job, store = new_store(tmp_path)
+    with pytest.raises(TooManyFailures, match="^shard 0: there is no file .*store/nothing"):
+        list(map_shards(look_in_vain, job, store, with_options(execution, max_failed=5)))
+    assert set(tries(job).values()) == {1}
 
 
 def test_a_full_disk_on_a_worker_is_explained_to_the_user(tmp_path: Path, execution: Execution) -> None:

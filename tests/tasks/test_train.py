@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,9 +22,12 @@ from scoreinv.training.augment import Augmentation
 from scoreinv.training.levels import LogNormalLevels
 from scoreinv.training.loop import TrainSpec, TrainStep
 from storage.datasets import DatasetStore
+from storage.errors import StoreHeld
+from storage.holds import held
 from storage.models import load
 from storage.sources.phantom import PhantomSource
 from storage.uri import join
+from storage.verify import problems_of
 from tasks.processes import PARENT
 from tasks.recipes import TrainRecipe
 from tasks.torchrun import GRACE_SECONDS, torchrun
@@ -232,6 +236,36 @@ def test_a_training_that_was_killed_before_its_last_publication_publishes(datase
     run_here(job_for(dataset, one_process), one_process.parent)
     assert load(str(one_process / "prior"))[1].images_seen == 160
     assert (one_process / "prior" / "samples.png").exists()
+
+
+def test_a_second_training_of_a_prior_is_refused_by_name(dataset: str, tmp_path: Path) -> None:
+    """They would replace each other's checkpoints."""
+    job = job_for(dataset, tmp_path / "prior")
+    with held(job.trunk), pytest.raises(StoreHeld, match=f"process {os.getpid()} on .* works on {job.trunk}"):
+        run_here(job, tmp_path)
+    assert not (tmp_path / "prior" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("damage", ["weights", "contract", "checkpoint", "everything"])
+def test_a_damaged_training_is_seen_and_made_again(
+    dataset: str, one_process: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load(str(one_process / "prior"))
+    target = Path(shutil.copytree(one_process, tmp_path / "prior"))
+    (weights,) = (target / "prior").glob(f"{whole[1].sha256}.safetensors")
+    files = {"weights": weights, "contract": target / "prior" / "contract.json", "checkpoint": target / "checkpoint.pt"}
+    for path in files.values() if damage == "everything" else [files[damage]]:
+        path.write_bytes(path.read_bytes()[:-100])
+    problems = problems_of("priors", str(target))
+    assert len([one for one in problems if "recipe.json" not in one]) == (2 if damage == "everything" else 1)
+    job = job_for(dataset, target, n_images=160)
+    assert is_trained(str(target), job.recipe) == (damage == "checkpoint")
+    run_here(job, tmp_path)
+    assert ("is damaged: what it held is made again" in capsys.readouterr().out) == (
+        damage in ("checkpoint", "everything")
+    )
+    assert load(str(target / "prior")) == whole
+    assert [one for one in problems_of("priors", str(target)) if "recipe.json" not in one] == []
 
 
 def test_a_longer_training_goes_on_from_a_shorter_one_and_leaves_it_as_it_is(

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from storage.datasets import DatasetStore, SliceRecord
 from storage.errors import StoreError
 from storage.shards import ShardedStore
 from storage.sources import PhantomSource
+from storage.verify import discard_damaged, problems_of
 from tasks.cluster import AnyCluster, Inline, LocalWorkers
 from tasks.recipes import Reconstruction, ReconstructRecipe, TuneRecipe
 from tasks.rendering.search import Varied, search_png
@@ -31,7 +32,16 @@ from tasks.search_spaces import (
     with_values,
 )
 from tasks.shards import Execution, TooManyFailures, map_shards
-from tasks.trials import Progress, Trial, Tuning, best_of, read_trials, run_trials, validation_places
+from tasks.trials import (
+    Progress,
+    Trial,
+    Tuning,
+    best_of,
+    discard_damaged_trials,
+    read_trials,
+    run_trials,
+    validation_places,
+)
 from tasks.tune import prepared_tuning, trial_text, write_outcome
 from tasks.tuned import best_text, trials_table
 from tasks.workers.evaluate import image_columns
@@ -159,12 +169,47 @@ def test_trials_lie_under_any_uri(workspace: Path) -> None:
     assert without_seconds(read_trials(away.uri)) == without_seconds(expected)
 
 
-def test_a_damaged_record_is_named(workspace: Path) -> None:
-    tuning, _ = tuned(tv(n_trials=1), execution(workspace))
-    record = Path(tuning.uri) / "trials" / "0000" / "trial.json"
-    record.write_text("{}")
-    with pytest.raises(StoreError, match=f"{record} is damaged: remove it"):
+@pytest.mark.parametrize("content", ["", "{}", "flipped"])
+def test_a_damaged_record_is_named_and_made_again_of_its_slices(workspace: Path, content: str) -> None:
+    tuning, trials = tuned(tv(n_trials=3), execution(workspace))
+    record = Path(tuning.uri) / "trials" / "0001" / "trial.json"
+    record.write_text(record.read_text().replace("1", "2", 1) if content == "flipped" else content)
+    with pytest.raises(StoreError, match=f"{record} is damaged: the tune command makes it again"):
         read_trials(tuning.uri)
+    assert problems_of("tuning", tuning.uri)[0] == f"{record} is damaged"
+    before = times(Path(tuning.uri))
+    discard_damaged_trials(tuning.uri)
+    list(run_trials(tuning, execution(workspace)))
+    assert read_trials(tuning.uri) == trials
+    now = times(Path(tuning.uri))
+    assert {name for name in now if now[name] != before[name]} == {"trials/0001/trial.json"}
+
+
+@pytest.mark.parametrize("name", ["plan.json", "done/0.json", "done/1.json"])
+def test_a_damaged_slice_is_measured_again_and_the_other_trials_stay(workspace: Path, name: str) -> None:
+    tuning, trials = tuned(tv(n_trials=3), execution(workspace))
+    write_outcome(tuning, trials, "tuning/x")
+    (Path(tuning.uri) / "trials" / "0001" / name).write_text('{"n": 2}')
+    assert [one for one in problems_of("tuning", tuning.uri) if name in one]
+    discard_damaged("tuning", tuning.uri)
+    discard_damaged_trials(tuning.uri)
+    list(run_trials(tuning, execution(workspace)))
+    assert problems_of("tuning", tuning.uri) == []
+    assert without_seconds(read_trials(tuning.uri)) == without_seconds(trials)
+
+
+def test_two_tunings_at_once_help_each_other(study: Path, workspace: Path, tmp_path: Path) -> None:
+    """Step by step in turn, with batches of another size, so that their shards would be others too."""
+    expected = tuned(tv(n_trials=4), execution(Path(shutil.copytree(study, tmp_path / "calm"))))[1]
+    hows = [execution(workspace, batch_size=size) for size in (2, 1)]
+    tunings = [prepared_tuning(tv(n_trials=4), how)[0] for how in hows]
+    assert tunings[0].uri == tunings[1].uri
+    runs = [run_trials(tuning, how) for tuning, how in zip(tunings, hows, strict=True)]
+    for _ in zip_longest(*runs):
+        pass
+    found = read_trials(tunings[0].uri)
+    assert [trial.values for trial in found] == [trial.values for trial in expected]
+    assert [trial.score for trial in found] == pytest.approx([trial.score for trial in expected], abs=1e-3)
 
 
 # ---- failures --------------------------------------------------------------------------------------------------

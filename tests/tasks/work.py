@@ -11,6 +11,7 @@ from scoreinv.errors import UserError
 from scoreinv.spec import Spec
 from storage.errors import full_disk_explained
 from storage.shards import ArrayLayout, ShardedStore
+from storage.uri import read_bytes
 from tasks.shards import Report
 
 
@@ -61,6 +62,12 @@ def multiply(job: Job, index: int, report: Report) -> None:
     if index in job.failing:
         np.zeros((2, 3)) @ np.zeros((2, 3))
     _write(job, index)
+
+
+def look_in_vain(job: Job, index: int, report: Report) -> None:
+    """Read a file that is not there."""
+    _trace(job, index)
+    read_bytes(f"{job.target}/nothing")
 
 
 def fill_disk(job: Job, index: int, report: Report) -> None:
