@@ -69,6 +69,20 @@ class Listing(Spec):
         """
         return digest_of(self.model_dump(mode="json"))
 
+    def without(self, reasons: Mapping[int, str]) -> "Listing":
+        """The listing without some volumes, which are among the rejected then.
+
+        Args:
+            reasons: why a volume is left out, by the place of one of its slices.
+        """
+        bad = {self.slices[place].volume_id for place in reasons}
+        rejected = [Rejected(file=self.slices[place].file, reason=reason) for place, reason in reasons.items()]
+        return Listing(
+            slices=tuple(record for record in self.slices if record.volume_id not in bad),
+            rejected=(*self.rejected, *rejected),
+            volumes={name: geometry for name, geometry in self.volumes.items() if name not in bad},
+        )
+
     def subjects(self) -> list[str]:
         """The subjects, each once, in the order of the slices."""
         return list(dict.fromkeys(record.subject_id for record in self.slices))
@@ -225,23 +239,36 @@ class DatasetStore:
         image, fine = prepare(values, record.spacing_mm, self.contract, fine_factor=self.fine_factor)
         return image, fine, look_of(values, record.spacing_mm, image, self.contract)
 
-    def _refuse_nothing(self) -> None:
+    def showing_nothing(self) -> dict[int, str]:
+        """Volumes that came out black, constant or saturated, by the place of their first slice, with the reason.
+
+        Raises:
+            StoreIncomplete: if shards are missing.
+        """
         looks: dict[str, list[Look]] = {}
-        places: dict[str, str] = {}
+        places: dict[str, int] = {}
         for shard, record in zip(self.shards.plan(), self.shards.records(), strict=True):
-            found = read_looks(record.get("looks", ()))
-            for one, look in zip(self._with_files(shard), found, strict=False):
-                places.setdefault(one.volume_id, one.file)
-                looks.setdefault(one.volume_id, []).append(look)
-        problems = {name: nothing_seen(found, self.contract) for name, found in looks.items()}
-        bad = [f"{places[name]}: {problem}" for name, problem in problems.items() if problem]
+            for i, look in enumerate(read_looks(record.get("looks", ())), shard.start):
+                volume_id = self.listing.slices[i].volume_id
+                places.setdefault(volume_id, i)
+                looks.setdefault(volume_id, []).append(look)
+        reasons = {name: nothing_seen(found, self.contract) for name, found in looks.items()}
+        return {places[name]: reason for name, reason in reasons.items() if reason}
+
+    def _refuse_nothing(self) -> None:
+        bad = [f"{self._file_of(place)}: {reason}" for place, reason in self.showing_nothing().items()]
         if bad:
             more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+            n = len({record.volume_id for record in self.listing.slices})
             raise SourceError(
-                f"{len(bad)} of {len(looks)} volumes show nothing on the images of the data set: {'; '.join(bad[:5])}"
+                f"{len(bad)} of {n} volumes show nothing on the images of the data set: {'; '.join(bad[:5])}"
                 f"{more}. Set the image's fields to fit, or leave them out (source.exclude_subjects); "
                 "source.select.min_foreground skips slices of air"
             )
+
+    def _file_of(self, place: int) -> str:
+        (record,) = self._with_files(Shard(0, place, place + 1))
+        return record.file
 
 
 def _read_listing(uri: str, fingerprint: str) -> Listing:

@@ -31,6 +31,18 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
     gained a file is another. What leaves this task calls people, series and files as the source's ``identities`` says.
     """
     found = collect(_with_progress(recipe.source.scan()))
+    ref, store = _filled(recipe, execution, found)
+    bad = {} if store.shards.is_finished() else store.showing_nothing()
+    if 0 < len(bad) < len(found.volumes):
+        # One volume that does not fit stops no others; their slices are read once more.
+        ref, store = _filled(recipe, execution, found.without(bad))
+    if not store.shards.is_finished():
+        store.finish()
+    return ref
+
+
+def _filled(recipe: IngestRecipe, execution: Execution, found: Listing) -> tuple[str, DatasetStore]:
+    """The reference and the store of the data set of what was found, with all its shards."""
     listing = recipe.source.public(found, Hasher(execution.workspace))
     ref = reference("datasets", _address(recipe, listing))
     store = DatasetStore.create(
@@ -46,8 +58,7 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
     if not store.shards.is_finished():
         job = IngestJob(source=recipe.source, target=store.uri)
         follow(map_shards(ingest_shard, job, store.shards, execution), store.shards, f"Ingesting into {ref}")
-        store.finish()
-    return ref
+    return ref, store
 
 
 def _tell_oddities(listing: Listing, names: str) -> None:
