@@ -94,8 +94,7 @@ def require_folder(uri: str, role: str, *, mode: int = 0o777) -> None:
         folder = local_path(uri)
         str(folder).encode()
         with full_disk_explained(uri):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir(mode=mode, exist_ok=True)
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(bytes(_TRIED_BYTES))
     except UnicodeEncodeError as error:
