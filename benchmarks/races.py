@@ -26,11 +26,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import psutil
 import torch
@@ -299,12 +300,18 @@ def _become_the_command(workspace: str, given: References | None) -> None:
 
 def _run(stage: str, workspace: str, references: References | None) -> None:
     torch.set_num_threads(1)
-    # What is shown of a run while it goes on needs a server.
-    for module in (tasks.artifacts, tasks.progress, tasks.tune, tasks.train):
-        for name in [name for name in vars(module) if re.match("(create|update)_.*_artifact", name)]:
-            setattr(module, name, lambda *_, **__: uuid.uuid4())
-    with disable_run_logger():
+    with _without_artifacts(), disable_run_logger():
         STAGES[stage](Execution(workspace=workspace, cluster=Inline(), batch_size=2), references)
+
+
+@contextmanager
+def _without_artifacts() -> Iterator[None]:
+    """A block in which nothing is shown of a run while it goes on, as that needs a server."""
+    with ExitStack() as undone:
+        for module in (tasks.artifacts, tasks.progress, tasks.tune, tasks.train):
+            for name in [name for name in vars(module) if re.match("(create|update)_.*_artifact", name)]:
+                undone.enter_context(patch.object(module, name, lambda *_, **__: uuid.uuid4()))
+        yield
 
 
 def _inputs(workspace: Path, stage: str) -> References:

@@ -62,7 +62,8 @@ def path_of(path: str, file: str) -> Path:
     if not is_utf8(file):
         raise SourceError("its name is not UTF-8: rename it (convmv -r -f latin1 -t utf8 --notest mends whole folders)")
     try:
-        place = Path(join(str(root_of(path)), file))
+        # Absolute, as another process may read it, which was started in another folder.
+        place = Path(join(str(root_of(path).absolute()), file))
     except ValueError as error:
         raise SourceError(str(error)) from error
     if not place.exists():

@@ -44,7 +44,7 @@ OFFERS = {
     "scoreinv ingest so": {"source."},
     "scoreinv ingest source.sel": {"source.select."},
     "scoreinv ingest source.kind=d": {"dicom"},
-    "scoreinv ingest source.kind=dicom source.hash_subjects=": {"true", "false"},
+    "scoreinv ingest source.kind=dicom source.takes_any_values=": {"true", "false"},
     "scoreinv ingest source.path=im": {"images"},
     "scoreinv ingest --workspace im": {"images"},
     "scoreinv pipeline smo": {"smoke"},

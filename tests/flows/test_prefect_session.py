@@ -14,6 +14,7 @@ import pytest
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_HOME,
+    PREFECT_SERVER_DATABASE_CONNECTION_URL,
     PREFECT_SERVER_EPHEMERAL_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
@@ -27,9 +28,9 @@ PROXIES = dict.fromkeys(("HTTP_PROXY", "https_proxy", "ALL_PROXY"), "http://127.
 
 
 def without_server(home: Path) -> AbstractContextManager[object]:
-    """A block in which Prefect knows no server, and has time to start one."""
+    """A block in which Prefect knows no server and no database, and has time to start one."""
     settings = {PREFECT_HOME: home, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 300}
-    return temporary_settings(settings, restore_defaults={PREFECT_API_URL})
+    return temporary_settings(settings, restore_defaults={PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL})
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -58,7 +59,9 @@ def address() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _environment() -> Iterator[None]:
     with patch.dict(os.environ):
-        for name in ("no_proxy", "NO_PROXY", "PREFECT_HOME", "SCOREINV_TRACEBACK"):
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            os.environ.pop(name)  # of a server that other tests use
+        for name in ("no_proxy", "NO_PROXY", "SCOREINV_TRACEBACK"):
             os.environ.pop(name, None)
         yield
 

@@ -25,9 +25,10 @@ def ready(what: str, **options: str) -> Child:
 def test_a_child_answers_when_it_is_ready_and_is_heard_from_then_on(capfd: pytest.CaptureFixture[str]) -> None:
     child = ready("wait")
     assert (child.is_alive, child.is_ready, child.answer) == (True, True, "42")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     said = ""
     while "another word" not in said and time.monotonic() < deadline:
+        time.sleep(0.05)
         said += capfd.readouterr().err
     assert said == "a word\nanother word\n"
     stop([child.process])
@@ -70,7 +71,9 @@ def test_a_kill_ends_the_children_and_removes_the_folder(tmp_path: Path) -> None
     folder.mkdir()
     (folder / "file").touch()
     child = ready("parent", SCOREINV_TEST_FOLDER=str(folder))
-    family = psutil.Process(child.process.pid).children()
+    deadline = time.monotonic() + 60
+    while not (family := psutil.Process(child.process.pid).children()) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert len(family) == 1
     child.process.kill()
     child.process.wait()

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.datasets import DatasetStore
 from storage.identities import SALT_VARIABLE, Hasher
-from storage.sources import PhantomSource
 from storage.uri import write_json
 from tasks.recipes import Reconstruction, TuneRecipe
 from tasks.shards import Execution
@@ -48,27 +46,17 @@ def test_nobody_else_reads_a_workspace_unless_its_group_may_write_it(
     assert mode(place.parent) == 0o755
 
 
-def hashed(workspace: Path) -> DatasetStore:
-    """The tiny data set with hashes, in the place of the one with names."""
-    images = tiny.dataset(workspace)
-    source = PhantomSource(modality="mri", n_volumes=2, n_slices=6, identities="hashed")
-    listing = source.public(source.listing(), Hasher(str(workspace)))
-    write_json(str(workspace / "datasets" / "tiny" / "slices.json"), listing.model_dump(mode="json"))
-    return DatasetStore.open(images.uri)
-
-
 def test_people_are_found_by_their_own_names_or_by_hashes(tmp_path: Path) -> None:
-    names, uri = ("phantom-1", "nobody"), tiny.dataset(tmp_path).uri
-    assert subjects_of(str(tmp_path), [uri], names) == names
-    assert not (tmp_path / ".salt").exists()
-    code = Hasher(str(tmp_path))
-    hashed(tmp_path)
-    assert subjects_of(str(tmp_path), [uri], names) == (code("phantom-1"), "nobody")
-    assert subjects_of(str(tmp_path), [uri], [code("phantom-1")]) == (code("phantom-1"),)
+    names, kept, workspace = ("phantom-1", "nobody"), tmp_path / "kept", tmp_path / "hashed"
+    assert subjects_of(str(kept), [tiny.dataset(kept).uri], names) == names
+    assert not (kept / ".salt").exists()
+    code, uri = Hasher(str(workspace)), tiny.dataset(workspace, is_hashed=True).uri
+    assert subjects_of(str(workspace), [uri], names) == (code("phantom-1"), "nobody")
+    assert subjects_of(str(workspace), [uri], [code("phantom-1")]) == (code("phantom-1"),)
 
 
 def test_a_tuning_keeps_hashes_and_measures_on_the_people_it_was_told(tmp_path: Path) -> None:
-    images = hashed(tmp_path)
+    images = tiny.dataset(tmp_path, is_hashed=True)
     tiny.measurements(tmp_path, images)
     code, execution = Hasher(str(tmp_path)), Execution(workspace=str(tmp_path))
     recipe = TuneRecipe(

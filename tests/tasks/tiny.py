@@ -13,6 +13,7 @@ from scoreinv.samplers.dds import DDS
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.training.checkpoint import build_model, weights_bytes
 from storage.datasets import DatasetStore
+from storage.identities import Hasher
 from storage.models import publish
 from storage.shards import ShardedStore
 from storage.sources import PhantomSource
@@ -27,11 +28,12 @@ MRI = ImageContract(modality="mri", size=SIZE, pixel_mm=16.0, low=0, high=1)
 NETWORK = UNet(patch=2, n_features=16, channel_multipliers=(1, 2), n_blocks=1)
 
 
-def dataset(workspace: Path, *, n: int = 12, shard_size: int = 1) -> DatasetStore:
-    """Phantoms at <workspace>/datasets/tiny."""
-    source = PhantomSource(modality="mri", n_volumes=2, n_slices=n // 2)
-    uri = str(workspace / "datasets" / "tiny")
-    store = DatasetStore.create(uri, source.listing(), contract=MRI, recipe={}, shard_size=shard_size)
+def dataset(workspace: Path, *, n: int = 12, shard_size: int = 1, is_hashed: bool = False) -> DatasetStore:
+    """Phantoms at <workspace>/datasets/tiny; they may be called by hashes."""
+    source = PhantomSource(modality="mri", n_volumes=2, n_slices=n // 2, identities="hashed" if is_hashed else "kept")
+    uri, found = str(workspace / "datasets" / "tiny"), source.listing()
+    listing = source.public(found, Hasher(str(workspace)))
+    store = DatasetStore.create(uri, listing, contract=MRI, recipe={}, shard_size=shard_size, named=found)
     for shard in store.shards.pending():
         store.ingest(shard, source.load)
     store.finish()
