@@ -92,7 +92,7 @@ def test_a_server_that_cannot_start_says_why_at_once(tmp_path: Path) -> None:
         without_server(tmp_path),
         pytest.raises(ConnectionError, match=f"database in {tmp_path}, did not start: .*unable to open database file"),
     ):
-        start_server()
+        _launch()
 
 
 def test_loopback_goes_through_no_proxy_and_the_users_hosts_are_kept(tmp_path: Path, address: str) -> None:
