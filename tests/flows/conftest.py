@@ -1,6 +1,7 @@
 """What the tests of the command share."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -10,6 +11,12 @@ import pytest
 from flows.cli import main
 
 Command = Callable[..., tuple[int, str, str]]
+
+
+def heed_signals() -> None:
+    """In a child before it begins: tests that run under nohup or in the background ignore these, as children would."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

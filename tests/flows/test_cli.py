@@ -19,7 +19,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from storage.models import shipped
 from storage.shards import ShardedStore
-from tests.flows.conftest import Command
+from tests.flows.conftest import Command, heed_signals
 from tests.storage.dicom_files import write_series
 from tests.tasks import tiny
 
@@ -337,11 +337,6 @@ def test_a_missing_reference_lists_what_is_there(command: Command) -> None:
     assert (code, "write datasets/<digest>" in err) == (1, True)
 
 
-def _heed_ctrl_c() -> None:
-    # Tests that a shell runs in the background ignore it, and so would their children.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def start_long_command(folder: Path) -> "subprocess.Popen[str]":
     """A command that works for minutes, with a temporary server and a real worker; its temporary files in ``tmp``."""
     source = "source={kind: phantom, n_volumes: 20, n_slices: 20}"
@@ -356,7 +351,7 @@ def start_long_command(folder: Path) -> "subprocess.Popen[str]":
         cwd=folder,
         env={**os.environ, **environment},
         start_new_session=True,
-        preexec_fn=_heed_ctrl_c,
+        preexec_fn=heed_signals,
     )
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from flows.serve import is_loopback
-from tests.flows.conftest import Command
+from tests.flows.conftest import Command, heed_signals
 from tests.storage.test_reports import DIGEST, made
 
 PAGE = f"/reports/{DIGEST}/report.html"
@@ -24,7 +24,9 @@ def served(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     made(str(tmp_path), DIGEST, "Chest <b>&")
     (tmp_path / "secret.html").write_text("secret")
     command = [sys.executable, "-m", "flows.cli", "serve", "--workspace", str(tmp_path), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals
+    )
     try:
         assert process.stdout is not None
         said = process.stdout.readline()
