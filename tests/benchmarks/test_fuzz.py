@@ -5,13 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.fuzz import Outcome, faults, mutants
+from benchmarks.fuzz import Outcome, faults
+from benchmarks.mutants import mutants
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_wrong_recipes_are_one_message(tmp_path: Path) -> None:
-    command = [sys.executable, "benchmarks/fuzz.py", "--kinds", "yaml", "--mutants", "25", "--keep", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--kinds", "yaml", "--mutants", "25", "--keep", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

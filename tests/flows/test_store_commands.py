@@ -105,7 +105,7 @@ def contents(store: Path) -> dict[str, bytes]:
 
 
 AGAIN = ("a shard of 0 bytes", "two swapped shards", "a lost marker", "a flipped plan", "the record of a shard")
-"""Mended by the command that made the result too; tests/storage/test_shards.py has all of them."""
+"""Mended by the command that made the result too; tests/storage/test_shard_damage.py has all of them."""
 
 
 @pytest.mark.parametrize(("case", "way"), [*((case, "repair") for case in CASES), *((case, "again") for case in AGAIN)])

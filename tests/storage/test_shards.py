@@ -1,48 +1,22 @@
-"""Sharded stores: resume, races, damage, full disks."""
+"""Sharded stores: resume, races, full disks."""
 
 import errno
 import pickle
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
-from storage.errors import StoreError, StoreFull, StoreIncomplete, StoreMismatch, StoreNotFound
-from storage.plans import restore_plan
+from storage.errors import StoreFull, StoreIncomplete, StoreMismatch, StoreNotFound
 from storage.shards import ArrayLayout, Shard, ShardedStore
-from storage.uri import delete, join, list_names, read_json, write_bytes, write_json
-
-LAYOUTS = {"x": ArrayLayout((5, 4)), "k": ArrayLayout((2, 5, 4), "complex64")}
-
-
-def make(uri: str, **changes: Any) -> ShardedStore:
-    options = {"n": 10, "shard_size": 4, "arrays": LAYOUTS, "attrs": {"recipe": {"a": (1, 2)}}}
-    return ShardedStore.create(uri, **{**options, **changes})
-
-
-def values(shard: Shard) -> dict[str, np.ndarray]:
-    count, rng = shard.stop - shard.start, np.random.default_rng(shard.index)
-    x = rng.standard_normal((count, 5, 4)).astype(np.float32)
-    k = (rng.standard_normal((count, 2, 5, 4)) + 1j * rng.standard_normal((count, 2, 5, 4))).astype(np.complex64)
-    return {"x": x, "k": k}
-
-
-def fill(store: ShardedStore) -> None:
-    for shard in store.pending():
-        store.write(shard, values(shard), record={"shard": shard.index})
-
-
-@pytest.fixture(params=["local", "memory"])
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "store") if request.param == "local" else f"memory://{tmp_path.name}/store"
+from storage.uri import join, list_names, read_json
+from tests.storage.sharded import LAYOUTS, fill, make, values
 
 
 def test_what_is_written_is_read_back_exactly(uri: str) -> None:
@@ -294,136 +268,6 @@ def test_processes_that_fill_one_store_at_once_never_mix_a_shard(tmp_path: Path)
             assert (store.read(name, shard.start, shard.stop) == 100 * shard.index + record["seed"]).all()
 
 
-@pytest.mark.parametrize("position", [0.1, 0.5, 0.9])
-def test_a_flipped_byte_is_found_and_its_shard_is_named(tmp_path: Path, position: float) -> None:
-    store = make(str(tmp_path / "s"))
-    fill(store)
-    damaged = tmp_path / "s/x/c/1/0/0"
-    content = bytearray(damaged.read_bytes())
-    content[int(len(content) * position)] ^= 0x10
-    damaged.write_bytes(content)
-    (problem,) = store.verify()
-    assert "shard 1 " in problem
-    assert "'x'" in problem
-    with pytest.raises(StoreError, match="damaged"):
-        ShardedStore.open(store.uri, finished=False).read("x", 0, 10)
-    store.discard(store.plan()[1])
-    fill(store)
-    assert store.verify() == []
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-20])
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 0x10
-    path.write_bytes(content)
-
-
-def _exchange(path: Path) -> None:
-    """With the same file of another shard."""
-    other = Path(str(path).replace("/c/0/", "/c/1/").replace("done/0.", "done/1."))
-    mine, others = path.read_bytes(), other.read_bytes()
-    path.write_bytes(others)
-    other.write_bytes(mine)
-
-
-DAMAGES = {"empty": _empty, "gone": Path.unlink, "cut": _cut, "flipped": _flip, "exchanged": _exchange}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["k/c/0/0/0/0", "done/0.json"])
-def test_damaged_shards_are_seen_and_made_again_alone(tmp_path: Path, name: str, damage: str) -> None:
-    store = make(str(tmp_path / "s"))
-    fill(store)
-    store.finish(manifest={"x": 1})
-    digest = store.content_digest()
-    DAMAGES[damage](tmp_path / "s" / name)
-    problems = store.verify()
-    assert problems
-    assert any(where in problem for problem in problems for where in ("shard 0 ", "shards 0 ", "done/0.json"))
-    with pytest.raises(StoreError):
-        store.read("k", 0, store.n)
-    # The byte is in the second slice.
-    if damage != "flipped" or name.startswith("done"):
-        with pytest.raises(StoreError):
-            store.read("k", 0, 1)
-    again = make(store.uri)
-    assert not again.is_finished()
-    assert {shard.index for shard in again.pending()} == ({0, 1} if damage == "exchanged" else {0})
-    fill(again)
-    again.finish(manifest={"x": 1})
-    assert (again.verify(), again.content_digest()) == ([], digest)
-
-
-@pytest.mark.parametrize("damage", ["empty", "gone", "flipped"])
-@pytest.mark.parametrize("name", ["manifest.json", "_SUCCESS", "zarr.json", "x/zarr.json", "plan.json"])
-def test_damaged_descriptions_are_seen_and_put_anew_without_any_work(tmp_path: Path, name: str, damage: str) -> None:
-    store = make(str(tmp_path / "s"))
-    fill(store)
-    store.finish(manifest={"x": 1})
-    DAMAGES[damage](tmp_path / "s" / name)
-    if name == "plan.json":
-        with pytest.raises(StoreError):
-            ShardedStore.open(store.uri)
-    elif (name, damage) != ("_SUCCESS", "gone"):
-        assert name in "".join(store.verify())
-    again = make(store.uri)
-    assert again.pending() == []
-    if not again.is_finished():
-        again.finish(manifest={"x": 1})
-    assert (again.verify(), again.manifest()) == ([], {"x": 1})
-
-
-def test_a_large_store_is_looked_at_quickly(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the sizes of its files, which shows what is lost or empty, and by no byte."""
-    store = make(uri)
-    fill(store)
-    store.finish()
-    for name in ("x/c/0/0/0", "done/2.json"):
-        write_bytes(join(uri, name), b"")
-    monkeypatch.setattr("storage.shards.CHECKED_AT_START", 0)
-    assert [shard.index for shard in make(uri).pending()] == [0, 2]
-
-
-def test_a_plan_that_is_lost_is_restored_from_its_copy(uri: str) -> None:
-    store = make(uri)
-    plan = read_json(join(uri, "plan.json"))
-    for content in (b"", b'{"n": 3}'):
-        write_bytes(join(uri, "plan.json"), content)
-        assert restore_plan(uri)
-        assert read_json(join(uri, "plan.json")) == plan
-    delete(join(uri, "plan.json"))
-    delete(join(uri, "zarr.json"))
-    assert not restore_plan(uri)
-    assert make(uri).plan() == store.plan()
-
-
-def test_a_shard_of_another_store_is_no_shard_of_this(tmp_path: Path) -> None:
-    """Object and marker fit each other, but not the plan."""
-    stores = [make(str(tmp_path / name), attrs={"name": name}) for name in "ab"]
-    for store in stores:
-        fill(store)
-    shutil.copy(tmp_path / "a" / "done" / "1.json", tmp_path / "b" / "done" / "1.json")
-    assert stores[1].verify() == [f"{tmp_path}/b/done/1.json is the marker of another shard"]
-
-
-def test_a_store_of_an_earlier_version_is_made_again(uri: str) -> None:
-    fill(make(uri))
-    plan = read_json(join(uri, "plan.json"))
-    write_json(join(uri, "plan.json"), {**plan, "format": "scoreinv-shards-1"})
-    with pytest.raises(StoreMismatch, match="run the command that makes it again"):
-        ShardedStore.open(uri)
-    fill(make(uri))
-    assert ShardedStore.open(uri, finished=False).verify() == []
-
-
 def test_store_travels_as_its_uri(uri: str) -> None:
     store = make(uri)
     text = pickle.dumps(store)
@@ -448,7 +292,7 @@ import sys
 import numpy as np
 from storage.shards import ShardedStore
 store = ShardedStore.open(sys.argv[1], finished=False)
-for shard in store.pending()[int(sys.argv[2])::2]:
+for shard in store.plan()[int(sys.argv[2]) :: 2]:
     values = np.random.default_rng(shard.index).standard_normal((shard.stop - shard.start, 64, 64))
     store.write(shard, {"x": values.astype(np.float32)}, record={"shard": shard.index})
     print(shard.index, flush=True)
