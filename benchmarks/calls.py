@@ -105,7 +105,7 @@ def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
         kind = str(dict(method)["kind"])
         if options.methods and kind not in options.methods:
             continue
-        for calls in options.calls if method.needs_denoiser else [0]:
+        for calls in options.calls if method.needs != "nothing" else [0]:
             chosen = with_calls(method, calls) if calls else method
             if chosen is not None and (found := kept(known, study, chosen, calls, options)):
                 yield found

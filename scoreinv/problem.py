@@ -7,7 +7,7 @@ interface, so a benchmark is a list and a loop.
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,12 +81,16 @@ class Step(NamedTuple):
     nfe: int = 0
 
 
+Needs = Literal["nothing", "prior", "reconstructor"]
+"""Which trained model a method calls: one of images alone (a denoiser), or one that was trained for a measurement."""
+
+
 class Method(Spec):
     """Anything that goes from an inverse problem to an image."""
 
     label: ClassVar[str]
     """What people call the method."""
-    needs_denoiser: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "prior"
     is_stochastic: ClassVar[bool] = True
 
     @property
@@ -117,8 +121,8 @@ def run(method: Method, problem: InverseProblem, denoiser: Denoiser | None = Non
     Raises:
         ValueError: if the method needs a denoiser and none is given, or the noise is for another batch.
     """
-    if denoiser is None and method.needs_denoiser:
-        raise ValueError(f"{type(method).__name__} needs a prior: pass the denoiser")
+    if denoiser is None and method.needs != "nothing":
+        raise ValueError(f"{type(method).__name__} needs a {method.needs}: pass its denoiser")
     if len(noise) != len(problem.y):
         raise ValueError(f"noise for {len(noise)} images was given with data of {len(problem.y)}")
     counted = CountedDenoiser(denoiser or _no_denoiser)

@@ -4,13 +4,16 @@ The same object is the command's argument, the YAML recipe, the form in the Pref
 of a result and the record in a store's metadata.
 """
 
+import copy
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import ComputedFieldInfo, FieldInfo
 
 MAX_SEED = 2**53 - 1
@@ -64,6 +67,10 @@ class Spec(BaseModel):
 
     version: ClassVar[int] = 1
     """Of what the options lead to."""
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Options that lie elsewhere now: old path -> new path, both within this spec, as {"training.levels":
+    "objective.levels"}. Old recipes are read so, with a note. A new path that begins with "execution." is no longer
+    in the recipe at all: the old option is left out, and the note says where to set it."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -74,10 +81,49 @@ class Spec(BaseModel):
         json_schema_extra=_offer_choices,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_options(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        for old, new in cls.moved.items():
+            given = _with_moved(given, old, new)
+        return given
+
     def digest(self) -> str:
         """12 hexadecimal digits that depend on every option and version, here and in the specs within."""
         versions = {type(spec).__name__: spec.version for spec in _specs_in(self) if spec.version != 1}
         return digest_of(_chosen(self), *([versions] if versions else []))
+
+
+def _with_moved(given: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """The options with the value of one path in another place; the same ones where the old path is not given."""
+    *folders, name = old.split(".")
+    source: Any = given
+    for folder in folders:
+        source = source.get(folder) if isinstance(source, dict) else None
+    if not isinstance(source, dict) or name not in source:
+        return given
+    given = copy.deepcopy(given)
+    value = _inner(given, folders).pop(name)
+    if not new.startswith("execution."):
+        *folders, name = new.split(".")
+        # Who gives both means the new one.
+        _inner(given, folders).setdefault(name, value)
+    note_moved(old, new)
+    return given
+
+
+def _inner(given: dict[str, Any], folders: list[str]) -> dict[str, Any]:
+    for folder in folders:
+        given = given.setdefault(folder, {})
+    return given
+
+
+@lru_cache(maxsize=1024)
+def note_moved(old: str, new: str) -> None:
+    """Say once that an option of an old recipe lies elsewhere now."""
+    logging.getLogger("scoreinv").warning("%s of an earlier version is read as %s: change the recipe", old, new)
 
 
 def _chosen(value: Any) -> Any:

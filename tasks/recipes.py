@@ -133,7 +133,7 @@ class Reconstruction(Spec):
 
     @model_validator(mode="after")
     def _prior_where_needed(self) -> "Reconstruction":
-        if self.method.needs_denoiser and not self.prior:
+        if self.method.needs != "nothing" and not self.prior:
             raise ValueError(f"method {self.method.kind!r} needs a prior: name a shipped one, or priors/<digest>")
         if not self.method.is_stochastic and self.n_samples > 1:
             raise ValueError(f"method {self.method.kind!r} gives the same image every time: n_samples must be 1")

@@ -74,9 +74,9 @@ def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSectio
     refs = dict.fromkeys(scores.attrs["recipe"]["reconstructions"])
     results = _told_apart([_result(workspace, locate(workspace, ref, "reconstructions")) for ref in refs])
     rows = read_scores(scores_uri)
-    best = _best([r for r in results if r.reconstruction.method.needs_denoiser] or results, rows)
+    best = _best([r for r in results if r.reconstruction.method.needs != "nothing"] or results, rows)
     alike = [r for r in results if r.simulation == best.simulation]
-    naive = next((r for r in alike if not r.reconstruction.method.needs_denoiser), alike[0])
+    naive = next((r for r in alike if r.reconstruction.method.needs == "nothing"), alike[0])
     places = np.unique(np.linspace(0, len(dataset) - 1, n_pictures + 2).round().astype(int)[1:-1])
     return ReportSection(
         heading=_heading(results, dataset),

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, Step
+from scoreinv.problem import InverseProblem, Method, Needs, Step
 
 
 class Direct(Method):
@@ -13,7 +13,7 @@ class Direct(Method):
 
     label: ClassVar[str] = "direct"
     kind: Literal["direct"] = "direct"
-    needs_denoiser: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "nothing"
     is_stochastic: ClassVar[bool] = False
 
     @property

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, Step
+from scoreinv.problem import InverseProblem, Method, Needs, Step
 
 EDGE = 0.005
 """A difference between neighbouring pixels above this is an edge."""
@@ -26,7 +26,7 @@ class TotalVariation(Method):
     """Images of few edges that explain the data."""
 
     label: ClassVar[str] = "FISTA-TV"
-    needs_denoiser: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "nothing"
     is_stochastic: ClassVar[bool] = False
     kind: Literal["tv"] = "tv"
     weight: float = Field(3e-4, ge=0, description="Of the total variation, relative to the squared norm of A.")

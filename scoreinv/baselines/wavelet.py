@@ -27,7 +27,7 @@ from torch import Tensor
 
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, Step
+from scoreinv.problem import InverseProblem, Method, Needs, Step
 
 Family = Literal["haar", "db2", "db4", "sym4", "sym8"]
 
@@ -36,7 +36,7 @@ class Wavelet(Method):
     """Images of few wavelets that explain the data."""
 
     label: ClassVar[str] = "l1-wavelet"
-    needs_denoiser: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "nothing"
     is_stochastic: ClassVar[bool] = False
     kind: Literal["wavelet"] = "wavelet"
     weight: float = Field(3e-4, ge=0, description="Of the wavelet coefficients, relative to the squared norm of A.")

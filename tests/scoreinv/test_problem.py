@@ -11,7 +11,7 @@ from torch import Tensor
 from scoreinv.denoiser import Denoiser, GaussianDenoiser
 from scoreinv.noise import Noise
 from scoreinv.operators.linear import LinearOperator
-from scoreinv.problem import InverseProblem, Method, Step, reconstruct, run
+from scoreinv.problem import InverseProblem, Method, Needs, Step, reconstruct, run
 
 
 class Binned(LinearOperator):
@@ -27,7 +27,7 @@ class Binned(LinearOperator):
 class Landweber(Method):
     """x <- x + 4 A^H (y - A x): the step is one over the squared norm."""
 
-    needs_denoiser: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "nothing"
     n_iters: int = 1
 
     @property
@@ -44,7 +44,7 @@ class Landweber(Method):
 class PlugAndPlay(Landweber):
     """Landweber's step, then the denoiser, twice."""
 
-    needs_denoiser: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "prior"
 
     @property
     def n_calls(self) -> int:
@@ -148,7 +148,7 @@ def test_a_loop_can_be_left_early() -> None:
 
 
 def test_a_missing_denoiser_is_named() -> None:
-    with pytest.raises(ValueError, match="PlugAndPlay needs a prior: pass the denoiser"):
+    with pytest.raises(ValueError, match="PlugAndPlay needs a prior: pass its denoiser"):
         reconstruct(PlugAndPlay(), problem(), noise=Noise(0, ["a", "b"]))
 
 
@@ -164,7 +164,7 @@ def test_a_method_without_steps_is_named() -> None:
 
 def test_a_method_that_was_declared_to_need_no_denoiser_cannot_call_one() -> None:
     class Undeclared(PlugAndPlay):
-        needs_denoiser: ClassVar[bool] = False
+        needs: ClassVar[Needs] = "nothing"
 
     with pytest.raises(TypeError, match="declared to need no denoiser"):
         reconstruct(Undeclared(), problem(), noise=Noise(0, ["a", "b"]))

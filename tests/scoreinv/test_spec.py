@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import ValidationError
 
-from scoreinv.spec import Spec, digest_of
+from scoreinv.spec import Spec, digest_of, note_moved
 
 
 class Inner(Spec):
@@ -121,3 +121,42 @@ def test_numbers_that_are_infinite_or_none_are_refused_by_name(number: Any) -> N
 def test_specs_load_without_torch() -> None:
     code = "import sys, scoreinv.spec; assert not {'torch', 'numpy', 'zarr', 'prefect', 'dask'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Renovated(Spec):
+    moved = {"strength": "inner.strength", "outer.n_steps": "n_steps", "backend": "execution.projector"}
+    inner: Inner = Inner()
+    outer: Outer = Outer()
+    n_steps: int = 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"strength": 0.7}, {"inner": {"strength": 0.7}}),
+        ({"strength": 0.7, "inner": {"kind": "inner"}}, {"inner": {"strength": 0.7}}),
+        ({"strength": 0.7, "inner": {"strength": 0.9}}, {"inner": {"strength": 0.9}}),
+        ({"outer": {"n_steps": 3, "name": "b"}}, {"outer": {"name": "b"}, "n_steps": 3}),
+        ({"backend": "astra"}, {}),
+        ({"outer": "nonsense"}, None),
+        ({}, {}),
+    ],
+)
+def test_an_old_option_is_read_in_its_new_place(old: dict[str, Any], new: dict[str, Any] | None):
+    before = repr(old)
+    if new is None:
+        with pytest.raises(ValidationError, match="outer"):
+            Renovated.model_validate(old)
+    else:
+        assert Renovated.model_validate(old) == Renovated.model_validate(new)
+    assert repr(old) == before
+
+
+def test_the_reader_of_an_old_option_is_told_where_it_is_now(caplog: pytest.LogCaptureFixture):
+    note_moved.cache_clear()
+    for _ in range(2):
+        Renovated.model_validate({"strength": 0.7, "backend": "astra"})
+    assert caplog.messages == [
+        "strength of an earlier version is read as inner.strength: change the recipe",
+        "backend of an earlier version is read as execution.projector: change the recipe",
+    ]

@@ -126,7 +126,7 @@ def test_options_survive_json(method: Method):
 
 @each_modality
 @pytest.mark.parametrize(
-    "name", [name for name, m in METHODS.items() if m.needs_denoiser and name != "predictor_corrector"]
+    "name", [name for name, m in METHODS.items() if m.needs == "prior" and name != "predictor_corrector"]
 )
 def test_samplers_beat_the_direct_reconstruction_with_a_good_prior(name: str, modality: str):
     # Of most images: the prior's modes are near each other, and now and then a sample falls into a neighbour's.
