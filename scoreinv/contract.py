@@ -19,7 +19,7 @@ WATER_PER_MM = 0.0192
 
 
 class ImageContract(Spec):
-    """The grid and the values of square single-channel images.
+    """The grid and the values of square images.
 
     A value of 0 is ``low`` and a value of 1 is ``high``: in Hounsfield units for CT, in units of the
     volume's normalising percentile for MRI.
@@ -30,12 +30,18 @@ class ImageContract(Spec):
     pixel_mm: float = Field(gt=0, le=100, title="Pixel size", description="Side of a pixel in millimetres.")
     low: float = Field(description="What a value of 0 means (HU for CT, 0 for MRI).")
     high: float = Field(description="What a value of 1 means (HU for CT, 1 percentile unit for MRI).")
+    n_channels: int = Field(1, ge=1, le=16, description="1: real images; 2: real and imaginary part.")
 
     @model_validator(mode="after")
     def _values_span_a_range(self) -> "ImageContract":
         if self.low >= self.high:
             raise ValueError(f"low={self.low} must be below high={self.high}: they are the values of black and white")
         return self
+
+    def stored_shape(self, *, factor: int = 1) -> tuple[int, ...]:
+        """Of one image as stores hold it, on a grid finer by ``factor``: (size, size), or (n_channels, size, size)."""
+        side = self.size * factor
+        return (side, side) if self.n_channels == 1 else (self.n_channels, side, side)
 
     def attenuation_per_pixel(self) -> float:
         """Line integral of attenuation through one pixel of value 1, after air (0) is subtracted.
@@ -84,7 +90,7 @@ class PriorContract(Spec):
 
     def mismatch(self, image: ImageContract) -> str | None:
         """Why images under another contract cannot use this prior, as one sentence; None if they can."""
-        for field in ("modality", "size", "low", "high"):
+        for field in ("modality", "size", "low", "high", "n_channels"):
             ours, theirs = getattr(self.image, field), getattr(image, field)
             if ours != theirs:
                 return (

@@ -13,11 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from scoreinv.linalg import spread
 from scoreinv.sde import VE, VP
 from scoreinv.spec import Spec
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""(x (batch, 1, height, width), sigma (batch,)) -> denoised, the shape of x."""
+"""(x (batch, n_channels, height, width), sigma (batch,)) -> denoised, the shape of x."""
 
 
 class Coefficients(NamedTuple):
@@ -108,8 +109,15 @@ class ScoreModel(nn.Module):
 
 
 def score(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
-    """Gradient of log p(x; sigma) by Tweedie's formula, (denoised - x) / sigma^2."""
-    return (denoiser(x, sigma) - x) / sigma.to(x).expand(len(x)).view(-1, 1, 1, 1) ** 2
+    """Gradient of log p(x; sigma) by Tweedie's formula, (denoised - x) / sigma^2.
+
+    Args:
+        denoiser: of the prior.
+        x: images under noise (batch, n_channels, height, width).
+        sigma: its level: one for all, or one for each (batch,) or (batch, 1, 1, 1).
+    """
+    levels = sigma.to(x).reshape(-1).expand(len(x))
+    return (denoiser(x, levels) - x) / spread(levels, x) ** 2
 
 
 def mirrored(denoiser: Denoiser) -> Denoiser:
@@ -125,7 +133,7 @@ class GaussianDenoiser:
     """
 
     def __init__(self, mean: Tensor, covariance: Tensor) -> None:
-        """Take a mean (height, width) and a covariance (height*width, height*width)."""
+        """Take a mean (..., height, width) of n numbers and a covariance (n, n)."""
         self.mean = mean
         self.covariance = covariance
         self._variances, self._basis = torch.linalg.eigh(covariance)
@@ -145,10 +153,11 @@ class GaussianDenoiser:
         samples: Tensor = standard.flatten(1) @ root.to(standard)
         return self.mean.to(standard) + samples.view(standard.shape)
 
-    def posterior(self, matrix: Tensor, y: Tensor, noise_std: float) -> tuple[Tensor, Tensor]:
-        """Mean (n,) and covariance (n, n) of x0 given y = matrix x0 + noise, with y of shape (m,)."""
+    def posterior(self, matrix: Tensor, y: Tensor, noise_std: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Mean (n,) and covariance (n, n) of x0 given y = matrix x0 + noise, with y and perhaps noise_std (m,)."""
         gain = self.covariance @ matrix.T
-        inner = matrix @ gain + noise_std**2 * torch.eye(len(y), dtype=y.dtype)
+        variances = torch.as_tensor(noise_std, dtype=y.dtype).expand(len(y)) ** 2
+        inner = matrix @ gain + variances.diag()
         weights = torch.linalg.solve(inner, gain.T).T
         mean = self.mean.flatten() + weights @ (y - matrix @ self.mean.flatten())
         return mean, self.covariance - weights @ gain.T

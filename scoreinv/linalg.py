@@ -23,7 +23,13 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
 
 
 def conjugate_gradient(
-    apply: Callable[[Tensor], Tensor], b: Tensor, x: Tensor, *, n_iters: int, tol: float = 0.0
+    apply: Callable[[Tensor], Tensor],
+    b: Tensor,
+    x: Tensor,
+    *,
+    n_iters: int,
+    tol: float = 0.0,
+    preconditioner: Tensor | float = 1.0,
 ) -> Tensor:
     """Solution of B x = b for a symmetric positive B, one per image (Hestenes and Stiefel 1952).
 
@@ -34,12 +40,13 @@ def conjugate_gradient(
         n_iters: at most this many steps.
         tol: an image stops when its residual is below ``tol`` times the norm of its b; the loop ends
             when all have stopped, so that no image depends on its neighbours in the batch.
+        preconditioner: M^-1 of a diagonal M > 0 that resembles B; broadcasts to x.
     """
     residual = b - apply(x)
-    direction, rho = residual, inner(residual, residual)
-    goal = tol**2 * inner(b, b)
+    direction = preconditioner * residual
+    rho, goal = inner(residual, direction), tol**2 * inner(b, b)
     for _ in range(n_iters):
-        active = rho > goal
+        active = inner(residual, residual) > goal
         if not bool(active.any()):
             break
         image = apply(direction)
@@ -47,7 +54,8 @@ def conjugate_gradient(
         step = torch.where(active & (curvature > 0), rho / curvature.clamp_min(1e-30), 0.0)
         x = x + spread(step, x) * direction
         residual = residual - spread(step, x) * image
-        rho_next = torch.where(active, inner(residual, residual), rho)
-        direction = residual + spread(rho_next / rho.clamp_min(1e-30), x) * direction
+        descent = preconditioner * residual
+        rho_next = torch.where(active, inner(residual, descent), rho)
+        direction = descent + spread(rho_next / rho.clamp_min(1e-30), x) * direction
         rho = rho_next
     return x

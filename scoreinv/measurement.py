@@ -1,12 +1,17 @@
 """Measurements: which operator, with which noise; and how data are simulated from images.
 
+What is known of a slice's data is a ``Measured``: the data, their noise, and what its operator needs of the slice. Data
+that were simulated and data of a scanner are the same from there on.
+
 Simulation may start from images on a finer grid than the reconstruction's, so that the data are not
 made by the operator that later inverts them (the "inverse crime").
 """
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -20,14 +25,45 @@ from scoreinv.spec import Spec
 if TYPE_CHECKING:  # the operators' specs import this module
     from scoreinv.operators.linear import LinearOperator
 
+Context = Mapping[str, Tensor]
+"""What an operator needs of each slice, by name: a mask, coil sensitivities, the trace of metal; (batch, ...) each."""
+
+NO_CONTEXT: Context = MappingProxyType({})
+
+
+class Measured(NamedTuple):
+    """What is known of a batch of slices.
+
+    Attributes:
+        y: the data (batch, *data_shape).
+        noise_std: of the data, per real component: of each slice (batch,), or of each of its numbers
+            (batch, *data_shape).
+        context: what the operator needs of each slice.
+    """
+
+    y: Tensor
+    noise_std: Tensor
+    context: Context = NO_CONTEXT
+
+    def part(self, places: Tensor) -> "Measured":
+        """Of the slices in some places of the batch."""
+        chosen = {name: value[places] for name, value in self.context.items()}
+        return Measured(self.y[places], self.noise_std[places], chosen)
+
+    def to(self, device: torch.device) -> "Measured":
+        """On a device."""
+        moved = {name: value.to(device) for name, value in self.context.items()}
+        return Measured(self.y.to(device), self.noise_std.to(device), moved)
+
 
 class Noiseless(Spec):
     """No measurement noise."""
 
     kind: Literal["none"] = "none"
+    is_per_ray: ClassVar[bool] = False
 
     def std(self, y: Tensor, contract: ImageContract) -> Tensor:
-        """The noise of each image's data (batch,), per real component, from its noiseless data ``y`` alone."""
+        """The noise of data, per real component, as their ``y`` alone tell; in the form of ``Measured.noise_std``."""
         return y.real.new_zeros(len(y))
 
     def apply(self, y: Tensor, contract: ImageContract, noise: Noise) -> Tensor:
@@ -39,6 +75,7 @@ class GaussianNoise(Spec):
     """White Gaussian noise of the data, complex where the data are."""
 
     kind: Literal["gaussian"] = "gaussian"
+    is_per_ray: ClassVar[bool] = False
     noise_std: float = Field(gt=0, description="Standard deviation of y, per real component, in the units of y.")
 
     def std(self, y: Tensor, contract: ImageContract) -> Tensor:
@@ -53,18 +90,20 @@ class GaussianNoise(Spec):
 class PoissonNoise(Spec):
     """Counting noise of X-ray photons: counts ~ Poisson(n_photons exp(-attenuation)), y = -log(counts / n_photons).
 
-    Rays without a single photon count as one. The noise of a line integral p has the variance exp(p) / n_photons
-    (first order), and 1 at most: behind metal there is nothing left to vary.
+    Rays without a single photon count as one. The noise of a measured line integral p has the variance
+    exp(p) / n_photons = 1 / counts (first order), and 1 at most: behind metal there is nothing left to vary. It is
+    taken from the counts themselves, as for a scanner, whose noiseless data nobody has.
     """
 
     kind: Literal["poisson"] = "poisson"
+    version: ClassVar[int] = 2
+    is_per_ray: ClassVar[bool] = True
     n_photons: float = Field(ge=10, description="Incident photons per ray and detector bin.")
 
     def std(self, y: Tensor, contract: ImageContract) -> Tensor:
-        """As ``Noiseless.std``: the root of the mean variance over an image's rays."""
+        """As ``Noiseless.std``, of every ray: (batch, *data_shape)."""
         scale = contract.attenuation_per_pixel()
-        variances = torch.exp(y * scale - math.log(self.n_photons)).clamp_max(1)
-        return variances.flatten(1).mean(1).sqrt() / scale
+        return torch.exp(y * scale - math.log(self.n_photons)).clamp_max(1).sqrt() / scale
 
     def apply(self, y: Tensor, contract: ImageContract, noise: Noise) -> Tensor:
         """Noisy data of noiseless ones."""
@@ -79,6 +118,8 @@ AnyNoise = Annotated[Noiseless | GaussianNoise | PoissonNoise, Field(discriminat
 class MeasurementSpec(Spec):
     """What is measured of every image of a data set."""
 
+    direct_name: ClassVar[str] = "direct"
+    """What people call the one-step reconstruction of such data."""
     noise: AnyNoise = Field(Noiseless(), title="Measurement noise")
 
     @property
@@ -91,23 +132,22 @@ class MeasurementSpec(Spec):
         """The measurement in a few words, for headings."""
 
     @abstractmethod
-    def operator(self, size: int) -> "LinearOperator":
-        """The operator on images of size x size pixels."""
+    def operator(self, size: int, context: Context = NO_CONTEXT, *, n_channels: int = 1) -> "LinearOperator":
+        """The operator on images (batch, n_channels, size, size).
 
-    @abstractmethod
-    def simulate_clean(self, fine: Tensor, size: int) -> Tensor:
-        """Noiseless data, on the geometry of ``operator(size)``, of images whose grid is a whole multiple finer."""
+        Args:
+            size: pixels along each side.
+            context: of the slices of the batch, as ``context`` draws it or a scanner gives it.
+            n_channels: of the images.
+        """
 
-
-class Measured(NamedTuple):
-    """What is known of a batch: data (batch, *data_shape), and the noise of each image's data (batch,)."""
-
-    y: Tensor
-    noise_std: Tensor
+    def context(self, size: int, noise: Noise) -> Context:
+        """What a simulation draws for each of the slices that ``noise`` was opened for; here nothing."""
+        return NO_CONTEXT
 
 
 def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noise: Noise) -> Measured:
-    """Data of images (batch, 1, height, width), which may be finer than the contract's grid by a whole factor.
+    """Data of images (batch, n_channels, height, width), on the contract's grid or finer by a whole factor.
 
     The noise is that of measurements, whatever purpose ``noise`` was opened for: a sampler may be given the same.
 
@@ -119,5 +159,8 @@ def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noi
     factor, rest = divmod(images.shape[-1], contract.size)
     if rest or factor < 1:
         raise UserError(f"images of {images.shape[-1]} pixels cannot simulate data for {contract.size} pixels")
-    clean = spec.operator(contract.size).forward(images) if factor == 1 else spec.simulate_clean(images, contract.size)
-    return Measured(spec.noise.apply(clean, contract, noise.of("measurement")), spec.noise.std(clean, contract))
+    context = spec.context(contract.size, noise.of("context"))
+    operator = spec.operator(contract.size, context, n_channels=contract.n_channels).to(images.device)
+    clean = operator.forward(images) if factor == 1 else operator.simulate(images)
+    y = spec.noise.apply(clean, contract, noise.of("measurement"))
+    return Measured(y, spec.noise.std(y, contract), context)

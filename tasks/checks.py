@@ -3,6 +3,7 @@
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.measurement import PoissonNoise
+from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
 from storage.datasets import DatasetStore
 from storage.models import load
@@ -56,7 +57,7 @@ def require_fit(measurement: AnyMeasurement, image: ImageContract) -> None:
             f"measurement.kind={measurement.kind!r} is for {measurement.modality} images, but these are "
             f"{image.modality}: choose another measurement or data set"
         )
-    measurement.operator(image.size)
+    measurement.operator(image.size, measurement.context(image.size, Noise(0, [""])), n_channels=image.n_channels)
     if isinstance(measurement.noise, PoissonNoise):
         image.attenuation_per_pixel()
 

@@ -2,7 +2,10 @@
 
 from prefect import task
 
+from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
+from scoreinv.noise import Noise
+from scoreinv.operators import AnyMeasurement
 from scoreinv.spec import digest_of
 from storage.datasets import DatasetStore
 from storage.shards import ArrayLayout, ShardedStore
@@ -14,6 +17,7 @@ from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
 from tasks.workers.measure import VERSION, MeasureJob, measure_shard
+from tasks.workers.stores import CONTEXT
 from tasks.workspace import locate, reference
 
 
@@ -35,19 +39,28 @@ def measure(recipe: MeasureRecipe, execution: Execution) -> str:
 def measurement_store(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) -> ShardedStore:
     """The store of the measurements, made where it is not there yet."""
     _check(recipe, dataset)
-    operator = recipe.simulation.measurement.operator(dataset.contract.size)
-    dtype = "complex64" if recipe.simulation.measurement.modality == "mri" else "float32"
     return ShardedStore.create(
         uri,
         n=len(dataset),
         shard_size=dataset.shards.shard_size,
-        arrays={"y": ArrayLayout(operator.data_shape, dtype), "noise_std": ArrayLayout(())},
+        arrays=layouts(recipe.simulation.measurement, dataset.contract),
         attrs={
             "recipe": recipe.model_dump(mode="json"),
             "image": dataset.contract.model_dump(mode="json"),
             "slice_ids": [record.slice_id for record in dataset.records],
         },
     )
+
+
+def layouts(measurement: AnyMeasurement, image: ImageContract) -> dict[str, ArrayLayout]:
+    """The arrays of a store of measurements: data, noise, and what the operator needs of each slice."""
+    context = measurement.context(image.size, Noise(0, [""], purpose="context"))
+    operator = measurement.operator(image.size, context, n_channels=image.n_channels)
+    return {
+        "y": ArrayLayout(operator.data_shape, "complex64" if operator.is_complex else "float32"),
+        "noise_std": ArrayLayout(operator.data_shape if measurement.noise.is_per_ray else ()),
+        **{CONTEXT + name: ArrayLayout(tuple(one.shape[1:]), str(one.numpy().dtype)) for name, one in context.items()},
+    }
 
 
 def _check(recipe: MeasureRecipe, dataset: DatasetStore) -> None:

@@ -21,6 +21,8 @@ from scoreinv.samplers import (
     ScoreSDE,
 )
 from scoreinv.samplers.grid import SigmaGrid
+from scoreinv.samplers.renoise import Renoise
+from scoreinv.samplers.start import GradedTVStart, TVStart
 
 PresetName = Literal["fast", "balanced", "best"]
 
@@ -34,16 +36,15 @@ class Preset(NamedTuple):
 
 def _ct(n_calls: int) -> DDS:
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.003)
-    # Without noise only noise_floor / strength counts. Under noise, a strength of 0.8 is 1.0 dB better than 2.0 with
+    # Without noise only data_floor / strength counts. Under noise, a strength of 0.8 is 1.0 dB better than 2.0 with
     # the same ratio (4 slices of held-out people; `scoreinv tune` found 0.79 under noise).
     return DDS(
         grid=grid,
-        fresh_share=0.1,
-        temperature=0.6,
-        is_mirrored=True,
+        data_floor=2e-4,
+        symmetry="flip",
+        renoise=Renoise(temperature=0.6, fresh_above=0.22),
         n_cg=7,
         strength=0.8,
-        noise_floor=2e-4,
     )
 
 
@@ -55,15 +56,13 @@ def _mri(n_calls: int) -> DDS:
     # last level of 0.005, more fresh noise and temperature 0.6: 0.4 to 1.2 dB on held-out heads, imitations of other
     # contrasts, small ends, and stripped FLAIR.
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.08)
-    start = TotalVariation(weight=4e-5, n_iters=200, n_inner=3)
+    start = GradedTVStart(weight=4e-5, n_iters=200, n_inner=3, factor=8.0)
     # The strength matters for noisy data alone: at 1, such high last levels leave noise in the background.
     return DDS(
         grid=grid,
         start=start,
-        start_factor=8.0,
-        fresh_share=0.04,
-        temperature=0.75,
-        is_mirrored=True,
+        symmetry="flip",
+        renoise=Renoise(temperature=0.75, fresh_above=0.29),
         strength=0.3,
     )
 
@@ -72,8 +71,8 @@ def _mri(n_calls: int) -> DDS:
 # at the first levels alone and a low temperature come nearest to the truth: on held-out people, with mirrored calls,
 # 1.1 dB nearer in CT without noise, 0.4 with it, and 0.5 to 0.7 in MRI. Mirrored calls give 0.1 dB. Little is left to
 # chance: the mean of eight gives 0.0 dB more in CT, 0.1 to 0.5 in MRI, and their spread is far too small. For a spread
-# take DAPS, or DDS with fresh_share and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than one of these in
-# most cases. Nor do more calls help on all data (docs/results.md).
+# take DAPS, or DDS with fresh noise at all levels and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than
+# one of these in most cases. Nor do more calls help on all data (docs/results.md).
 PRESETS: dict[Modality, dict[PresetName, Preset]] = {
     "ct": {"fast": Preset(_ct(20)), "balanced": Preset(_ct(50)), "best": Preset(_ct(50), n_samples=8)},
     "mri": {"fast": Preset(_mri(20)), "balanced": Preset(_mri(50)), "best": Preset(_mri(50), n_samples=8)},
@@ -94,26 +93,26 @@ def _grid(sigma_max: float, sigma_min: float) -> SigmaGrid:
 
 
 _LONG = SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005, spacing="geometric")
-_WARM = TotalVariation(weight=4e-5, n_iters=200)
+_WARM = TVStart(weight=4e-5, n_iters=200)
 
 SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {
     "ct": (
-        DiffPIR(grid=_grid(0.18, 0.009), strength=0.15, zeta=0.99, noise_floor=1.2e-3),
-        DAPS(grid=_grid(0.26, 0.002), noise_floor=8e-4),
+        DiffPIR(grid=_grid(0.18, 0.009), strength=0.15, renoise=Renoise(eta=0.995), data_floor=1.2e-3),
+        DAPS(grid=_grid(0.26, 0.002), data_floor=8e-4),
         PiGDM(grid=_grid(0.5, 0.005)),
-        DPS(grid=_grid(0.11, 0.005), zeta=4.4, eta=0.89),
-        REDDiff(grid=_grid(0.58, 0.01), strength=2.1, rate=0.01, noise_floor=1.4e-2),
+        DPS(grid=_grid(0.11, 0.005), zeta=4.4, renoise=Renoise(eta=0.89)),
+        REDDiff(grid=_grid(0.58, 0.01), strength=2.1, rate=0.01, data_floor=1.4e-2),
         ScoreSDE(grid=_LONG, rate=0.55, snr=0.72),
         Langevin(grid=_LONG, rate=0.55, snr=0.72),
         LangevinProjection(grid=_LONG, strength=1.0, snr=0.386),
         Projection(grid=_LONG, strength=0.95, snr=0.78),
     ),
     "mri": (
-        DiffPIR(grid=_grid(0.11, 0.005), start=_WARM, strength=1.5, zeta=0.95, noise_floor=1.1e-3),
-        DAPS(grid=_grid(0.11, 0.025), start=_WARM, noise_floor=3.2e-3),
-        PiGDM(grid=_grid(0.11, 0.025), start=_WARM, eta=0.51),
-        DPS(grid=_grid(0.11, 0.005), start=_WARM, zeta=4.4, eta=0.89),
-        REDDiff(grid=_grid(0.27, 0.001), start=_WARM, strength=0.14, rate=0.01, noise_floor=1.4e-2),
+        DiffPIR(grid=_grid(0.11, 0.005), start=_WARM, strength=1.5, renoise=Renoise(eta=0.975), data_floor=1.1e-3),
+        DAPS(grid=_grid(0.11, 0.025), start=_WARM, data_floor=3.2e-3),
+        PiGDM(grid=_grid(0.11, 0.025), start=_WARM, renoise=Renoise(eta=0.51)),
+        DPS(grid=_grid(0.11, 0.005), start=_WARM, zeta=4.4, renoise=Renoise(eta=0.89)),
+        REDDiff(grid=_grid(0.27, 0.001), start=_WARM, strength=0.14, rate=0.01, data_floor=1.4e-2),
         ScoreSDE(grid=_LONG, rate=0.55, snr=0.72),
         Langevin(grid=_LONG, rate=0.55, snr=0.72),
         LangevinProjection(grid=_LONG, strength=0.83, snr=0.79),

@@ -61,13 +61,13 @@ def reconstruction_store(
     recipe: ReconstructRecipe, measurements: ShardedStore, uri: str, *, prior_sha256: str = ""
 ) -> ShardedStore:
     """The store of the reconstructions, made where it is not there yet."""
-    size = image_contract(measurements.attrs).size
+    shape = image_contract(measurements.attrs).stored_shape()
     names = ("mean", "std", "sample") if recipe.reconstruction.n_samples > 1 else ("sample",)
     return ShardedStore.create(
         uri,
         n=measurements.n,
         shard_size=measurements.shard_size,
-        arrays={name: ArrayLayout((size, size)) for name in names},
+        arrays={name: ArrayLayout(shape) for name in names},
         attrs={
             "recipe": recipe.model_dump(mode="json"),
             "prior_sha256": prior_sha256,

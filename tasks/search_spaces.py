@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from scoreinv.problem import Method
-from scoreinv.spec import Spec
+from scoreinv.spec import Spec, note_moved
 
 Value = None | bool | int | float | str
 """Of one option of a method."""
@@ -19,14 +19,30 @@ Values = dict[str, Value]
 MethodT = TypeVar("MethodT", bound=Method)
 
 
+EARLIER_KEYS = {
+    "eta": "renoise.eta",
+    "temperature": "renoise.temperature",
+    "noise_floor": "data_floor",
+    "start_factor": "start.factor",
+}
+"""What options of methods are called now that had other keys."""
+
+
 class SearchRange(Spec):
     """The values that one option of a method may take: between two, or one of a few."""
 
-    key: str = Field(min_length=1, description="Of the option within the method, as eta or grid.sigma_max.")
+    key: str = Field(min_length=1, description="Of the option within the method, as strength or grid.sigma_max.")
     low: float | None = Field(None, description="The smallest value; whole for an option that counts.")
     high: float | None = Field(None, description="The largest value.")
     is_log: bool = Field(False, description="Search evenly in the logarithm: where a factor matters, not a difference.")
     choices: tuple[Value, ...] = Field((), description="In place of low and high: the values to choose from.")
+
+    @field_validator("key")
+    @classmethod
+    def _read_earlier_keys(cls, key: str) -> str:
+        if key in EARLIER_KEYS:
+            note_moved(key, EARLIER_KEYS[key])
+        return EARLIER_KEYS.get(key, key)
 
     @model_validator(mode="after")
     def _is_one_of_two_kinds(self) -> "SearchRange":
@@ -82,23 +98,30 @@ SIGMA_MAX = _between("grid.sigma_max", 0.1, 10, is_log=True)
 # What Song et al. 2022 (arXiv:2111.08005) tune, also by Bayesian optimisation; their ranges of the SNR differ between
 # CT and MRI, these hold both.
 LAMBDA, SNR = _between("strength", 0, 1), _between("snr", 0.05, 0.8)
+ETA = _between("renoise.eta", 0, 1)
 RATE = _between("rate", 0.05, 3, is_log=True)
 
 DEFAULT_SEARCH: dict[str, Search] = {
     "tv": (_between("weight", 1e-5, 0.1, is_log=True),),
     "wavelet": (_between("weight", 1e-5, 0.1, is_log=True),),
     "dds": (
-        _between("eta", 0, 1),
-        _between("temperature", 0.3, 1),
+        ETA,
+        _between("renoise.temperature", 0.3, 1),
         SIGMA_MAX,
         _between("strength", 0.3, 30, is_log=True),
-        _between("noise_floor", 0, 0.003),
+        _between("data_floor", 0, 0.003),
     ),
-    "diffpir": (_between("strength", 0.03, 30, is_log=True), _between("zeta", 0, 1), SIGMA_MAX),
-    "daps": (SIGMA_MAX, _between("noise_floor", 1e-4, 0.03, is_log=True)),
+    "diffpir": (_between("strength", 0.03, 30, is_log=True), ETA, SIGMA_MAX),
+    "daps": (SIGMA_MAX, _between("data_floor", 1e-4, 0.03, is_log=True)),
+    "dpir": (
+        _between("strength", 0.1, 10, is_log=True),
+        _between("grid.sigma_max", 0.03, 1, is_log=True),
+        _between("grid.sigma_min", 0.001, 0.02, is_log=True),
+        _between("data_floor", 1e-5, 0.01, is_log=True),
+    ),
     "red_diff": (_between("strength", 0.03, 30, is_log=True), _between("rate", 0.005, 0.3, is_log=True)),
-    "dps": (_between("zeta", 0.3, 30, is_log=True), _between("eta", 0, 1), SIGMA_MAX),
-    "pigdm": (_between("eta", 0, 1), SIGMA_MAX, _between("n_cg", 3, 30, is_log=True)),
+    "dps": (_between("zeta", 0.3, 30, is_log=True), ETA, SIGMA_MAX),
+    "pigdm": (ETA, SIGMA_MAX, _between("n_cg", 3, 30, is_log=True)),
     "projection": (LAMBDA, SNR),
     "langevin_projection": (LAMBDA, SNR),
     "score_sde": (RATE, SNR),

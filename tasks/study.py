@@ -61,8 +61,7 @@ class Result(NamedTuple):
     def name(self) -> str:
         """What people call the method; the naive one goes by its modality's name."""
         method = self.reconstruction.method
-        is_direct = method.kind == "direct"
-        label = self.measurement.operator(self.size).direct_name if is_direct else method.label
+        label = self.measurement.direct_name if method.kind == "direct" else method.label
         known = ", ".join(filter(None, (f"{method.n_calls} calls" if method.n_calls else "", self.note)))
         return f"{label} ({known})" if known else label
 

@@ -14,8 +14,10 @@ from scoreinv.problem import Method
 from scoreinv.samplers import (
     DAPS,
     DDS,
+    DPIR,
     DPS,
     DiffPIR,
+    Heun,
     Langevin,
     LangevinProjection,
     PiGDM,
@@ -25,6 +27,8 @@ from scoreinv.samplers import (
     ScoreSDE,
 )
 from scoreinv.samplers.grid import SigmaGrid
+from scoreinv.samplers.renoise import Renoise
+from scoreinv.samplers.start import GradedTVStart, TVStart
 from scoreinv.spec import Spec
 from storage.sources import DicomSource, NiftiSource, OpenKBPSource, PhantomSource, SeveralSources, Source
 from tasks.cluster import Inline, LocalWorkers, RemoteWorkers
@@ -46,10 +50,19 @@ SHORT = SigmaGrid(n_levels=12, sigma_max=3.0, sigma_min=0.02, spacing="geometric
 
 METHODS: dict[str, Method] = {
     "dds": DDS(grid=SigmaGrid(n_levels=10)),
-    "dds_deterministic": DDS(grid=SigmaGrid(n_levels=10), eta=0.0),
-    "dds_from_tv": DDS(grid=SigmaGrid(n_levels=10), start=TotalVariation(n_iters=20), start_factor=4.0),
+    "dds_deterministic": DDS(grid=SigmaGrid(n_levels=10), renoise=Renoise(eta=0.0)),
+    "dds_from_tv": DDS(grid=SigmaGrid(n_levels=10), start=GradedTVStart(n_iters=20, factor=4.0)),
+    "dds_mirrored_and_cool": DDS(
+        grid=SigmaGrid(n_levels=10),
+        start=TVStart(n_iters=20),
+        symmetry="flip",
+        data_floor=1e-3,
+        renoise=Renoise(temperature=0.7, fresh_above=0.1),
+    ),
     "diffpir": DiffPIR(grid=SigmaGrid(n_levels=10)),
-    "diffpir_without_fresh_noise": DiffPIR(grid=SigmaGrid(n_levels=10), zeta=0.0, n_cg=5),
+    "diffpir_without_fresh_noise": DiffPIR(grid=SigmaGrid(n_levels=10), renoise=Renoise(eta=0.0), n_cg=5),
+    "dpir": DPIR(grid=SigmaGrid(n_levels=10, sigma_max=0.5)),
+    "dpir_from_tv": DPIR(grid=SigmaGrid(n_levels=10, sigma_max=0.5), start=GradedTVStart(n_iters=20), symmetry="flip"),
     "daps": DAPS(grid=SigmaGrid(n_levels=10)),
     "daps_published": DAPS(grid=SigmaGrid(n_levels=10), n_ode=2, split="published"),
     "red_diff": REDDiff(grid=SigmaGrid(n_levels=10, sigma_max=1.0)),
@@ -62,11 +75,12 @@ METHODS: dict[str, Method] = {
     "langevin_projection": LangevinProjection(grid=SHORT),
     "langevin_projection_fourier_slice": LangevinProjection(grid=SHORT, transform="fourier_slice"),
     "predictor_corrector": PredictorCorrector(grid=SHORT),
+    "heun": Heun(grid=SHORT),
     "direct": Direct(),
     "dps": DPS(grid=SigmaGrid(n_levels=10, sigma_max=1.0)),
-    "dps_deterministic": DPS(grid=SigmaGrid(n_levels=10, sigma_max=1.0), eta=0.0),
+    "dps_deterministic": DPS(grid=SigmaGrid(n_levels=10, sigma_max=1.0), renoise=Renoise(eta=0.0)),
     "pigdm": PiGDM(grid=SigmaGrid(n_levels=10)),
-    "pigdm_deterministic": PiGDM(grid=SigmaGrid(n_levels=10), eta=0.0),
+    "pigdm_deterministic": PiGDM(grid=SigmaGrid(n_levels=10), renoise=Renoise(eta=0.0)),
     "tv": TotalVariation(n_iters=20),
     "wavelet": Wavelet(n_iters=20),
     "wavelet_smooth": Wavelet(n_iters=20, family="sym4"),

@@ -19,6 +19,7 @@ from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, reconstruct, run
 from scoreinv.samplers import DDS
 from scoreinv.samplers.grid import SigmaGrid
+from scoreinv.samplers.start import GradedTVStart, TVStart
 from storage.datasets import Listing
 from storage.models import load, shipped
 from storage.resample import prepare
@@ -140,11 +141,12 @@ def test_what_tv_has_found_is_lost_under_the_grids_first_level_and_kept_under_it
     model = load_prior("mri-128", "cpu", "float32")[0]
     truth, operator = heads_and_pieces()[2:], MEASUREMENTS["mri"].operator(128)
     problem = InverseProblem(operator, operator.forward(truth))
-    grid, start = SigmaGrid(n_levels=10, sigma_max=0.3, sigma_min=0.005), TotalVariation(weight=4e-5, n_iters=200)
+    grid = SigmaGrid(n_levels=10, sigma_max=0.3, sigma_min=0.005)
+    starts = TVStart(weight=4e-5, n_iters=200), GradedTVStart(weight=4e-5, n_iters=200, factor=5.0)
     found = []
     with torch.no_grad():
-        for factor in (0.0, 5.0):
-            method = DDS(grid=grid, start=start, start_factor=factor)
+        for start in starts:
+            method = DDS(grid=grid, start=start)
             x = reconstruct(method, problem, model, noise=Noise(0, ["a", "b"])).x
             found.append(psnr(x.clamp(0, 1), truth, data_range=1.0))
     assert (found[1] > found[0] + 3).all()

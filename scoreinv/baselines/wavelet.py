@@ -2,9 +2,8 @@
 
     minimise  1/2 |A x - y|^2 + weight |A|^2 |W x|_1   over x >= 0
 
-(Lustig, Donoho and Pauly 2007, "Sparse MRI"; Beck and Teboulle 2009, "A fast iterative shrinkage-thresholding
-algorithm"), with W the details of an orthogonal wavelet transform; the coarsest approximation is free, so that no
-mean is pulled down. Each gradient step is followed by soft thresholds on W x.
+(Lustig, Donoho and Pauly 2007, "Sparse MRI"), with W the details of an orthogonal wavelet transform; the coarsest
+approximation is free, so that no mean is pulled down. Each gradient step is followed by soft thresholds on W x.
 
 One W leaves the blocks of its grid. So the thresholding is the mean over those of all circular shifts of the grid
 (cycle spinning; Coifman and Donoho 1995), which is again the proximal step of one convex function, the proximal
@@ -12,7 +11,7 @@ average (Yu 2013), close to the mean of |W x|_1. The mean over all shifts is the
 filters l and h of the wavelet over sqrt(2), dilated from scale to scale, their responses satisfy |l|^2 + |h|^2 = 1 at
 every frequency, so that the adjoint is the inverse for every image size. It runs in the Fourier domain.
 
-The factor |A|^2 makes one weight mean about the same for every operator.
+Images of several channels share their thresholds: |W x| is the length over the channels, of complex images the modulus.
 """
 
 import itertools
@@ -25,6 +24,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from scoreinv.baselines.fista import feasible, fista
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Method, Needs, Step
@@ -49,18 +49,9 @@ class Wavelet(Method):
         return 0
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        operator, step = problem.operator, 1 / problem.operator.norm() ** 2
-        x = z = operator.direct(problem.y).clamp_min(0)
-        height, width = x.shape[-2:]
-        responses = undecimated(height, width, family=self.family, n_scales=self.n_scales).to(x.device)
-        momentum = 1.0
-        for index in range(self.n_iters):
-            descended = z + step * operator.adjoint(problem.residual(z))
-            x_next = shrink(descended, self.weight, responses=responses).clamp_min(0)
-            following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-            z = x_next + (momentum - 1) / following * (x_next - x)
-            x, momentum = x_next, following
-            yield Step(index, 0.0, x)
+        height, width = problem.operator.image_shape[-2:]
+        responses = undecimated(height, width, family=self.family, n_scales=self.n_scales).to(problem.y.device)
+        return fista(problem, lambda v: feasible(shrink(v, self.weight, responses=responses)), n_iters=self.n_iters)
 
 
 def shrink(v: Tensor, weight: float, *, responses: Tensor) -> Tensor:
@@ -69,17 +60,25 @@ def shrink(v: Tensor, weight: float, *, responses: Tensor) -> Tensor:
     A coefficient of scale j is 2^j times as large in one orthogonal transform as in the undecimated one.
 
     Args:
-        v: images (batch, 1, height, width).
+        v: images (batch, n_channels, height, width).
         weight: the threshold of one orthogonal transform.
         responses: of the undecimated transform, from ``undecimated``.
     """
     size, n_scales = v.shape[-2:], len(responses) // 3
     thresholds = torch.tensor([0.0, *(weight / 2**j for j in range(1, n_scales + 1) for _ in range(3))]).to(v)
     thresholds = thresholds[:, None, None]
-    coefficients = torch.fft.irfft2(torch.fft.rfft2(v) * responses, s=size)
-    small = coefficients.clamp(-thresholds, thresholds)
-    synthesised: Tensor = torch.fft.irfft2((torch.fft.rfft2(small) * responses.conj()).sum(1, keepdim=True), s=size)
+    coefficients = torch.fft.irfft2(torch.fft.rfft2(v)[:, :, None] * responses, s=size)
+    small = _at_most(coefficients, thresholds)
+    synthesised: Tensor = torch.fft.irfft2((torch.fft.rfft2(small) * responses.conj()).sum(2), s=size)
     return v - synthesised
+
+
+def _at_most(coefficients: Tensor, thresholds: Tensor) -> Tensor:
+    """Coefficients (batch, n_channels, n_responses, height, width), shortened to the thresholds over the channels."""
+    if coefficients.shape[1] == 1:
+        return coefficients.clamp(-thresholds, thresholds)
+    lengths = coefficients.square().sum(1, keepdim=True).sqrt()
+    return coefficients * (thresholds / lengths.clamp_min(1e-30)).clamp_max(1)
 
 
 def undecimated(height: int, width: int, *, family: Family, n_scales: int) -> Tensor:

@@ -1,8 +1,9 @@
 """How near images are to the truth.
 
-All functions take images and truth (batch, 1, height, width), compute in float64, and return one value
-per image, (batch,). The range of the values, ``data_range``, is always given and never guessed from an
-image: guessing hides errors of scale and makes numbers incomparable.
+All functions take images and truth (batch, n_channels, height, width), compute in float64, and return one value
+per image, (batch,). Complex images, of two channels, count by their magnitude. The range of the values,
+``data_range``, is always given and never guessed from an image: guessing hides errors of scale and makes numbers
+incomparable.
 """
 
 from typing import Literal
@@ -27,7 +28,7 @@ def psnr(images: Tensor, truth: Tensor, *, data_range: float) -> Tensor:
     """Peak signal-to-noise ratio in dB, 10 log10(data_range^2 / MSE); infinite where the two are equal.
 
     Raises:
-        ValueError: if the shapes differ or are not (batch, 1, height, width), if values are complex, or if
+        ValueError: if the shapes differ or are not (batch, n_channels, height, width), if values are complex, or if
             ``data_range`` is not positive. This holds for all metrics here.
     """
     images, truth = _checked(images, truth, data_range)
@@ -46,7 +47,7 @@ def ssim(images: Tensor, truth: Tensor, *, data_range: float, downsample: bool =
     Windows are Gaussian, 11 x 11, sigma 1.5; moments are those of the weights (not of a sample).
 
     Args:
-        images: (batch, 1, height, width).
+        images: (batch, n_channels, height, width).
         truth: the same shape.
         data_range: the span of valid values.
         downsample: first average over squares of round(min(height, width) / 256) pixels, if that is more than 1.
@@ -97,18 +98,23 @@ def inscribed_circle(like: Tensor) -> Tensor:
     return rows[:, None] ** 2 + columns**2 <= (min(height, width) / 2) ** 2
 
 
+def magnitude(x: Tensor) -> Tensor:
+    """Images (batch, 1, height, width) of the length over the channels; of one channel as they are, with their sign."""
+    return x if x.shape[1] == 1 else x.square().sum(1, keepdim=True).sqrt()
+
+
 def _checked(images: Tensor, truth: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
     if images.shape != truth.shape:
         raise ValueError(
             f"images have shape {tuple(images.shape)} but the truth has {tuple(truth.shape)}: compare equal grids"
         )
-    if truth.ndim != 4 or truth.shape[1] != 1:
-        raise ValueError(f"metrics need images (batch, 1, height, width), got {tuple(truth.shape)}")
+    if truth.ndim != 4:
+        raise ValueError(f"metrics need images (batch, n_channels, height, width), got {tuple(truth.shape)}")
     if images.is_complex() or truth.is_complex():
-        raise ValueError("metrics need real images: take the magnitude of complex ones first")
+        raise ValueError("metrics need real images: give the real and the imaginary part as two channels")
     if not 0 < data_range < float("inf"):
         raise ValueError(f"data_range must be positive, got {data_range}: pass the span of valid values, such as 1.0")
-    return images.double(), truth.double()
+    return magnitude(images.double()), magnitude(truth.double())
 
 
 def _mean_square(x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """How honest posterior samples are: do they spread as much as they err, and do they explain the data?
 
-Samples are (n_samples, batch, 1, height, width), the truth (batch, 1, height, width). The checks are
+Samples are (n_samples, batch, n_channels, height, width), the truth (batch, n_channels, height, width). The checks are
 exact for any number of samples: if truth and samples come from one Gaussian, coverage is nominal and
 the spread-skill ratio is 1.
 """
@@ -13,13 +13,14 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from scoreinv.linalg import spread
 from scoreinv.problem import InverseProblem
 
 Interval = Literal["gaussian", "quantile"]
 
 
 class Ensemble(NamedTuple):
-    """What is kept of K samples: their mean and deviation, (batch, 1, height, width), and K.
+    """What is kept of K samples: their mean and deviation, (batch, n_channels, height, width), and K.
 
     The variance is the sum of squares over K - 1.
     """
@@ -35,8 +36,8 @@ def coverage(
     """Share of pixels whose truth lies in the central interval of each nominal level, (n_levels, batch).
 
     Args:
-        samples: (n_samples, batch, 1, height, width).
-        truth: (batch, 1, height, width).
+        samples: (n_samples, batch, n_channels, height, width).
+        truth: (batch, n_channels, height, width).
         levels: nominal probabilities, such as 0.9.
         interval: ``gaussian``: mean +- t s sqrt(1 + 1/K) with Student's t for K - 1 degrees of freedom, which
             predicts one more draw of a Gaussian from K draws. ``quantile``: between the samples' quantiles at
@@ -55,7 +56,7 @@ def coverage(
 
 
 def ensemble_of(samples: Tensor) -> Ensemble:
-    """Mean and deviation of samples (n_samples, batch, 1, height, width)."""
+    """Mean and deviation of samples (n_samples, batch, n_channels, height, width)."""
     _require_samples(samples)
     return Ensemble(samples.mean(0), samples.std(0), len(samples))
 
@@ -86,19 +87,8 @@ def spread_skill(samples: Tensor, truth: Tensor, *, mask: Tensor | None = None) 
     return ensemble_spread_skill(ensemble_of(samples), truth, mask=mask)
 
 
-def diversity(samples: Tensor, *, data_range: float) -> Tensor:
-    """Root mean squared difference of two different samples, as a share of ``data_range``, (batch,).
-
-    0 says that a sampler returns one image whatever its seed.
-    """
-    if data_range <= 0:
-        raise ValueError(f"data_range must be positive, got {data_range}: pass the span of valid values, such as 1.0")
-    _require_samples(samples)
-    return (2 * samples.double().var(0).flatten(1).mean(1)).sqrt() / data_range
-
-
 def data_residual(images: Tensor, problem: InverseProblem) -> Tensor:
-    """|A x - y|^2 / (m noise_std^2) over the m real numbers that were measured, (batch,).
+    """The mean of |A x - y|^2 / noise_std^2 over the m real numbers that were measured, (batch,).
 
     At the truth it is 1 within +- sqrt(2 / m). Below 1 the noise was fitted, above 1 the data are not explained.
     What the operator never reaches, such as unacquired k-space, does not count.
@@ -109,16 +99,20 @@ def data_residual(images: Tensor, problem: InverseProblem) -> Tensor:
     if bool((problem.noise_std <= 0).any()):
         least = float(problem.noise_std.min())
         raise ValueError(f"a data residual in units of the noise needs noise, got noise_std={least:g}")
-    reached = _reached(problem)
-    residual = problem.residual(images)[:, reached]
-    parts = torch.view_as_real(residual) if residual.is_complex() else residual
-    return parts.double().square().flatten(1).mean(1) / problem.noise_std.double() ** 2
+    deviations = spread(problem.noise_std, problem.y) if problem.noise_std.ndim == 1 else problem.noise_std
+    ratio = problem.residual(images) / deviations
+    parts = torch.view_as_real(ratio) if ratio.is_complex() else ratio[..., None]
+    reached = _reached(problem)[..., None].expand_as(parts)
+    squares = parts.double().square() * reached
+    return squares.flatten(1).sum(1) / reached.flatten(1).sum(1)
 
 
 def _reached(problem: InverseProblem) -> Tensor:
-    """Bool (*data_shape): where white noise as an image leaves a trace in the data."""
+    """Bool (batch, *data_shape): where white noise as an image leaves a trace in the data."""
     probe = torch.randn(1, *problem.operator.image_shape, generator=torch.Generator().manual_seed(0))
-    return problem.operator.forward(probe.to(problem.y.device))[0].abs() > 0
+    n_images = problem.operator.n_images
+    reached = problem.operator.forward(probe.to(problem.y.device).expand(n_images, -1, -1, -1)).abs() > 0
+    return reached.expand(len(problem.y), *problem.operator.data_shape)
 
 
 def _share_between(low: Tensor, high: Tensor, truth: Tensor, mask: Tensor | None) -> Tensor:
@@ -167,7 +161,9 @@ def _checked_ensemble(ensemble: Ensemble, truth: Tensor) -> tuple[Tensor, Tensor
 
 def _require_samples(samples: Tensor) -> None:
     if samples.ndim != 5 or len(samples) < 2:
-        raise ValueError(f"need 2 samples or more, (n_samples, batch, 1, height, width), got {tuple(samples.shape)}")
+        raise ValueError(
+            f"need 2 samples or more, (n_samples, batch, n_channels, height, width), got {tuple(samples.shape)}"
+        )
 
 
 def _require_level(level: float) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scoreinv.contract import Modality
 from scoreinv.errors import UserError
-from scoreinv.measurement import MeasurementSpec
+from scoreinv.measurement import NO_CONTEXT, Context, MeasurementSpec
 from scoreinv.operators.ct_backends import Backend, projector, require
 from scoreinv.operators.fourier_slice import FourierSlice, from_sinogram
 from scoreinv.operators.linear import MaskedTransform
@@ -34,6 +34,7 @@ MAX_VIEWS = 100_000
 class SparseViewCT(MeasurementSpec):
     """Parallel-beam CT with few views over half a turn."""
 
+    direct_name: ClassVar[str] = "FBP"
     kind: Literal["sparse_view_ct"] = "sparse_view_ct"
     n_views: int = Field(23, ge=1, le=MAX_VIEWS, description="Measured views.")
     n_full: int = Field(
@@ -62,18 +63,15 @@ class SparseViewCT(MeasurementSpec):
         """Of the measured views, in radians."""
         return paper_angles(self.n_views, self.n_full) if self.views == "paper" else equispaced_angles(self.n_views)
 
-    def operator(self, size: int) -> "ParallelBeam":
+    def operator(self, size: int, context: Context = NO_CONTEXT, *, n_channels: int = 1) -> "ParallelBeam":
         geometry = ParallelBeamGeometry(size, self.angles(), covering_n_bins(size))
         return ParallelBeam(geometry, n_full=max(self.n_full, self.n_views), backend=self.backend)
-
-    def simulate_clean(self, fine: Tensor, size: int) -> Tensor:
-        """Line integrals of the finer images over finer bins, averaged to the bins of ``operator(size)``."""
-        return simulate_sinogram(fine, self.operator(size))
 
 
 class LimitedAngleCT(MeasurementSpec):
     """Parallel-beam CT with views over a part of half a turn."""
 
+    direct_name: ClassVar[str] = "FBP"
     kind: Literal["limited_angle_ct"] = "limited_angle_ct"
     n_views: int = Field(60, ge=1, le=MAX_VIEWS, description="Measured views.")
     arc_degrees: float = Field(120.0, ge=1, le=180, description="The arc from the first view, end excluded.")
@@ -90,13 +88,9 @@ class LimitedAngleCT(MeasurementSpec):
         """Of the measured views, in radians."""
         return equispaced_angles(self.n_views, arc=math.radians(self.arc_degrees))
 
-    def operator(self, size: int) -> "ParallelBeam":
+    def operator(self, size: int, context: Context = NO_CONTEXT, *, n_channels: int = 1) -> "ParallelBeam":
         geometry = ParallelBeamGeometry(size, self.angles(), covering_n_bins(size))
         return ParallelBeam(geometry, n_full=round(self.n_views * 180 / self.arc_degrees), backend=self.backend)
-
-    def simulate_clean(self, fine: Tensor, size: int) -> Tensor:
-        """Line integrals of the finer images over finer bins, averaged to the bins of ``operator(size)``."""
-        return simulate_sinogram(fine, self.operator(size))
 
 
 def equispaced_angles(n_views: int, *, arc: float = math.pi) -> tuple[float, ...]:
@@ -124,8 +118,6 @@ class ParallelBeam(MaskedTransform):
     the images that are passed.
     """
 
-    direct_name: ClassVar[str] = "FBP"
-
     def __init__(
         self, geometry: ParallelBeamGeometry, *, n_full: int | None = None, backend: Backend = "matrix"
     ) -> None:
@@ -152,6 +144,15 @@ class ParallelBeam(MaskedTransform):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return projector(self.geometry, self.backend).backproject(y)
+
+    def mean_over_rays(self, values: Tensor) -> Tensor:
+        """Each ray counts by its length in the pixel and in the whole image: A^H (A 1 values) / A^H A 1."""
+        lengths = self.forward(values.new_ones(1, *self.image_shape))
+        return self.adjoint(lengths * values) / self.adjoint(lengths).clamp_min(1e-6)
+
+    def simulate(self, fine: Tensor) -> Tensor:
+        """Line integrals of the finer images over finer bins, averaged to the bins of this operator."""
+        return simulate_sinogram(fine, self)
 
     def direct(self, y: Tensor) -> Tensor:
         """Filtered backprojection, each view weighted by the step between the measured views."""

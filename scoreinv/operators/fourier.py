@@ -53,3 +53,16 @@ def resample_spectrum(kspace: Tensor, size: int) -> Tensor:
     shift = (fine // 2 + 0.5) / factor - 0.5 - size // 2
     ramp = torch.exp(-2j * torch.pi * frequencies(size) * shift / size).to(kspace)
     return centre * ramp * ramp[:, None]
+
+
+def as_complex(x: Tensor) -> Tensor:
+    """Images (batch, 1, ...) with complex values where there are two channels, their real and imaginary part.
+
+    Real images (batch, 1, ...) stay as they are.
+    """
+    return x if x.shape[1] == 1 else torch.complex(x[:, :1], x[:, 1:])
+
+
+def as_channels(x: Tensor, n_channels: int) -> Tensor:
+    """The adjoint of ``as_complex``: real images (batch, n_channels, ...) of complex ones (batch, 1, ...)."""
+    return x.real if n_channels == 1 else torch.cat([x.real, x.imag], 1)

@@ -1,10 +1,10 @@
-"""Cartesian single-coil MRI of real images: y = mask F x.
+"""Cartesian single-coil MRI: y = mask F x.
 
-F is the centred orthonormal Fourier transform. Because images are real, K(-k) = conj K(k): a measured
-entry also determines its mirror. Song et al. 2022 (arXiv:2111.08005) put the measured entries into the
-spectrum and take the real part, which averages each with its mirror and so undoes half of every entry
-whose mirror was not measured. Here these entries count twice, which makes ``correct`` exact;
-``paper_faithful`` leaves that out.
+F is the centred orthonormal Fourier transform. Images are real, or complex with two channels. Of real ones
+K(-k) = conj K(k): a measured entry also determines its mirror. Song et al. 2022 (arXiv:2111.08005) put the measured
+entries into the spectrum and take the real part, which averages each with its mirror and so undoes half of every entry
+whose mirror was not measured. Here these entries count twice, which makes ``correct`` exact; ``paper_faithful`` leaves
+that out.
 """
 
 from typing import ClassVar, Literal
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from scoreinv.contract import Modality
 from scoreinv.errors import UserError
-from scoreinv.measurement import MeasurementSpec, PoissonNoise
+from scoreinv.measurement import NO_CONTEXT, Context, MeasurementSpec, PoissonNoise
 from scoreinv.operators import masks
-from scoreinv.operators.fourier import PLANE, fft2c, ifft2c, mirror, resample_spectrum
+from scoreinv.operators.fourier import PLANE, as_channels, as_complex, fft2c, ifft2c, mirror, resample_spectrum
 from scoreinv.operators.linear import MaskedTransform
 from scoreinv.spec import MAX_SEED
 
@@ -27,6 +27,7 @@ MaskPattern = Literal["paper", "equispaced", "random", "variable_density"]
 class CartesianMRI(MeasurementSpec):
     """Undersampled Cartesian MRI: whole columns of k-space, one coil."""
 
+    direct_name: ClassVar[str] = "zero-filled"
     kind: Literal["cartesian_mri"] = "cartesian_mri"
     acceleration: float = Field(8.0, ge=1, description="All columns over acquired columns.")
     pattern: MaskPattern = Field("paper", description="How the columns are chosen; paper: Song et al. 2022.")
@@ -52,8 +53,8 @@ class CartesianMRI(MeasurementSpec):
     def title(self) -> str:
         return f"MRI, {self.acceleration:g} times faster"
 
-    def operator(self, size: int) -> "CartesianMRIOperator":
-        return CartesianMRIOperator(self.mask(size), size, use_symmetry=not self.paper_faithful)
+    def operator(self, size: int, context: Context = NO_CONTEXT, *, n_channels: int = 1) -> "CartesianMRIOperator":
+        return CartesianMRIOperator(self.mask(size), size, n_channels=n_channels, use_symmetry=not self.paper_faithful)
 
     def mask(self, size: int) -> Tensor:
         """The acquired columns, bool (size,).
@@ -74,35 +75,45 @@ class CartesianMRI(MeasurementSpec):
         draw = masks.random_mask if self.pattern == "random" else masks.variable_density_mask
         return draw(size, n_keep, n_acs=n_acs, seed=self.seed)
 
-    def simulate_clean(self, fine: Tensor, size: int) -> Tensor:
-        """k-space of the finer images, cut to the frequencies of ``operator(size)`` and masked."""
-        return resample_spectrum(fft2c(fine), size) * self.mask(size).to(fine.device)
-
 
 class CartesianMRIOperator(MaskedTransform):
-    """y = mask F x: real images (batch, 1, H, W) to k-space (batch, 1, H, W), complex, zero off the mask.
+    """y = mask F x: images (batch, 1 or 2, H, W) to k-space (batch, 1, H, W), complex, zero off the mask.
 
     The second axis of the data counts coils.
     """
 
     direct_name: ClassVar[str] = "zero-filled"
+    is_complex = True
 
-    def __init__(self, mask: Tensor, size: int, *, use_symmetry: bool = True) -> None:
-        """Take a bool mask that broadcasts to (size, size), such as one of columns (size,)."""
-        self.image_shape = (1, size, size)
+    def __init__(self, mask: Tensor, size: int, *, n_channels: int = 1, use_symmetry: bool = True) -> None:
+        """Take a bool mask that broadcasts to (size, size), such as one of columns (size,).
+
+        Args:
+            mask: true where k-space is acquired.
+            size: pixels along each side.
+            n_channels: 1 for real images, 2 for complex ones.
+            use_symmetry: of the spectra of real images, in ``correct``.
+
+        Raises:
+            UserError: if the images have more channels.
+        """
+        if n_channels > 2:
+            raise UserError(f"MRI images have 1 channel (real) or 2 (complex), not {n_channels}: set image.n_channels")
+        self.image_shape = (n_channels, size, size)
         self.data_shape = (1, size, size)
         self.mask = mask.expand(self.data_shape).clone()
         seen = self.mask.float() + mirror(self.mask).float()
         self.response = _half_response(seen / 2)
-        self.weights = 2 / seen.clamp_min(1) if use_symmetry else torch.ones_like(seen)
+        is_symmetric = use_symmetry and n_channels == 1
+        self.weights = 2 / seen.clamp_min(1) if is_symmetric else torch.ones_like(seen)
 
     def transform(self, x: Tensor) -> Tensor:
         """T x: all of k-space (batch, 1, H, W)."""
-        return fft2c(x)
+        return fft2c(as_complex(x))
 
     def inverse_transform(self, kspace: Tensor) -> Tensor:
-        """T^-1 k: the real part of the image (batch, 1, H, W)."""
-        return ifft2c(kspace).real
+        """T^-1 k: the image (batch, n_channels, H, W), of which a real one is the real part."""
+        return as_channels(ifft2c(kspace), self.image_shape[0])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.transform(x) * self.mask
@@ -111,16 +122,23 @@ class CartesianMRIOperator(MaskedTransform):
         return self.inverse_transform(y * self.mask)
 
     def normal(self, x: Tensor) -> Tensor:
-        """Re F^-1 mask F x, by real transforms: a real filter, with the mean of the mask and its mirror as response.
+        """A^H A x; of a real image by real transforms.
 
-        Where whole columns are acquired, as the response has one row tells, the transforms along them cancel.
+        It is a real filter then, with the mean of the mask and its mirror as response. Where whole columns are
+        acquired, as the response has one row tells, the transforms along them cancel.
         """
+        if x.shape[1] == 2:
+            return super().normal(x)
         axes = PLANE if self.response.shape[-2] > 1 else PLANE[1:]
         filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(x, dim=axes) * self.response, x.shape[axes[0] :], dim=axes)
         return filtered
 
+    def simulate(self, fine: Tensor) -> Tensor:
+        """k-space of the finer images, cut to the frequencies of this operator and masked."""
+        return resample_spectrum(self.transform(fine), self.image_shape[-1]) * self.mask
+
     def correct(self, residual: Tensor) -> Tensor:
-        """Re F^-1 (weights mask r): an entry weighs 2 where its mirror is not measured, else 1.
+        """F^-1 (weights mask r); of real images an entry weighs 2 where its mirror is not measured, else 1.
 
         This is the pseudo-inverse of A: entries that are measured together with their mirror are
         averaged, the mirror of the others is filled in as the conjugate.

@@ -22,7 +22,7 @@ with N = A^H A / noise_std^2 and P = (C^-1 + N)^-1, R^-1 (1 - H) = C^-1 keeps th
 far the data are followed, and as sigma falls it tends to the same sigma^2 / 2 for all, so that its error fades.
 
 Errors left: where images vary much less than sigma_min, and levels too few for what no data pin down. Noiseless
-data count as noisy by ``noise_floor``, so that the draw is defined.
+data count as noisy by ``data_floor``, so that the draw is defined.
 """
 
 import itertools
@@ -32,22 +32,24 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, Step
-from scoreinv.samplers.data_step import flow_std, perturbed_proximal, with_noise_floor
+from scoreinv.problem import InverseProblem, Step
+from scoreinv.samplers.data_step import flow_std, perturbed_proximal
 from scoreinv.samplers.grid import SigmaGrid
-from scoreinv.samplers.start import AnyStart, noisy_start
+from scoreinv.samplers.heun import probability_flow
+from scoreinv.samplers.renoise import Renoise
+from scoreinv.samplers.sampler import Sampler
 
 
-class DAPS(Method):
+class DAPS(Sampler):
     """Samples of the posterior, for the uncertainty: at least 2 network calls a level."""
 
     label: ClassVar[str] = "DAPS"
     kind: Literal["daps"] = "daps"
     grid: SigmaGrid = Field(SigmaGrid(n_levels=100, sigma_max=1.0, sigma_min=0.01), title="Noise levels")
-    start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
+    data_floor: float = Field(1e-3, gt=0, lt=1, description="Data count as noisy by at least so much.")
+    renoise: Renoise = Field(Renoise(), title="Renoising", description="All fresh: what the derivation assumes.")
     n_ode: int = Field(
         1, ge=1, le=20, title="Flow steps", description="Midpoint steps per level, of two network calls each."
     )
@@ -57,29 +59,25 @@ class DAPS(Method):
     n_cg: int = Field(
         20, ge=1, le=200, title="Conjugate gradient steps", description="Conjugate gradient steps per level, at most."
     )
-    noise_floor: float = Field(
-        1e-3, gt=0, description="Data count as at least so noisy, relative to the norm of A; for noiseless data."
-    )
 
     @property
     def n_calls(self) -> int:
         return 2 * self.n_ode * self.grid.n_levels
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        levels = self.grid.levels()
-        floored = with_noise_floor(problem, self.noise_floor)
         data_image = problem.operator.adjoint(problem.y)
-        x = noisy_start(self.start, problem, levels[0], noise)
-        for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels.tolist())):
+        x, levels = self.begin(problem, noise)
+        for level in levels:
+            sigma = level.sigma
             anchor, std = flow(denoiser, x, sigma, n_steps=self.n_ode), flow_std(sigma)
             if self.split == "published":
                 anchor, std = anchor + sigma * noise.normal_like(x), sigma
-            x = perturbed_proximal(floored, data_image, anchor, std=std, n_iters=self.n_cg, noise=noise)
-            x = x + sigma_next * noise.normal_like(x)
-            yield Step(index, sigma_next, x)
+            clean = perturbed_proximal(problem, data_image, anchor, std=std, n_iters=self.n_cg, noise=noise)
+            x = self.renoise.step(clean, (x - clean) / sigma, level, noise)
+            yield Step(level.index, level.of_grid_next, x)
 
 
-def flow(denoiser: Denoiser, x: Tensor, sigma: float, *, n_steps: int) -> Tensor:
+def flow(denoiser: Denoiser, x: Tensor, sigma: Tensor, *, n_steps: int) -> Tensor:
     """The end at sigma = 0 of the probability flow from ``x`` at ``sigma``, by midpoint steps of two calls each.
 
     The steps end at sigma ((n_steps - j) / n_steps)^2, j = 1 to n_steps. A single one gives
@@ -89,11 +87,6 @@ def flow(denoiser: Denoiser, x: Tensor, sigma: float, *, n_steps: int) -> Tensor
     ends = [sigma * ((n_steps - j) / n_steps) ** 2 for j in range(n_steps + 1)]
     for start, end in itertools.pairwise(ends):
         middle = (start + end) / 2
-        halfway = x + (middle - start) * _slope(denoiser, x, start)
-        x = x + (end - start) * _slope(denoiser, halfway, middle)
+        halfway = x + (middle - start) * probability_flow(denoiser, x, start)
+        x = x + (end - start) * probability_flow(denoiser, halfway, middle)
     return x
-
-
-def _slope(denoiser: Denoiser, x: Tensor, sigma: float) -> Tensor:
-    """dx/dsigma of the probability flow."""
-    return (x - denoiser(x, x.new_full((len(x),), sigma))) / sigma

@@ -9,7 +9,7 @@ from scoreinv.linalg import conjugate_gradient, spread
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem
 
-Level = TypeVar("Level", float, Tensor)
+Sigma = TypeVar("Sigma", float, Tensor)
 """One level for all images, or one for each (batch, 1, 1, 1)."""
 
 
@@ -24,7 +24,7 @@ def proximal(
     Args:
         problem: A, y and noise_std.
         data_image: A^H y, computed once by the caller.
-        anchor: the denoised image (batch, 1, height, width).
+        anchor: the denoised image (batch, n_channels, height, width).
         std: how far the anchor may be off, per pixel; one number, or one per image (batch, 1, 1, 1).
         n_iters: conjugate gradient steps.
     """
@@ -34,11 +34,12 @@ def proximal(
         return torch.addcmul(problem.operator.normal(z), z, weight)
 
     # Once the data are explained, the residual is rounding noise and further steps would follow it without bound.
-    return conjugate_gradient(apply, data_image + weight * anchor, anchor, n_iters=n_iters, tol=1e-5)
+    right, preconditioner = data_image + weight * anchor, problem.operator.preconditioner(weight)
+    return conjugate_gradient(apply, right, anchor, n_iters=n_iters, tol=1e-5, preconditioner=preconditioner)
 
 
 def perturbed_proximal(
-    problem: InverseProblem, data_image: Tensor, anchor: Tensor, *, std: float, n_iters: int, noise: Noise
+    problem: InverseProblem, data_image: Tensor, anchor: Tensor, *, std: float | Tensor, n_iters: int, noise: Noise
 ) -> Tensor:
     """``proximal`` for the data under fresh noise of their own deviation: "perturb and solve".
 
@@ -50,15 +51,7 @@ def perturbed_proximal(
     return proximal(problem, perturbed, anchor, std=std, n_iters=n_iters)
 
 
-def with_noise_floor(problem: InverseProblem, floor: float) -> InverseProblem:
-    """The same problem with a noise_std of at least ``floor`` times the norm of A for every image.
-
-    In these units a floor is noise of the image, and means the same for every operator.
-    """
-    return problem.with_noise_std(problem.noise_std.clamp_min(floor * problem.operator.norm()))
-
-
-def denoised_std(sigma: Level, sigma_data: float = 0.25) -> Level:
+def denoised_std(sigma: Sigma, sigma_data: float = 0.25) -> Sigma:
     """A guess at the error of a denoised pixel: sigma / sqrt(1 + sigma^2 / sigma_data^2).
 
     Exact for white Gaussian images of standard deviation ``sigma_data``, an upper bound for real ones.
@@ -67,9 +60,10 @@ def denoised_std(sigma: Level, sigma_data: float = 0.25) -> Level:
     return sigma / (1 + relative * relative) ** 0.5  # type: ignore[no-any-return]
 
 
-def flow_std(sigma: float, sigma_data: float = 0.25) -> float:
+def flow_std(sigma: Sigma, sigma_data: float = 0.25) -> Sigma:
     """The deviation that belongs to a pixel carried from ``sigma`` to 0 by the probability flow (see ``daps``).
 
     sigma_data sqrt(1 - 1 / sqrt(1 + sigma^2 / sigma_data^2)): sigma / sqrt(2) at small sigma, at most ``sigma_data``.
     """
-    return float(sigma_data * (1 - (1 + (sigma / sigma_data) ** 2) ** -0.5) ** 0.5)
+    relative = sigma / sigma_data
+    return sigma_data * (1 - (1 + relative * relative) ** -0.5) ** 0.5  # type: ignore[no-any-return]

@@ -18,61 +18,60 @@ Noiseless data are pursued all the way.
 As every gradient descent it is slow where A is weak, such as for the fine structure in CT: PiGDM solves there.
 """
 
-import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
 from scoreinv.linalg import norms, spread
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, Step
+from scoreinv.problem import InverseProblem, Step
 from scoreinv.samplers.grid import SigmaGrid
-from scoreinv.samplers.guidance import ddim_step, denoise, passed_share
-from scoreinv.samplers.start import AnyStart, noisy_start
+from scoreinv.samplers.guidance import denoise, passed_share
+from scoreinv.samplers.renoise import Renoise
+from scoreinv.samplers.sampler import Sampler
 
 
-class DPS(Method):
+class DPS(Sampler):
     """Many short steps, each with a gradient through the network: about three times the time of its calls."""
+
+    moved: ClassVar[Mapping[str, str]] = {"eta": "renoise.eta"}
 
     label: ClassVar[str] = "DPS"
     kind: Literal["dps"] = "dps"
     grid: SigmaGrid = Field(SigmaGrid(n_levels=300, sigma_max=1.0, sigma_min=0.01), title="Noise levels")
-    start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
+    renoise: Renoise = Field(Renoise(), title="Renoising")
     zeta: float = Field(
         3.0, ge=0, description="How far the data may move the image over all levels, as a root mean square over pixels."
     )
-    eta: float = Field(1.0, ge=0, le=1, description="Of the DDIM steps: 0 probability flow, 1 ancestral sampling.")
 
     @property
     def n_calls(self) -> int:
         return self.grid.n_levels
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        levels = self.grid.levels()
         noise_energy = spread(problem.noise_std**2, problem.y) * count_measured(problem.y)
-        x = noisy_start(self.start, problem, levels[0], noise)
-        for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
-            denoised, pullback = denoise(denoiser, x, sigma)
+        x, levels = self.begin(problem, noise)
+        for level in levels:
+            denoised, pullback = denoise(denoiser, x, level.sigma)
             residual = problem.residual(denoised)
             gradient = problem.operator.adjoint(self._step(problem, norms(residual), noise_energy) * residual)
             pulled = pullback(gradient)
-            x = ddim_step(x, denoised, sigma, sigma_next, noise, eta=self.eta)
+            x = self.renoise.step(denoised, (x - denoised) / level.sigma, level, noise, is_ancestral=True)
             x = x + pulled / passed_share(gradient, pulled)
-            yield Step(index, float(sigma_next), x)
+            yield Step(level.index, level.of_grid_next, x)
 
     def _step(self, problem: InverseProblem, length: Tensor, noise_energy: Tensor) -> Tensor:
         """The factor of A^H r for residuals of a length, both (batch, 1, ...)."""
-        norm, length = problem.operator.norm(), length.clamp_min(1e-12)
+        norm, length = spread(problem.operator.norm(), length), length.clamp_min(1e-12)
         n_pixels = math.prod(problem.operator.image_shape)
         unexplained = (1 - noise_energy / length**2).clamp_min(0)
         step: Tensor = self.zeta / self.grid.n_levels * n_pixels**0.5 / (norm * length)
-        return step.clamp_max(1 / norm**2) * unexplained
+        return step.minimum(1 / norm**2) * unexplained
 
 
 def count_measured(y: Tensor) -> Tensor:

@@ -22,34 +22,30 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser, score
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, Step
+from scoreinv.problem import InverseProblem, Step
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.likelihood import noisy_likelihood
 from scoreinv.samplers.predictor_corrector import PAPER_GRID
-from scoreinv.samplers.start import AnyStart, noisy_start
+from scoreinv.samplers.sampler import Sampler
 
 ANNEALED_GRID = PAPER_GRID.model_copy(update={"n_levels": 700})
 """The schedule of the annealed samplers in Song et al. 2022."""
 
 
-class Langevin(Method):
+class Langevin(Sampler):
     """The classical sampler: correctors only, level after level."""
 
     label: ClassVar[str] = "Langevin"
     kind: Literal["langevin"] = "langevin"
     grid: SigmaGrid = Field(ANNEALED_GRID, title="Noise levels")
-    start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
+    data_floor: float = Field(1e-3, gt=0, lt=1, description="Data count as noisy by at least so much.")
     n_steps: int = Field(3, ge=1, le=100, title="Langevin steps", description="Langevin steps per level.")
     rate: float = Field(0.5, gt=0, description="Deviation of the data around the noisy image, in units of sigma.")
     snr: float = Field(0.3, gt=0, lt=1, title="SNR", description="Signal-to-noise ratio of a step.")
     n_cg: int = Field(
         5, ge=1, le=100, title="Conjugate gradient steps", description="Conjugate gradient steps per network call."
-    )
-    noise_floor: float = Field(
-        1e-3, gt=0, description="Data count as at least so noisy, relative to the norm of A; for noiseless data."
     )
 
     @property
@@ -57,15 +53,14 @@ class Langevin(Method):
         return self.grid.n_levels * self.n_steps + 1
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        likelihood = noisy_likelihood(problem, rate=self.rate, n_cg=self.n_cg, noise_floor=self.noise_floor)
-        levels = self.grid.levels()[:-1].to(problem.y.device)
-        x = noisy_start(self.start, problem, levels[0], noise)
-        for index, sigma in enumerate(levels):
-            conditional = likelihood.condition(denoiser, step=langevin_step(sigma, snr=self.snr))
+        likelihood = noisy_likelihood(problem, rate=self.rate, n_cg=self.n_cg)
+        x, levels = self.begin(problem, noise)
+        for level in levels:
+            conditional = likelihood.condition(denoiser, step=langevin_step(level.sigma, snr=self.snr))
             for _ in range(self.n_steps):
-                x = anneal(conditional, x, sigma, noise, snr=self.snr)
-            yield Step(index, float(sigma), x)
-        yield Step(self.grid.n_levels, 0.0, denoiser(x, levels[-1].expand(len(x))))
+                x = anneal(conditional, x, level.sigma, noise, snr=self.snr)
+            yield Step(level.index, level.of_grid, x)
+        yield Step(self.grid.n_levels, 0.0, denoiser(x, levels[-1].sigma.flatten()))
 
 
 def langevin_step(sigma: Tensor, *, snr: float) -> Tensor:

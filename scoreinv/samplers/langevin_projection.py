@@ -18,23 +18,22 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, Step
+from scoreinv.problem import InverseProblem, Step
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.langevin import ANNEALED_GRID, anneal
 from scoreinv.samplers.projection import Transform, masked_transform, project_noisy
-from scoreinv.samplers.start import AnyStart, noisy_start
+from scoreinv.samplers.sampler import Sampler
 
 
-class LangevinProjection(Method):
+class LangevinProjection(Sampler):
     """The paper's projection in the classical sampler; needs an operator with an invertible transform."""
 
     label: ClassVar[str] = "ALD + projection"
+    is_weighted: ClassVar[bool] = False
     kind: Literal["langevin_projection"] = "langevin_projection"
     grid: SigmaGrid = Field(ANNEALED_GRID, title="Noise levels")
-    start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
     n_steps: int = Field(
         3, ge=1, le=100, title="Langevin steps", description="Langevin steps per level, a projection before each."
     )
@@ -50,12 +49,11 @@ class LangevinProjection(Method):
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
         operator, y = masked_transform(problem, self.transform)
-        levels = self.grid.levels()[:-1].to(y.device)
-        x = noisy_start(self.start, problem, levels[0], noise)
-        for index, sigma in enumerate(levels):
+        x, levels = self.begin(problem, noise)
+        for level in levels:
             for _ in range(self.n_steps):
-                x = project_noisy(operator, y, x, sigma, noise, strength=self.strength)
-                x = anneal(denoiser, x, sigma, noise, snr=self.snr)
-            yield Step(index, float(sigma), x)
-        x = denoiser(x, levels[-1].expand(len(x)))
+                x = project_noisy(operator, y, x, level.sigma, noise, strength=self.strength)
+                x = anneal(denoiser, x, level.sigma, noise, snr=self.snr)
+            yield Step(level.index, level.of_grid, x)
+        x = denoiser(x, levels[-1].sigma.flatten())
         yield Step(self.grid.n_levels, 0.0, operator.project(x, y, strength=self.strength))

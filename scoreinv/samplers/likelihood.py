@@ -30,9 +30,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from scoreinv.denoiser import Denoiser
+from scoreinv.linalg import spread
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem
-from scoreinv.samplers.data_step import proximal, with_noise_floor
+from scoreinv.samplers.data_step import proximal
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,30 +53,30 @@ class NoisyLikelihood:
     n_cg: int
 
     def gradient(self, x: Tensor, sigma: Tensor, *, step: Tensor, noise: Noise | None = None) -> Tensor:
-        """The gradient with respect to ``x`` (batch, 1, height, width) for a step of length ``step``.
+        """The gradient with respect to ``x`` (batch, n_channels, height, width) for a step of length ``step``.
 
         Args:
             x: images under noise of level ``sigma``.
-            sigma: the level, a single number.
-            step: how far the gradient is to be followed at most, a single number.
+            sigma: the level: a single number, or one for each image (batch, 1, 1, 1).
+            step: how far the gradient is to be followed at most, in the same form.
             noise: draws y_t = y + sigma A n; y_t = y without.
         """
         data_image = self.data_image
         if noise is not None:
             data_image = data_image + sigma * self.problem.operator.normal(noise.normal_like(x))
-        variance = float((self.rate * sigma) ** 2 + step)
-        return (proximal(self.problem, data_image, x, std=variance**0.5, n_iters=self.n_cg) - x) / variance
+        variance = (self.rate * sigma) ** 2 + step
+        return (proximal(self.problem, data_image, x, std=variance.sqrt(), n_iters=self.n_cg) - x) / variance
 
     def condition(self, denoiser: Denoiser, *, step: Tensor, noise: Noise | None = None) -> Denoiser:
-        """E[x0 | x, y_t], whose score is the sum of the prior's and the gradient; for one level sigma at a time."""
+        """E[x0 | x, y_t], whose score is the sum of the prior's and the gradient; for one step at a time."""
 
         def conditional(x: Tensor, sigma: Tensor) -> Tensor:
-            return denoiser(x, sigma) + sigma**2 * self.gradient(x, sigma, step=step, noise=noise)
+            levels = spread(sigma, x)
+            return denoiser(x, sigma) + levels**2 * self.gradient(x, levels, step=step, noise=noise)
 
         return conditional
 
 
-def noisy_likelihood(problem: InverseProblem, *, rate: float, n_cg: int, noise_floor: float) -> NoisyLikelihood:
-    """The likelihood of a problem, whose noise_std counts as ``noise_floor`` times the norm of A at least."""
-    data_image = problem.operator.adjoint(problem.y)
-    return NoisyLikelihood(with_noise_floor(problem, noise_floor), data_image, rate, n_cg)
+def noisy_likelihood(problem: InverseProblem, *, rate: float, n_cg: int) -> NoisyLikelihood:
+    """The likelihood of a problem whose noise is above 0."""
+    return NoisyLikelihood(problem, problem.operator.adjoint(problem.y), rate, n_cg)

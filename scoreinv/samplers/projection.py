@@ -11,34 +11,32 @@ It is not an exact posterior sampler: without the corrector it ignores about a t
 entries tell of unmeasured ones, whatever the number of levels.
 """
 
-import itertools
 from collections.abc import Iterator
 from typing import ClassVar, Literal, cast
 
 from pydantic import Field
 from torch import Tensor
 
-from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.operators.ct import ParallelBeam
 from scoreinv.operators.linear import MaskedTransform
-from scoreinv.problem import InverseProblem, Method, Step
+from scoreinv.problem import InverseProblem, Step
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.predictor_corrector import PAPER_GRID, correct, predict
-from scoreinv.samplers.start import AnyStart, noisy_start
+from scoreinv.samplers.sampler import Sampler
 
 Transform = Literal["residual", "fourier_slice"]
 """Of computed tomography: full-view FBP of the residual, or the paper's Fourier-slice grid."""
 
 
-class Projection(Method):
+class Projection(Sampler):
     """The paper's sampler; needs an operator with an invertible transform."""
 
     label: ClassVar[str] = "Algorithm 2"
+    is_weighted: ClassVar[bool] = False
     kind: Literal["projection"] = "projection"
     grid: SigmaGrid = Field(PAPER_GRID, title="Noise levels")
-    start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
     strength: float = Field(0.841, ge=0, le=1, description="lambda: 1 replaces the data, 0 ignores them.")
     snr: float = Field(
         0.246, ge=0, lt=1, title="SNR", description="Of the corrector; 0 drops it, which biases the result."
@@ -53,16 +51,15 @@ class Projection(Method):
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
         operator, y = masked_transform(problem, self.transform)
-        levels = self.grid.levels().to(y.device)
-        x = noisy_start(self.start, problem, levels[0], noise)
-        for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
+        x, levels = self.begin(problem, noise)
+        for level in levels:
             if self.snr > 0:
-                x = project_noisy(operator, y, x, sigma, noise, strength=self.strength)
-                x = correct(denoiser, x, sigma, noise, snr=self.snr)
-            x = project_noisy(operator, y, x, sigma, noise, strength=self.strength)
-            x = predict(denoiser, x, sigma, sigma_next, noise)
-            yield Step(index, float(sigma_next), x)
-        x = denoiser(x, levels[-2].expand(len(x)))
+                x = project_noisy(operator, y, x, level.sigma, noise, strength=self.strength)
+                x = correct(denoiser, x, level.sigma, noise, snr=self.snr)
+            x = project_noisy(operator, y, x, level.sigma, noise, strength=self.strength)
+            x = predict(denoiser, x, level.sigma, level.sigma_next, noise)
+            yield Step(level.index, level.of_grid_next, x)
+        x = denoiser(x, levels[-1].sigma.flatten())
         yield Step(self.grid.n_levels, 0.0, operator.project(x, y, strength=1.0))
 
 
@@ -70,7 +67,7 @@ def project_noisy(
     operator: MaskedTransform, y: Tensor, x: Tensor, sigma: Tensor, noise: Noise, *, strength: float
 ) -> Tensor:
     """Images near ``x`` that explain, to a degree, the data under noise of the image of level ``sigma``."""
-    y_t = y + sigma * operator.forward(noise.normal_like(x))
+    y_t = y + operator.forward(sigma * noise.normal_like(x))
     return operator.project(x, y_t, strength=strength)
 
 

@@ -14,53 +14,48 @@ gradient is then zero at the posterior's mean where images are white and Gaussia
 The result is near the most probable image: nearly the same one for every seed, of no use as a posterior sample.
 
 Adam converges slowly where A is weak, and the more so the less the prior weighs. Nearly noiseless data therefore
-count as noisy by ``noise_floor``, which costs accuracy where they would allow more: lower it with more levels.
+count as noisy by ``data_floor``, which costs accuracy where they would allow more: lower it with more levels.
 """
 
-import itertools
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 
-from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
 from scoreinv.linalg import spread
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, Step, reconstruct
-from scoreinv.samplers.data_step import denoised_std, with_noise_floor
+from scoreinv.problem import InverseProblem, Step
+from scoreinv.samplers.data_step import denoised_std
 from scoreinv.samplers.grid import SigmaGrid
-from scoreinv.samplers.start import AnyStart
+from scoreinv.samplers.sampler import Sampler
 
 
-class REDDiff(Method):
-    """One image, hardly any spread."""
+class REDDiff(Sampler):
+    """One image, hardly any spread; it begins at its start without noise."""
 
     label: ClassVar[str] = "RED-diff"
     kind: Literal["red_diff"] = "red_diff"
     grid: SigmaGrid = Field(SigmaGrid(n_levels=200, sigma_max=1.0, sigma_min=0.01), title="Noise levels")
-    start: AnyStart = Field(Direct(), title="Start", description="The first image, taken as it is.")
+    data_floor: float = Field(1e-2, gt=0, lt=1, description="Data count as noisy by at least so much.")
     strength: float = Field(1.0, gt=0, description="How much the prior weighs against the data.")
     rate: float = Field(0.05, gt=0, lt=1, description="Adam's first step per pixel; it falls linearly to 0.")
-    noise_floor: float = Field(
-        1e-2, gt=0, description="Data count as at least so noisy, relative to the norm of A; for noiseless data."
-    )
 
     @property
     def n_calls(self) -> int:
         return self.grid.n_levels
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        levels, operator = self.grid.levels().tolist(), problem.operator
-        mu = reconstruct(self.start, problem, noise=noise).x.clone()
-        noise_std = spread(with_noise_floor(problem, self.noise_floor).noise_std, mu) / operator.norm()
+        first, levels = self.first(problem, noise)
+        mu, norm = first.x.clone(), spread(problem.operator.norm(), first.x)
+        noise_std = spread(problem.noise_std, mu) / norm
         adam = torch.optim.Adam([mu], lr=self.rate, betas=(0.9, 0.99))
-        for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
-            denoised = denoiser(mu + sigma * noise.normal_like(mu), mu.new_full((len(mu),), sigma))
-            weight = self.strength * (noise_std / denoised_std(sigma)) ** 2
-            misfit = operator.adjoint(problem.residual(mu)) / operator.norm() ** 2
+        for level in levels:
+            denoised = denoiser(mu + level.sigma * noise.normal_like(mu), level.sigma.flatten())
+            weight = self.strength * (noise_std / denoised_std(level.sigma)) ** 2
+            misfit = problem.operator.adjoint(problem.residual(mu)) / norm**2
             mu.grad = weight * (mu - denoised) - misfit
-            adam.param_groups[0]["lr"] = self.rate * (1 - index / self.grid.n_levels)
+            adam.param_groups[0]["lr"] = self.rate * (1 - level.index / self.grid.n_levels)
             adam.step()
-            yield Step(index, sigma_next, mu.clone())
+            yield Step(level.index, level.of_grid_next, mu.clone())

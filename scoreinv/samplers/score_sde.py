@@ -15,29 +15,27 @@ Not an exact posterior sampler: p(y_t | x) takes x for the image itself, which i
 then only the corrector can still move the image, and where images vary much more than sigma it is slow.
 """
 
-import itertools
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from scoreinv.baselines import Direct
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, Step
+from scoreinv.problem import InverseProblem, Step
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.likelihood import noisy_likelihood
 from scoreinv.samplers.predictor_corrector import PAPER_GRID, correct, predict
-from scoreinv.samplers.start import AnyStart, noisy_start
+from scoreinv.samplers.sampler import Sampler
 
 
-class ScoreSDE(Method):
+class ScoreSDE(Sampler):
     """The paper's predecessor: the data as a gradient, not as a projection."""
 
     label: ClassVar[str] = "Score SDE"
     kind: Literal["score_sde"] = "score_sde"
     grid: SigmaGrid = Field(PAPER_GRID, title="Noise levels")
-    start: AnyStart = Field(Direct(), title="Start", description="The first image, under noise of the first level.")
+    data_floor: float = Field(1e-3, gt=0, lt=1, description="Data count as noisy by at least so much.")
     rate: float = Field(0.5, gt=0, description="Deviation of the noisy data around the noisy image, in units of sigma.")
     snr: float = Field(
         0.4, ge=0, lt=1, title="SNR", description="Signal-to-noise ratio of the corrector; 0: no corrector."
@@ -45,19 +43,16 @@ class ScoreSDE(Method):
     n_cg: int = Field(
         5, ge=1, le=100, title="Conjugate gradient steps", description="Conjugate gradient steps per network call."
     )
-    noise_floor: float = Field(
-        1e-3, gt=0, description="Data count as at least so noisy, relative to the norm of A; for noiseless data."
-    )
 
     @property
     def n_calls(self) -> int:
         return self.grid.n_levels * (2 if self.snr > 0 else 1) + 1
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        likelihood = noisy_likelihood(problem, rate=self.rate, n_cg=self.n_cg, noise_floor=self.noise_floor)
-        levels = self.grid.levels().to(problem.y.device)
-        x = noisy_start(self.start, problem, levels[0], noise)
-        for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
+        likelihood = noisy_likelihood(problem, rate=self.rate, n_cg=self.n_cg)
+        x, levels = self.begin(problem, noise)
+        for level in levels:
+            sigma, sigma_next = level.sigma, level.sigma_next
             if self.snr > 0:
                 # The corrector's step where the score is that of noise alone; it may be longer by (rate sigma)^2.
                 usual = 2 * (self.snr * sigma) ** 2
@@ -66,5 +61,5 @@ class ScoreSDE(Method):
                 x = correct(conditional, x, sigma, noise, snr=self.snr, longest=longest)
             conditional = likelihood.condition(denoiser, step=sigma**2 - sigma_next**2, noise=noise)
             x = predict(conditional, x, sigma, sigma_next, noise)
-            yield Step(index, float(sigma_next), x)
-        yield Step(self.grid.n_levels, 0.0, denoiser(x, levels[-2].expand(len(x))))
+            yield Step(level.index, level.of_grid_next, x)
+        yield Step(self.grid.n_levels, 0.0, denoiser(x, levels[-1].sigma.flatten()))

@@ -1,55 +1,94 @@
-"""Where a sampler starts: from a first image, under noise of the first level.
+"""Where a sampler starts: from a first image, under noise of its first level.
 
 A first image saves the levels above its own error (CCDF; Chung, Sim and Ye 2022, arXiv:2112.05146): start
 at two to three times the standard deviation of that error. Under noise far above the images' own deviation,
 as in the paper's schedule, nothing of it is left, and the start is noise alone.
 
 The error differs from image to image: total variation finds a few small structures exactly, and a whole head badly.
-``graded_start`` gives every image the first level that its own start deserves.
+``graded_tv`` gives every image the first level that its own start deserves.
 """
 
-from typing import Annotated
+from abc import abstractmethod
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
 
-from scoreinv.baselines.direct import Direct
 from scoreinv.baselines.tv import TotalVariation, estimated_error
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, Method, reconstruct, run
+from scoreinv.problem import InverseProblem, reconstruct, run
+from scoreinv.spec import Spec
 
 LEAST = 1e-5
 """No first level is below: such an image needs no network, but a level cannot be 0."""
 
-AnyStart = Annotated[Direct | TotalVariation, Field(discriminator="kind")]
+
+class First(NamedTuple):
+    """First images (batch, n_channels, height, width) without noise, and the level of each, (batch, 1, 1, 1)."""
+
+    x: Tensor
+    sigma: Tensor
 
 
-def noisy_start(start: Method, problem: InverseProblem, sigma: Tensor, noise: Noise) -> Tensor:
-    """A method's image of the problem plus noise of deviation ``sigma``, (batch, 1, height, width)."""
-    x = reconstruct(start, problem, noise=noise).x
-    return x + sigma.to(x) * noise.normal_like(x)
+class Start(Spec):
+    """How the first image is found."""
+
+    kind: str = ""
+
+    @abstractmethod
+    def first(self, problem: InverseProblem, sigma_max: Tensor, noise: Noise) -> First:
+        """The first images of a problem, and their levels: ``sigma_max``, a single number, or less."""
 
 
-def graded_start(
-    start: TotalVariation, problem: InverseProblem, sigma_max: Tensor, noise: Noise, *, factor: float
-) -> tuple[Tensor, Tensor]:
-    """``noisy_start`` with a level of its own for every image: ``factor`` times its estimated error.
+class DirectStart(Start):
+    """From the direct reconstruction."""
 
-    Args:
-        start: a method whose error can be guessed.
-        problem: the measurement.
-        sigma_max: no level is above.
-        noise: the random stream of each image.
-        factor: enough to leave a start that is wrong, also where the estimate is too small by half; 4 to 8 serve about
-            equally.
+    kind: Literal["direct"] = "direct"
 
-    Returns:
-        The images (batch, 1, height, width) and their levels (batch, 1, 1, 1).
-    """
-    halfway = x = problem.operator.direct(problem.y)
-    for step in run(start, problem, noise=noise):
-        if step.index < start.n_iters // 2:
-            halfway = step.x
-        x = step.x
-    sigma = (factor * estimated_error(halfway, x)).clamp_min(LEAST).minimum(sigma_max.to(x))
-    return x + sigma * noise.normal_like(x), sigma
+    def first(self, problem: InverseProblem, sigma_max: Tensor, noise: Noise) -> First:
+        x = problem.operator.direct(problem.y)
+        return First(x, sigma_max.to(x).expand(len(x), 1, 1, 1))
+
+
+class _FromTV(Start):
+    weight: float = Field(3e-4, ge=0, description="Of the total variation, relative to the squared norm of A.")
+    n_iters: int = Field(500, ge=1)
+    n_inner: int = Field(10, ge=1, description="Steps of each denoising, from the last one's dual.")
+
+    @property
+    def method(self) -> TotalVariation:
+        """What finds the image."""
+        return TotalVariation(weight=self.weight, n_iters=self.n_iters, n_inner=self.n_inner)
+
+
+class TVStart(_FromTV):
+    """From a total variation image."""
+
+    kind: Literal["tv"] = "tv"
+
+    def first(self, problem: InverseProblem, sigma_max: Tensor, noise: Noise) -> First:
+        x = reconstruct(self.method, problem, noise=noise).x
+        return First(x, sigma_max.to(x).expand(len(x), 1, 1, 1))
+
+
+class GradedTVStart(_FromTV):
+    """From a total variation image, each at a level that follows from its own estimated error."""
+
+    kind: Literal["graded_tv"] = "graded_tv"
+    factor: float = Field(
+        8.0,
+        gt=0,
+        description="An image begins at so many times its estimated error, at most at the first level: enough to leave "
+        "a start that is wrong, also where the estimate is too small by half. 4 to 8 serve about equally.",
+    )
+
+    def first(self, problem: InverseProblem, sigma_max: Tensor, noise: Noise) -> First:
+        halfway = x = problem.operator.direct(problem.y)
+        for step in run(self.method, problem, noise=noise):
+            if step.index < self.n_iters // 2:
+                halfway = step.x
+            x = step.x
+        return First(x, (self.factor * estimated_error(halfway, x)).clamp_min(LEAST).minimum(sigma_max.to(x)))
+
+
+AnyStart = Annotated[DirectStart | TVStart | GradedTVStart, Field(discriminator="kind")]

@@ -3,11 +3,10 @@
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from scoreinv.contract import ImageContract
-from scoreinv.metrics.image import nmse, psnr, published_scores, scale_error, ssim
+from scoreinv.metrics.image import magnitude, nmse, psnr, published_scores, scale_error, ssim
 from scoreinv.metrics.posterior import Ensemble, data_residual, ensemble_coverage, ensemble_spread_skill
 from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
@@ -17,7 +16,7 @@ from storage.shards import Shard, ShardedStore
 from storage.sources.source import FOREGROUND
 from tasks.recipes import Reconstruction
 from tasks.shards import Report
-from tasks.workers.stores import open_dataset, read_measured
+from tasks.workers.stores import as_images, open_dataset, read_measured
 
 VERSION = 3
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
@@ -43,7 +42,7 @@ class EvaluateJob(Spec):
 
 
 class Truth(NamedTuple):
-    """The slices of a shard: who they are, their images (batch, 1, height, width), and what those mean."""
+    """The slices of a shard: who they are, their images (batch, n_channels, height, width), and what those mean."""
 
     records: tuple[SliceRecord, ...]
     images: Tensor
@@ -53,7 +52,7 @@ class Truth(NamedTuple):
     def body(self) -> Tensor:
         """Bool, the pixels that are not air: there is much of it, and it is easy."""
         low, high = self.contract.low, self.contract.high
-        return self.images > (FOREGROUND[self.contract.modality] - low) / (high - low)
+        return magnitude(self.images) > (FOREGROUND[self.contract.modality] - low) / (high - low)
 
 
 def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
@@ -61,7 +60,7 @@ def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
     target = ShardedStore.open(job.target, finished=False)
     shard = target.plan()[index]
     dataset = open_dataset(job.dataset)
-    images = torch.from_numpy(dataset.images(shard.start, shard.stop))[:, None]
+    images = as_images(dataset.images(shard.start, shard.stop), dataset.contract)
     truth = Truth(dataset.listing.slices[shard.start : shard.stop], images, dataset.contract)
     rows = [row for candidate in job.candidates for row in _rows(candidate, truth, shard)]
     target.write(shard, {}, record={"rows": rows})
@@ -70,7 +69,7 @@ def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
 def _rows(candidate: Candidate, truth: Truth, shard: Shard) -> list[dict[str, object]]:
     store = ShardedStore.open(candidate.uri)
     choice = Reconstruction.model_validate(store.attrs["recipe"]["reconstruction"])
-    record, problem = store.record(shard.index), _problem(candidate, shard, truth.contract.size)
+    record, problem = store.record(shard.index), _problem(candidate, shard, truth.contract)
     rows: list[dict[str, object]] = []
     for estimate in ("sample", "mean"):
         if estimate not in store.layouts:
@@ -87,16 +86,18 @@ def _rows(candidate: Candidate, truth: Truth, shard: Shard) -> list[dict[str, ob
             "nfe": record["nfe"] * n,
             "seconds": record["seconds_per_slice"] * n / choice.n_samples,
         }
-        images = _read(store, estimate, shard)
+        images = as_images(store.read(estimate, shard.start, shard.stop), truth.contract)
         columns = image_columns(images, truth.images) | _residual_column(images, problem)
         if estimate == "mean":
-            columns |= spread_columns(Ensemble(images, _read(store, "std", shard), n), truth)
+            std = as_images(store.read("std", shard.start, shard.stop), truth.contract)
+            columns |= spread_columns(Ensemble(images, std, n), truth)
         rows += [_identity(one) | about | scores for one, scores in zip(truth.records, cells(columns), strict=True)]
     return rows
 
 
 def image_columns(images: Tensor, truth: Tensor) -> Columns:
-    """How near images are to the truth, both (batch, 1, height, width) with values of interest in [0, 1]."""
+    """How near images are to the truth, both (batch, n_channels, height, width) with values of interest in [0, 1]."""
+    images, truth = magnitude(images), magnitude(truth)
     seen, wanted = images.clamp(0, 1), truth.clamp(0, 1)
     columns = {
         "psnr": psnr(seen, wanted, data_range=1.0),
@@ -122,13 +123,9 @@ def _residual_column(images: Tensor, problem: InverseProblem) -> Columns:
     return {"data_residual": data_residual(images, problem)} if bool((problem.noise_std > 0).all()) else {}
 
 
-def _problem(candidate: Candidate, shard: Shard, size: int) -> InverseProblem:
+def _problem(candidate: Candidate, shard: Shard, image: ImageContract) -> InverseProblem:
     data = read_measured(ShardedStore.open(candidate.measurements), range(shard.start, shard.stop))
-    return InverseProblem(candidate.measurement.operator(size), data.y, data.noise_std)
-
-
-def _read(store: ShardedStore, name: str, shard: Shard) -> Tensor:
-    return torch.from_numpy(store.read(name, shard.start, shard.stop))[:, None]
+    return InverseProblem.of(candidate.measurement, data, image)
 
 
 def _identity(record: SliceRecord) -> dict[str, object]:

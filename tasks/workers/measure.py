@@ -1,14 +1,12 @@
 """Simulate the measurement of one shard of images."""
 
-import torch
-
 from scoreinv.measurement import simulate
 from scoreinv.noise import Noise
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
 from tasks.recipes import Simulation
 from tasks.shards import Report
-from tasks.workers.stores import open_dataset
+from tasks.workers.stores import CONTEXT, as_images, open_dataset
 
 
 class MeasureJob(Spec):
@@ -28,8 +26,10 @@ def measure_shard(job: MeasureJob, index: int, report: Report) -> None:
     dataset, target = open_dataset(job.dataset), ShardedStore.open(job.target, finished=False)
     shard = target.plan()[index]
     read = dataset.fine_images if job.simulation.uses_fine_images else dataset.images
-    images = torch.from_numpy(read(shard.start, shard.stop))[:, None]
+    images = as_images(read(shard.start, shard.stop), dataset.contract)
     names = target.attrs["slice_ids"][shard.start : shard.stop]
     noise = Noise(job.simulation.seed, names, purpose="measurement")
     data = simulate(job.simulation.measurement, images, dataset.contract, noise)
-    target.write(shard, {"y": data.y.numpy(), "noise_std": data.noise_std.numpy()}, record={})
+    arrays = {"y": data.y, "noise_std": data.noise_std}
+    arrays |= {CONTEXT + name: value for name, value in data.context.items()}
+    target.write(shard, {name: value.numpy() for name, value in arrays.items()}, record={})

@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from scoreinv.baselines import Direct
 from scoreinv.contract import ImageContract
 from scoreinv.denoiser import Denoiser
 from scoreinv.measurement import simulate
@@ -20,6 +19,7 @@ from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
 from scoreinv.phantoms import shepp_logan
 from scoreinv.problem import InverseProblem, Method, run
+from scoreinv.samplers.start import DirectStart, GradedTVStart, TVStart
 from scoreinv.spec import Spec
 from tasks.workers.priors import load_prior, pick_device
 
@@ -114,7 +114,7 @@ def _seconds_per_image(network: Denoiser, job: ProbeJob, device: torch.device) -
     """Of one call, by batch size, as far as larger batches fit and make sense."""
     found: dict[int, float] = {}
     for size in job.batch_sizes:
-        x = torch.rand(size, 1, job.image.size, job.image.size, device=device)
+        x = torch.rand(size, job.image.n_channels, job.image.size, job.image.size, device=device)
         try:
             seconds = _seconds(partial(network, x, x.new_tensor(0.5)), device)
         except torch.cuda.OutOfMemoryError:
@@ -141,11 +141,11 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
 
 def _method_seconds(method: Method, problem: InverseProblem, network: Denoiser) -> float:
     """Of a method for one image, extrapolated from its first steps."""
-    start = getattr(method, "start", None)
-    if start not in (None, Direct()):
+    start = getattr(method, "start", DirectStart())
+    if isinstance(start, TVStart | GradedTVStart):
         # It would be all of the first step, which has to be waited for.
-        rest = method.model_copy(update={"start": Direct()})
-        return _method_seconds(start, problem, network) + _method_seconds(rest, problem, network)
+        rest = method.model_copy(update={"start": DirectStart()})
+        return _method_seconds(start.method, problem, network) + _method_seconds(rest, problem, network)
     laps = list(_laps(method, problem, network))
     (n_first, first), (n_last, last) = laps[0], laps[-1]
     n_all = method.n_calls or getattr(method, "n_iters", 1)
@@ -168,11 +168,10 @@ def _laps(method: Method, problem: InverseProblem, network: Denoiser) -> Iterato
 def _problem(job: ProbeJob, batch_size: int, device: torch.device) -> InverseProblem:
     """Data of a phantom, once for every place of the batch; the operator has been used, which is slow at first."""
     names = [str(place) for place in range(batch_size)]
-    phantom = torch.from_numpy(shepp_logan(job.image.size)).expand(batch_size, 1, -1, -1).contiguous()
-    data = simulate(job.measurement, phantom, job.image, Noise(0, names, purpose="timing"))
-    operator = job.measurement.operator(job.image.size).to(device)
-    problem = InverseProblem(operator, data.y.to(device), data.noise_std)
-    operator.normal(operator.direct(problem.y))
+    phantom = torch.from_numpy(shepp_logan(job.image.size)).expand(batch_size, job.image.n_channels, -1, -1)
+    data = simulate(job.measurement, phantom.contiguous(), job.image, Noise(0, names, purpose="timing"))
+    problem = InverseProblem.of(job.measurement, data.to(device), job.image)
+    problem.operator.normal(problem.operator.direct(problem.y))
     return problem
 
 

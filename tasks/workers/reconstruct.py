@@ -65,6 +65,7 @@ def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
     if len(samples) > 1:
         # The deviation of a sample, not of a population: with four samples the difference is 15 %.
         arrays |= {"mean": samples.mean(0), "std": samples.std(0, ddof=1)}
+    arrays = {name: values.reshape(len(values), *target.layouts[name].shape) for name, values in arrays.items()}
     seconds = time.perf_counter() - start
     record = {"nfe": nfe, "seconds": seconds, "seconds_per_slice": seconds / (shard.stop - shard.start)}
     target.write(shard, arrays, record=record)
@@ -85,14 +86,14 @@ def load_inputs(job: ReconstructJob, places: Sequence[int]) -> Inputs:
 
 
 def draw_samples(choice: Reconstruction, inputs: Inputs, batch_size: int, report: Report) -> tuple[np.ndarray, int]:
-    """All samples (n_samples, n_slices, height, width), and the network calls that one of them took.
+    """All samples (n_samples, n_slices, n_channels, height, width), and the network calls that one of them took.
 
     Raises:
         MemoryError: if not even one image at a time fits into the GPU's memory.
     """
     n_samples, n_calls = choice.n_samples, max(choice.method.n_calls, 1)
     todo = [Task(place, name, sample) for place, name in enumerate(inputs.slice_ids) for sample in range(n_samples)]
-    samples = np.empty((n_samples, len(inputs.slice_ids), *inputs.problem.operator.image_shape[1:]), np.float32)
+    samples = np.empty((n_samples, len(inputs.slice_ids), *inputs.problem.operator.image_shape), np.float32)
     nfe, done = 0, 0
     while done < len(todo):
         batch = todo[done : done + batch_size]
@@ -103,7 +104,7 @@ def draw_samples(choice: Reconstruction, inputs: Inputs, batch_size: int, report
             batch_size = _halved(batch_size)
             continue
         for task, image in zip(batch, step.x.cpu().numpy(), strict=True):
-            samples[task.sample, task.place] = image[0]
+            samples[task.sample, task.place] = image
         nfe, done = step.nfe, done + len(batch)
     return samples, nfe
 
@@ -117,10 +118,8 @@ def _steps(choice: Reconstruction, inputs: Inputs, batch: list[Task]) -> Iterato
 
 
 def _problem(job: ReconstructJob, measurements: ShardedStore, places: Sequence[int]) -> InverseProblem:
-    contract, device = image_contract(measurements.attrs), pick_device(job.device)
-    operator = job.simulation.measurement.operator(contract.size).to(device)
-    y, noise_std = read_measured(measurements, places)
-    return InverseProblem(operator, y.to(device), noise_std)
+    measured = read_measured(measurements, places).to(pick_device(job.device))
+    return InverseProblem.of(job.simulation.measurement, measured, image_contract(measurements.attrs))
 
 
 def _denoiser(job: ReconstructJob, measurements: ShardedStore) -> Denoiser | None:

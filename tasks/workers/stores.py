@@ -6,10 +6,14 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from scoreinv.contract import ImageContract
 from scoreinv.measurement import Measured
 from storage.datasets import DatasetStore
 from storage.errors import StoreMismatch
 from storage.shards import ShardedStore
+
+CONTEXT = "context_"
+"""Begins the names of the arrays in a store of measurements that hold what the operator needs of each slice."""
 
 
 def open_dataset(uri: str, *, finished: bool = True) -> DatasetStore:
@@ -36,7 +40,14 @@ def read_measured(store: ShardedStore, places: Sequence[int]) -> Measured:
             "and use the measurements it names"
         )
     y, noise_std = (torch.from_numpy(read_slices(store, name, places)) for name in ("y", "noise_std"))
-    return Measured(y, noise_std)
+    names = [name for name in store.layouts if name.startswith(CONTEXT)]
+    context = {name[len(CONTEXT) :]: torch.from_numpy(read_slices(store, name, places)) for name in names}
+    return Measured(y, noise_std, context)
+
+
+def as_images(values: np.ndarray, image: ImageContract) -> torch.Tensor:
+    """Images (batch, n_channels, height, width) of what a store holds (n, *image.stored_shape()), also if finer."""
+    return torch.from_numpy(values).reshape(len(values), image.n_channels, *values.shape[-2:])
 
 
 # A listing of 100 000 slices takes longer to read than a shard takes to measure; its fingerprint says when it is new.

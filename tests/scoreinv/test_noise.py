@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import threading
+from collections.abc import Sequence
 from typing import get_args
 
 import numpy as np
@@ -148,3 +150,36 @@ def test_every_slice_needs_a_sample_index() -> None:
 
 def test_the_number_of_streams_is_the_batch() -> None:
     assert len(Noise(0, ["a", "a", "b"], [0, 1, 0])) == 3
+
+
+def test_what_is_drawn_ahead_is_what_would_have_been_drawn():
+    """Whether or not the next draw is of the shape that was expected."""
+
+    def draws(*, ahead: bool) -> list[torch.Tensor]:
+        noise, made = Noise(3, ["a", "b"], [0, 5]), []
+        for shape in ((1, 4, 4), (1, 4, 4), (2, 3), (1, 4, 4)):
+            made.append(noise.normal(shape))
+            if ahead:
+                noise.draw_ahead((1, 4, 4))
+        made.append(noise.poisson(torch.full((2, 5), 7.0)))
+        made.append(noise.normal_like(torch.zeros(2, 3, dtype=torch.complex64)))
+        return made
+
+    for plain, ahead in zip(draws(ahead=False), draws(ahead=True), strict=True):
+        assert torch.equal(plain, ahead)
+
+
+def test_a_draw_that_was_made_ahead_is_not_made_again(monkeypatch: pytest.MonkeyPatch):
+    noise, threads = Noise(0, ["a"]), []
+    drawn = Noise._draw
+
+    def recorded(self: Noise, shape: Sequence[int]) -> torch.Tensor:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return drawn(self, shape)
+
+    monkeypatch.setattr(Noise, "_draw", recorded)
+    noise.draw_ahead((1, 4, 4))
+    noise.normal((1, 4, 4))
+    assert threads == [False]
+    noise.normal((1, 4, 4))
+    assert threads == [False, True]

@@ -35,7 +35,7 @@ class Landweber(Method):
         return 0
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        x = torch.zeros(problem.image_batch_shape)
+        x = torch.zeros(len(problem.y), *problem.operator.image_shape)
         for index in range(self.n_iters):
             x = x + 4 * problem.operator.adjoint(problem.residual(x))
             yield Step(index, 0.0, x)
@@ -83,10 +83,13 @@ def test_every_image_has_a_noise_level() -> None:
 @pytest.mark.parametrize(
     ("noise_std", "message"),
     [
-        (torch.ones(2), r"noise_std has shape \(2,\) for 3 images: give one level for each"),
+        (
+            torch.ones(2),
+            r"noise_std has shape \(2,\) for 3 images with data \(1, 2, 2\): give one number",
+        ),
         (torch.ones(3, 1), r"noise_std has shape \(3, 1\)"),
         (-0.1, "must be finite and at least 0"),
-        (float("nan"), "must be finite and at least 0, got nan"),
+        (float("nan"), r"must be finite and at least 0, got \[nan\]"),
         (torch.tensor([0.0, float("inf"), 1.0]), "must be finite"),
     ],
     ids=str,
@@ -101,10 +104,6 @@ def test_a_part_takes_data_and_noise_along() -> None:
     part = whole.part(torch.tensor([2, 0, 2]))
     assert torch.equal(part.y, whole.y[[2, 0, 2]])
     assert part.noise_std.tolist() == [3, 1, 3]
-
-
-def test_a_problem_knows_the_images_it_looks_for() -> None:
-    assert problem(3).image_batch_shape == (3, 1, 4, 4)
 
 
 def test_the_residual_of_an_image_that_explains_the_data_is_zero() -> None:
@@ -158,7 +157,7 @@ def test_noise_for_another_batch_is_refused() -> None:
 
 
 def test_a_method_without_steps_is_named() -> None:
-    with pytest.raises(ValueError, match=r"Landweber\(n_iters=0\) yielded no step"):
+    with pytest.raises(ValueError, match=r"Landweber\(.*n_iters=0\) yielded no step"):
         reconstruct(Landweber(n_iters=0), problem(), noise=Noise(0, ["a", "b"]))
 
 

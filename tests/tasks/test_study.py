@@ -10,6 +10,7 @@ from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import Method
 from scoreinv.samplers import DDS
 from scoreinv.samplers.grid import SigmaGrid
+from scoreinv.samplers.renoise import Renoise
 from storage.datasets import Rejected
 from storage.shards import ShardedStore
 from tasks.means import left_out, mean_of
@@ -93,8 +94,8 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> N
         made = [Reconstruction(method=method, prior="mri-128", n_samples=n) for method, n in choices]
         return [one.name for one in _told_apart([Result(store, choice, MEASURED, 16) for choice in made])]
 
-    cool = DDS(temperature=0.6)
-    wide = DDS(temperature=0.6, grid=SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005))
+    cool = DDS(renoise=Renoise(temperature=0.6))
+    wide = DDS(renoise=Renoise(temperature=0.6), grid=SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005))
     assert names((DDS(), 1), (TotalVariation(), 1)) == ["DDS (50 calls)", "FISTA-TV"]
     assert names((DDS(), 8), (cool, 1)) == ["DDS (50 calls, temperature 1.0)", "DDS (50 calls, temperature 0.6)"]
     assert names((cool, 1), (wide, 1))[1] == "DDS (50 calls, grid.sigma_max 1.0)"

@@ -14,6 +14,7 @@ from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, Step
 from scoreinv.samplers import DDS, PredictorCorrector
 from scoreinv.samplers.grid import SigmaGrid
+from scoreinv.samplers.start import TVStart
 from tasks.cluster import Inline, LocalWorkers
 from tasks.timing import machine_workers, time_on
 from tasks.workers import probe
@@ -118,6 +119,6 @@ def test_a_long_start_is_extrapolated_as_well(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(TotalVariation, "steps", ticking)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     problem = _problem(batch_size=1)
-    method = DDS(start=TotalVariation(n_iters=500), grid=SigmaGrid(n_levels=3))
+    method = DDS(start=TVStart(n_iters=500), grid=SigmaGrid(n_levels=3))
     assert probe._method_seconds(method, problem, lambda x, sigma: x) == pytest.approx(500)
     assert clock[0] < 10

@@ -1,6 +1,7 @@
 """Posterior checks with exact Gaussians: truth and samples are drawn from the same distribution, or are not."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,11 +11,11 @@ from scoreinv.metrics.posterior import (
     Ensemble,
     coverage,
     data_residual,
-    diversity,
     ensemble_coverage,
     ensemble_spread_skill,
     spread_skill,
 )
+from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem
 
@@ -100,15 +101,6 @@ def test_spread_of_samples_that_are_too_narrow() -> None:
     torch.testing.assert_close(spread_skill(samples, truth), torch.full((2,), expected).double(), rtol=0.04, atol=0)
 
 
-def test_diversity_is_the_difference_of_two_samples() -> None:
-    samples, _ = draws(2)
-    direct = (samples[0] - samples[1]).double().square().flatten(1).mean(1).sqrt() / 5
-    torch.testing.assert_close(diversity(samples, data_range=5.0), direct)
-    many = diversity(draws(32, width=0.2)[0], data_range=1.0)
-    torch.testing.assert_close(many, torch.full((2,), 0.2 * math.sqrt(2)).double(), rtol=0.02, atol=0)
-    assert float(diversity(samples[:1].expand(4, -1, -1, -1, -1), data_range=1.0).max()) == 0
-
-
 @pytest.mark.parametrize("acceleration", [1.0, 4.0])
 def test_the_truth_explains_the_data_within_the_noise(acceleration: float) -> None:
     problem, truth = mri_problem(acceleration)
@@ -154,8 +146,6 @@ def test_wrong_shapes_and_levels_are_refused() -> None:
         spread_skill(samples, truth[:1])
     with pytest.raises(ValueError, match="between 0 and 1, got 90"):
         coverage(samples, truth, levels=[90], interval="gaussian")
-    with pytest.raises(ValueError, match="data_range must be positive"):
-        diversity(samples, data_range=0)
 
 
 @pytest.mark.parametrize("n_samples", [2, 5, 16])
@@ -180,3 +170,21 @@ def test_ensembles_that_cannot_be_judged_are_refused() -> None:
         ensemble_spread_skill(Ensemble(image, image[..., :2], 4), image)
     with pytest.raises(ValueError, match="between 0 and 1"):
         ensemble_coverage(Ensemble(image, image, 4), image, level=90)
+
+
+def test_the_residual_counts_every_ray_by_its_own_noise() -> None:
+    operator = SparseViewCT(n_views=30).operator(SIDE)
+    truth = torch.rand(3, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    clean = operator.forward(truth)
+    noise_std = 0.01 + torch.rand(clean.shape, generator=torch.Generator().manual_seed(1))
+    y = clean + noise_std * torch.randn(clean.shape, generator=torch.Generator().manual_seed(2))
+    residual = data_residual(truth, InverseProblem(operator, y, noise_std))
+    m = clean[0].abs().gt(0).sum()
+    assert (residual - 1).abs().max() < 4 * math.sqrt(2 / m)
+
+
+def test_spread_and_coverage_of_two_channels_are_those_of_twice_the_pixels() -> None:
+    samples, truth = draws(8)
+    both, stacked = torch.cat([samples, samples + 1], 2), torch.cat([truth, truth + 1], 1)
+    for metric in (spread_skill, partial(coverage, levels=[0.9], interval="gaussian")):
+        torch.testing.assert_close(metric(both, stacked), metric(samples, truth))

@@ -5,13 +5,16 @@ import torch
 from pydantic import TypeAdapter
 
 from scoreinv.contract import ImageContract
+from scoreinv.linalg import inner
 from scoreinv.measurement import GaussianNoise, MeasurementSpec, simulate
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.fourier_slice import FourierSlice
+from scoreinv.operators.linear import Weighted
+from scoreinv.operators.mri import CartesianMRI
 from tests.cases import MEASUREMENTS, missing
-from tests.contracts import check_operator, check_projection_contracts, white_images
+from tests.contracts import check_operator, check_projection_contracts, white_data, white_images
 
 SIZE = 24
 by_name = pytest.mark.parametrize("spec", MEASUREMENTS.values(), ids=MEASUREMENTS)
@@ -55,7 +58,7 @@ def test_constant_image_keeps_its_scale_on_a_finer_grid(spec: MeasurementSpec) -
     operator = spec.operator(SIZE)
     coarse = torch.ones(1, *operator.image_shape, dtype=torch.float64)
     fine = coarse.repeat_interleave(3, -1).repeat_interleave(3, -2)
-    torch.testing.assert_close(spec.simulate_clean(fine, SIZE), operator.forward(coarse), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(operator.simulate(fine), operator.forward(coarse), rtol=1e-6, atol=1e-6)
 
 
 @by_name
@@ -63,7 +66,7 @@ def test_fine_simulation_is_near_the_operator_and_not_it(spec: MeasurementSpec) 
     operator = spec.operator(SIZE)
     fine = smooth_image(2 * SIZE)
     coarse = torch.nn.functional.avg_pool2d(fine, 2)
-    ours, simulated = operator.forward(coarse), spec.simulate_clean(fine, SIZE)
+    ours, simulated = operator.forward(coarse), operator.simulate(fine)
     difference = float((ours - simulated).abs().square().sum().sqrt() / ours.abs().square().sum().sqrt())
     assert 1e-6 < difference < 0.01
 
@@ -74,11 +77,40 @@ def test_simulate_adds_noise_of_the_stated_level(spec: MeasurementSpec) -> None:
     contract = ImageContract(modality=spec.modality, size=SIZE, pixel_mm=1.0, low=-1000.0, high=1000.0)
     fine = smooth_image(2 * SIZE).float()
     result = simulate(noisy, fine, contract, Noise(0, ["a"]))
-    noise = result.y - spec.simulate_clean(fine, SIZE)
+    noise = result.y - noisy.operator(SIZE).simulate(fine)
     parts = torch.view_as_real(noise) if noise.is_complex() else noise
     n = parts.numel()
     assert result.noise_std.tolist() == [0.25]
     assert abs(float(parts.std()) / 0.25 - 1) < 5 / n**0.5
+
+
+@by_name
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_operators_of_two_channels_keep_their_promises(spec: MeasurementSpec, dtype: torch.dtype) -> None:
+    """Complex images in MRI; in CT two images, such as those of two energies."""
+    operator = spec.operator(SIZE, n_channels=2)
+    assert operator.image_shape == (2, SIZE, SIZE)
+    check_operator(operator, dtype=dtype)
+
+
+def test_a_weighted_operator_keeps_the_promises_of_operators() -> None:
+    """Per image; also for the images in some places of the batch."""
+    for spec in (CartesianMRI(acceleration=2), SparseViewCT(n_views=5)):
+        plain = spec.operator(8)
+        weights = 0.5 + torch.rand(
+            3, *plain.data_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+        )
+        operator = Weighted(plain, weights)
+        x, y = white_images(operator, n=3), white_data(operator, n=3)
+        torch.testing.assert_close(operator.forward(x), weights * plain.forward(x))
+        torch.testing.assert_close(inner(operator.forward(x), y), inner(x, operator.adjoint(y)))
+        torch.testing.assert_close(operator.direct(operator.forward(x)), plain.direct(plain.forward(x)))
+        places = torch.tensor([2, 0, 2])
+        part = operator.part(places)
+        torch.testing.assert_close(part.forward(x[places]), operator.forward(x)[places])
+        torch.testing.assert_close(part.norm(), operator.norm()[places])
+        alone = torch.cat([Weighted(plain, one[None]).norm() for one in weights])
+        torch.testing.assert_close(operator.norm(), alone)
 
 
 def test_fourier_slice_keeps_its_promises() -> None:

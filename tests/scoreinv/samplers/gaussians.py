@@ -1,5 +1,6 @@
 """Gaussian problems whose posterior is known exactly, and how far a sampler's samples are from it."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -51,10 +52,16 @@ def varying_prior(size: int = SIZE) -> GaussianDenoiser:
     return GaussianDenoiser(torch.full((size, size), 0.4, dtype=torch.float64), covariance)
 
 
+def two_channels(prior: GaussianDenoiser) -> GaussianDenoiser:
+    """Images of two channels, each as of a prior of one, correlated by a half with each other."""
+    together = torch.kron(torch.tensor([[1.0, 0.5], [0.5, 1.0]], dtype=torch.float64), prior.covariance)
+    return GaussianDenoiser(prior.mean.expand(2, *prior.mean.shape), together)
+
+
 def real_matrix(operator: LinearOperator) -> Tensor:
     """The operator as a real matrix, the imaginary part of complex data below the real part."""
-    n = operator.image_shape[-1]
-    return as_real(operator.forward(torch.eye(n * n, dtype=torch.float64).view(-1, 1, n, n))).T
+    n = math.prod(operator.image_shape)
+    return as_real(operator.forward(torch.eye(n, dtype=torch.float64).view(-1, *operator.image_shape))).T
 
 
 def as_real(y: Tensor) -> Tensor:
@@ -77,16 +84,24 @@ class Errors(NamedTuple):
     monte_carlo: float
 
 
-def compare(method: Method, operator: LinearOperator, prior: GaussianDenoiser, *, noise_std: float, n: int) -> Errors:
-    """Run a method n times on one noisy measurement of one sample of the prior."""
+def compare(
+    method: Method, operator: LinearOperator, prior: GaussianDenoiser, *, noise_std: float | Tensor, n: int
+) -> Errors:
+    """Run a method n times on one noisy measurement of one sample of the prior.
+
+    The noise is the same for all data, or one for each of them (data_shape), per real component.
+    """
+    deviations = torch.as_tensor(noise_std, dtype=torch.float64)
     truth = prior.sample(BatchNoise(1, seed=3).normal(operator.image_shape).double())
     matrix = real_matrix(operator)
     clean = operator.forward(truth)
     is_reached = operator.forward(torch.randn_like(truth)) != 0
-    y = clean + noise_std * BatchNoise(1, seed=5).normal_like(clean) * is_reached
-    mean, covariance = prior.posterior(matrix, as_real(y)[0], noise_std)
+    y = clean + deviations * BatchNoise(1, seed=5).normal_like(clean) * is_reached
+    each = as_real(torch.complex(deviations, deviations).expand_as(y) if y.is_complex() else deviations.expand_as(y))
+    mean, covariance = prior.posterior(matrix, as_real(y)[0], each[0])
     data = y.to(torch.complex64 if y.is_complex() else torch.float32).expand(n, *y.shape[1:])
-    result = reconstruct(method, InverseProblem(operator, data, noise_std), prior, noise=BatchNoise(n))
+    levels = deviations.expand(data.shape) if deviations.ndim else deviations
+    result = reconstruct(method, InverseProblem(operator, data, levels), prior, noise=BatchNoise(n))
     return errors_by_direction(result.x.double().flatten(1), mean, covariance, matrix)
 
 

@@ -11,6 +11,7 @@ from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.phantoms import SHEPP_LOGAN, rasterise
 from scoreinv.problem import InverseProblem, Method, reconstruct, run
+from scoreinv.samplers.sampler import Sampler
 from tests.cases import METHODS, missing
 
 SIZE = 16
@@ -59,7 +60,7 @@ def test_a_batch_of_one_equals_a_batch_of_eight(method: Method, modality: str):
     together = solve(method, modality, names)
     for name in ("0", "5"):
         alone = solve(method, modality, [name])
-        torch.testing.assert_close(alone[0], together[int(name)], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(alone[0], together[int(name)], rtol=1e-4, atol=3e-4)
 
 
 @each_modality
@@ -70,7 +71,7 @@ def test_every_image_has_its_own_noise_whatever_that_of_its_neighbours(method: M
     for place, name in enumerate(names):
         alone = InverseProblem(whole.operator, whole.y[place : place + 1], float(whole.noise_std[place]))
         x = reconstruct(method, alone, prior(), noise=Noise(0, [name])).x
-        torch.testing.assert_close(x[0], together[place], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(x[0], together[place], rtol=1e-4, atol=3e-4)
 
 
 @each_modality
@@ -125,9 +126,7 @@ def test_options_survive_json(method: Method):
 
 
 @each_modality
-@pytest.mark.parametrize(
-    "name", [name for name, m in METHODS.items() if m.needs == "prior" and name != "predictor_corrector"]
-)
+@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if isinstance(m, Sampler)])
 def test_samplers_beat_the_direct_reconstruction_with_a_good_prior(name: str, modality: str):
     # Of most images: the prior's modes are near each other, and now and then a sample falls into a neighbour's.
     places, samples = [0, 1, 2] * 3, [0, 0, 0, 1, 1, 1, 2, 2, 2]

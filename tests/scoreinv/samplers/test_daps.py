@@ -94,7 +94,7 @@ def test_the_flow_carries_noisy_images_to_the_spread_of_clean_ones(n_steps, smal
     variances = sigma**2 * torch.logspace(-2, 1, 16, dtype=torch.float64)
     prior = GaussianDenoiser(torch.zeros(4, 4, dtype=torch.float64), variances.diag())
     x = torch.ones(1, 1, 4, 4, dtype=torch.float64)
-    reached = flow(prior, x, sigma, n_steps=n_steps).flatten()
+    reached = flow(prior, x, torch.full((len(x), 1, 1, 1), sigma), n_steps=n_steps).flatten()
     exact = (variances / (variances + sigma**2)).sqrt()
     kept = variances >= smallest * sigma**2 * (1 - 1e-6)
     torch.testing.assert_close(reached[kept], exact[kept], rtol=tolerance, atol=0)
@@ -111,4 +111,4 @@ def test_noiseless_data_are_met_to_the_noise_floor():
     y = operator.forward(truth)
     method = DAPS(grid=grid(20))
     x = reconstruct(method, InverseProblem(operator, y), stationary_prior(16), noise=BatchNoise(2)).x
-    assert float((operator.forward(x) - y).abs().max()) < 5 * method.noise_floor
+    assert float((operator.forward(x) - y).abs().max()) < 5 * method.data_floor

@@ -8,6 +8,7 @@ from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, reconstruct
 from scoreinv.samplers import DiffPIR
 from scoreinv.samplers.grid import SigmaGrid
+from scoreinv.samplers.renoise import Renoise
 from tests.scoreinv.samplers.gaussians import SIZE, BatchNoise, compare, stationary_prior, varying_prior
 
 N = 400
@@ -42,7 +43,7 @@ def test_a_heavy_prior_pulls_the_result_from_the_data():
 
 
 def test_with_fresh_noise_alone_it_spreads_half_as_much():
-    errors = compare(DiffPIR(zeta=1.0), MRI.operator(SIZE), stationary_prior(), noise_std=0.02, n=N)
+    errors = compare(DiffPIR(renoise=Renoise(eta=1.0)), MRI.operator(SIZE), stationary_prior(), noise_std=0.02, n=N)
     assert errors.variance_unmeasured == pytest.approx(0.5, abs=0.08)
 
 
@@ -52,7 +53,7 @@ def test_the_noise_is_taken_from_the_consistent_image():
     truth = prior.sample(BatchNoise(1).normal(operator.image_shape)).float()
     problem = InverseProblem(operator, operator.forward(truth), 0.3)
     levels = SigmaGrid(n_levels=2, sigma_max=1.0, sigma_min=0.1)
-    method = DiffPIR(grid=levels, zeta=0.0, strength=3.0, n_cg=100)
+    method = DiffPIR(grid=levels, renoise=Renoise(eta=0.0), strength=3.0, n_cg=100)
     matrix = operator.forward(torch.eye(SIZE**2).view(-1, 1, SIZE, SIZE)).flatten(1).T.double()
     x = (operator.direct(problem.y) + BatchNoise(1).normal(operator.image_shape)).double()
     for sigma, sigma_next in ((1.0, 0.1), (0.1, 0.0)):
@@ -69,5 +70,5 @@ def test_the_noise_is_taken_from_the_consistent_image():
 def test_noiseless_data_are_met_to_the_noise_floor(floor: float):
     operator, prior = MRI.operator(16), stationary_prior(16)
     y = operator.forward(prior.sample(BatchNoise(2).normal((1, 16, 16)).double()).float())
-    x = reconstruct(DiffPIR(noise_floor=floor), InverseProblem(operator, y), prior, noise=BatchNoise(2)).x
+    x = reconstruct(DiffPIR(data_floor=floor), InverseProblem(operator, y), prior, noise=BatchNoise(2)).x
     assert float((operator.forward(x) - y).abs().max()) < 3 * floor

@@ -28,7 +28,7 @@ def problem(operator: LinearOperator, noise_std: float = 0.05) -> InverseProblem
 
 
 def converged(case: InverseProblem, *, rate: float = 0.7) -> NoisyLikelihood:
-    return noisy_likelihood(case, rate=rate, n_cg=200, noise_floor=1e-6)
+    return noisy_likelihood(case.with_floor(1e-6), rate=rate, n_cg=200)
 
 
 def dense_gradient(case: InverseProblem, y: Tensor, x: Tensor, variance: float) -> Tensor:
@@ -74,7 +74,7 @@ def test_a_rate_means_the_same_whatever_the_units_of_the_data(measurement, noise
     quiet, x = problem(measurement.operator(SIZE), noise_std), images()
     loud = InverseProblem(Louder(quiet.operator), 1000 * quiet.y, 1000 * noise_std)
     both = [
-        noisy_likelihood(case, rate=0.7, n_cg=5, noise_floor=1e-3).gradient(x, SIGMA, step=NO_STEP)
+        noisy_likelihood(case.with_floor(1e-3), rate=0.7, n_cg=5).gradient(x, SIGMA, step=NO_STEP)
         for case in (quiet, loud)
     ]
     torch.testing.assert_close(*both, rtol=1e-3, atol=1e-3)
@@ -95,7 +95,7 @@ def test_a_step_is_the_implicit_one(measurement):
 @pytest.mark.parametrize("step", [1e-4, 1.0, 1e4])
 def test_no_step_leads_away_from_the_data(measurement, n_cg: int, step: float):
     case, x = problem(measurement.operator(SIZE), noise_std=0.0), images()
-    likelihood = noisy_likelihood(case, rate=1e-3, n_cg=n_cg, noise_floor=1e-3)
+    likelihood = noisy_likelihood(case.with_floor(1e-3), rate=1e-3, n_cg=n_cg)
     length = torch.tensor(step, dtype=torch.float64)
     moved = x + length * likelihood.gradient(x, SIGMA, step=length)
     assert bool((norms(case.residual(moved)) <= norms(case.residual(x)) * (1 + 1e-6)).all())

@@ -16,6 +16,7 @@ from scoreinv.problem import InverseProblem, Method, reconstruct
 from scoreinv.samplers import DDS, PredictorCorrector, Projection
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.predictor_corrector import correct
+from scoreinv.samplers.renoise import Renoise
 from tests.scoreinv.samplers.gaussians import SIZE, BatchNoise, compare, stationary_prior, varying_prior
 
 N = 800
@@ -75,7 +76,7 @@ def test_algorithm_2_has_its_documented_bias_for_a_varying_prior():
 )
 def test_dds_finds_the_posterior_mean_and_half_its_variance(measurement, prior, mean_measured, mean_unmeasured):
     """With eta = 1 and 200 levels. The mean is right; the variance of the samples is 0.3 to 0.55 of the exact one."""
-    method = DDS(grid=SigmaGrid(n_levels=200), eta=1.0)
+    method = DDS(grid=SigmaGrid(n_levels=200))
     errors = compare(method, measurement.operator(SIZE), prior, noise_std=0.02, n=N)
     assert errors.mean_measured < mean_measured + 0.06
     assert errors.mean_unmeasured < mean_unmeasured + 0.06
@@ -87,7 +88,7 @@ def test_a_low_temperature_keeps_the_mean_of_dds_and_takes_its_spread():
     """On Gaussian images, where the network is linear, the deviations from the mean shrink with the temperature."""
     errors = [
         compare(
-            DDS(grid=SigmaGrid(n_levels=100), temperature=temperature),
+            DDS(grid=SigmaGrid(n_levels=100), renoise=Renoise(temperature=temperature)),
             CT.operator(SIZE),
             varying_prior(),
             noise_std=0.02,
@@ -102,7 +103,7 @@ def test_a_low_temperature_keeps_the_mean_of_dds_and_takes_its_spread():
 
 
 def test_deterministic_dds_has_no_spread_where_there_are_data():
-    method = DDS(grid=SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.01), eta=0.0)
+    method = DDS(grid=SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.01), renoise=Renoise(eta=0.0))
     errors = compare(method, MRI.operator(SIZE), stationary_prior(), noise_std=0.02, n=N)
     assert errors.variance_measured < 0.01
     assert errors.variance_unmeasured == pytest.approx(0.94, abs=0.1)

@@ -6,8 +6,9 @@ from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, reconstruct
 from scoreinv.samplers import PiGDM
+from scoreinv.samplers.data_step import proximal
 from scoreinv.samplers.grid import SigmaGrid
-from scoreinv.samplers.pigdm import NOISE_FLOOR, pseudo_inverse
+from scoreinv.samplers.renoise import Renoise
 from tests.scoreinv.samplers.gaussians import (
     SIZE,
     BatchNoise,
@@ -20,6 +21,7 @@ from tests.scoreinv.samplers.gaussians import (
 
 MRI = CartesianMRI(acceleration=2)
 CT = SparseViewCT(n_views=5, n_full=12)
+FLOOR = PiGDM().data_floor
 GRID = SigmaGrid(n_levels=100, sigma_max=1.0, sigma_min=0.005)
 each_modality = pytest.mark.parametrize("measurement", [MRI, CT], ids=["mri", "ct"])
 
@@ -34,7 +36,7 @@ def white_prior() -> GaussianDenoiser:
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_samples_are_of_the_posterior_where_one_r_fits_all_directions(measurement, eta: float):
     grid = SigmaGrid(n_levels=200, sigma_max=10.0, sigma_min=0.005)
-    method = PiGDM(grid=grid, eta=eta, n_cg=20)
+    method = PiGDM(grid=grid, renoise=Renoise(eta=eta), n_cg=20)
     errors = compare(method, measurement.operator(SIZE), white_prior(), noise_std=0.05, n=400)
     # What steps of 4 to 9 % leave of the limit: 0.04 of a deviation, and at eta 1 some 5 % of the variance.
     assert errors.mean_measured < errors.monte_carlo + 0.08
@@ -67,7 +69,9 @@ def test_pigdm_is_near_the_posterior_of_correlated_images(
 
 def test_the_probability_flow_remembers_a_wrong_r():
     """At eta 0 nothing forgets the errors of early levels: means are a third of a posterior deviation off."""
-    errors = compare(PiGDM(grid=GRID, eta=0.0), MRI.operator(SIZE), stationary_prior(), noise_std=0.02, n=400)
+    errors = compare(
+        PiGDM(grid=GRID, renoise=Renoise(eta=0.0)), MRI.operator(SIZE), stationary_prior(), noise_std=0.02, n=400
+    )
     assert errors.mean_measured == pytest.approx(0.33, abs=0.1)
     assert errors.variance_measured == pytest.approx(0.92, abs=0.1)
     assert errors.mean_unmeasured < 2.5 * errors.monte_carlo
@@ -81,10 +85,11 @@ def test_the_pseudo_inverse_agrees_with_a_dense_one_in_the_space_of_the_data(mea
     matrix = real_matrix(operator)
     x = varying_prior().sample(BatchNoise(2).normal((1, SIZE, SIZE)).double())
     y = operator.forward(BatchNoise(2, seed=1).normal((1, SIZE, SIZE)).double())
-    level = max(noise_std, NOISE_FLOOR * operator.norm())
+    problem = InverseProblem(operator, y, noise_std).with_floor(FLOOR)
+    level = float(problem.noise_std[0])
     inner = matrix @ matrix.T + (level / std) ** 2 * torch.eye(len(matrix), dtype=torch.float64)
     exact = matrix.T @ torch.linalg.solve(inner, (as_real(y) - as_real(operator.forward(x))).T)
-    solved = pseudo_inverse(InverseProblem(operator, y, noise_std), x, std=torch.full((2, 1, 1, 1), std), n_iters=200)
+    solved = proximal(problem, operator.adjoint(y), x, std=torch.full((2, 1, 1, 1), std), n_iters=200) - x
     # Conjugate gradients stop at a residual of 1e-5, which a condition of 4400 lets grow to 0.4 % in CT.
     assert float((solved.flatten(1).T - exact).norm() / exact.norm()) < 0.01
 
@@ -101,7 +106,7 @@ def test_few_levels_do_not_overshoot_where_directions_differ_much(measurement, e
     prior = GaussianDenoiser(torch.full((SIZE, SIZE), 0.5, dtype=torch.float64), covariance)
     truth = prior.sample(BatchNoise(8, seed=3).normal((1, SIZE, SIZE)).double()).float()
     problem = InverseProblem(operator, operator.forward(truth))
-    method = PiGDM(grid=SigmaGrid(n_levels=4, sigma_max=3.0), eta=eta)
+    method = PiGDM(grid=SigmaGrid(n_levels=4, sigma_max=3.0), renoise=Renoise(eta=eta))
     x = reconstruct(method, problem, prior, noise=BatchNoise(8)).x
     # A sample errs by at most twice the variance of what the data may leave open: each pixel's own.
     assert float((x - truth).square().mean()) < 2 * 0.01 * 0.25**2
@@ -113,4 +118,4 @@ def test_noiseless_mri_data_are_met_to_the_noise_floor():
     y = operator.forward(truth)
     x = reconstruct(PiGDM(), InverseProblem(operator, y), stationary_prior(16), noise=BatchNoise(2)).x
     residual = (operator.forward(x) - y).abs()
-    assert float(residual.max()) < 5 * NOISE_FLOOR
+    assert float(residual.max()) < 5 * FLOOR

@@ -29,7 +29,7 @@ def test_red_diff_finds_the_posterior_mean(measurement, prior, mean_measured, me
 
     The floor is the noise of the CT data, relative to the norm of A.
     """
-    errors = compare(REDDiff(noise_floor=5e-3), measurement.operator(SIZE), prior, noise_std=0.02, n=50)
+    errors = compare(REDDiff(data_floor=5e-3), measurement.operator(SIZE), prior, noise_std=0.02, n=50)
     assert errors.mean_measured < mean_measured + 0.06
     assert errors.mean_unmeasured < mean_unmeasured + 0.06
     assert errors.variance_measured < 0.3
