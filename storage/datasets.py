@@ -7,17 +7,15 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError
 
-from scoreinv.contract import ImageContract, Modality
+from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
+from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json, Spec, digest_of
 from storage.errors import SourceError, StoreError, StoreIncomplete
 from storage.looks import Look, look_of, nothing_seen, read_looks
 from storage.resample import prepare
 from storage.shards import ArrayLayout, Shard, ShardedStore
 from storage.uri import exists, join, json_bytes, read_json, write_if_other, write_json
-
-UNITS: dict[Modality, str] = {"ct": "HU", "mri": "volume percentile"}
-"""What a source's values are in: 1 unit of MRI is a high percentile of the volume's foreground."""
 
 NAMES = "names.json"
 """Of a data set: the files that hold its slices, and those that were rejected, by their own names."""
@@ -291,7 +289,7 @@ def _names(listing: Listing) -> dict[str, Json]:
 
 
 def _refuse_other_units(listing: Listing, contract: ImageContract) -> None:
-    wanted = UNITS[contract.modality]
+    wanted = MODALITIES[contract.modality].units
     for volume_id, geometry in listing.volumes.items():
         if geometry.get("units") != wanted:
             raise SourceError(

@@ -3,6 +3,7 @@
 from prefect import task
 
 from scoreinv.errors import UserError
+from scoreinv.modality import MODALITIES
 from scoreinv.spec import digest_of
 from storage.datasets import DatasetStore
 from storage.shards import ArrayLayout, ShardedStore
@@ -36,7 +37,7 @@ def measurement_store(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) ->
     """The store of the measurements, made where it is not there yet."""
     _check(recipe, dataset)
     operator = recipe.simulation.measurement.operator(dataset.contract.size)
-    dtype = "complex64" if recipe.simulation.measurement.modality == "mri" else "float32"
+    dtype = MODALITIES[dataset.contract.modality].data_dtype
     return ShardedStore.create(
         uri,
         n=len(dataset),

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from scoreinv.contract import ImageContract
+from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from storage.datasets import DatasetStore, Rejected
 from storage.scores import read_scores
@@ -217,7 +218,7 @@ def _method_row(name: str, rows: Sequence[Row], out: Mapping[str, frozenset[str]
 
 def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows: Sequence[Row]) -> Panel:
     record, contract = dataset.records[place], dataset.contract
-    n = best.reconstruction.n_samples
+    traits, n = MODALITIES[contract.modality], best.reconstruction.n_samples
     return Panel(
         title=f"{record.subject_id}, slice at {record.position_mm:.0f} mm",
         truth=_in_units(dataset.images(place, place + 1)[0], contract),
@@ -227,9 +228,9 @@ def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows:
         naive_name=naive.name,
         result_name=_row_name(best, best.estimate),
         scores=_scores_of_slice(record.slice_id, (naive, best), rows),
-        value_label="HU" if contract.modality == "ct" else "",
-        low=-1000.0 if contract.modality == "ct" else 0.0,
-        high=400.0 if contract.modality == "ct" else 1.0,
+        value_label=traits.label,
+        low=traits.window[0],
+        high=traits.window[1],
         pixel_mm=contract.pixel_mm,
         n_samples=n,
     )
