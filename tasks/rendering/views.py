@@ -79,6 +79,16 @@ def caption_of(panel: Panel, view: View) -> str:
     return " · ".join(score_text(name, scores[name]) for name in ("psnr", "ssim") if name in scores) or view.note
 
 
+def other_scores(panel: Panel) -> str:
+    """Scores on this slice of methods that the panel does not show, in one line; empty if there are none."""
+    shown = (panel.naive_name, panel.result_name)
+    return " · ".join(
+        f"{method}: " + ", ".join(score_text(name, value) for name, value in scores.items())
+        for method, scores in panel.scores.items()
+        if method not in shown and scores
+    )
+
+
 def nice_ceiling(value: float) -> float:
     """The smallest of 1, 1.5, 2, 3, 5, 8 times a power of ten that is not below ``value``; 1 for nothing."""
     if not 0 < value < math.inf:
