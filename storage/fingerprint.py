@@ -12,7 +12,7 @@ from pydantic import Field
 
 from scoreinv.modality import MODALITIES, Modality
 from scoreinv.spec import Spec
-from storage.datasets import DatasetStore, Listing, Rejected, SliceRecord
+from storage.datasets import DatasetStore, Listing, Rejected
 from storage.errors import SourceError
 from storage.sources.source import Source, Volume, collect
 
@@ -98,7 +98,7 @@ def _fingerprint(listing: Listing, images: Sequence[np.ndarray], *, is_complete:
         rows=_range([record.shape[0] for record in slices]),
         columns=_range([record.shape[1] for record in slices]),
         pixel_mm=_range([size for record in slices for size in record.spacing_mm]),
-        width_mm=_range([_width_mm(record) for record in slices]),
+        width_mm=_range([max(np.multiply(record.shape, record.spacing_mm)) for record in slices]),
         body_values=tuple(np.percentile(body if body.size else values, np.linspace(0, 100, 1001)).tolist()),
         rejected=listing.rejected,
     )
@@ -110,10 +110,6 @@ def _modality(listing: Listing) -> Modality:
     if len(found) != 1 or not known:
         raise SourceError(f"the values are in {' and '.join(sorted(found))}: one modality was wanted, in one unit")
     return known[0]
-
-
-def _width_mm(record: SliceRecord) -> float:
-    return max(n * mm for n, mm in zip(record.shape, record.spacing_mm, strict=True))
 
 
 def _range(values: Sequence[float]) -> Range:

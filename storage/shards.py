@@ -238,7 +238,7 @@ class ShardedStore:
             write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 
     def is_finished(self) -> bool:
-        """Whether ``finish`` has been called and no shard was discarded since."""
+        """Whether ``finish`` has been called and no shard was found damaged since."""
         return exists(join(self.uri, "_SUCCESS"))
 
     def manifest(self) -> dict[str, Any]:
@@ -270,12 +270,6 @@ class ShardedStore:
     def repair(self) -> None:
         """Makes everything that is damaged pending again, or puts it anew; what is whole stays."""
         self._discard_damaged(self._done(), reads=True)
-
-    def discard(self, shard: Shard) -> None:
-        """Removes a shard's marker (and the store's finished mark), so that the shard is made again."""
-        self._refuse_foreign(shard)
-        with locked(self.uri):
-            self._forget(shard)
 
     def what_is_missing(self) -> str:
         """Why the store is not finished, and what to do."""
@@ -310,7 +304,8 @@ class ShardedStore:
             with locked(self.uri):
                 # Another process may have made it again by now.
                 if self._problems_of(shard, reads=True):
-                    self._forget(shard)
+                    delete(join(self.uri, "_SUCCESS"))
+                    delete(self._marker_uri(shard))
         if self._problems_of_the_end(reads=reads):
             with locked(self.uri):
                 if self._problems_of_the_end(reads=reads):
@@ -465,10 +460,6 @@ class ShardedStore:
             "record": dict(record),
             "versions": _versions(),
         }
-
-    def _forget(self, shard: Shard) -> None:
-        delete(join(self.uri, "_SUCCESS"))
-        delete(self._marker_uri(shard))
 
 
 def _reopen(kind: type[ShardedStore], uri: str) -> ShardedStore:

@@ -69,7 +69,7 @@ def panel_views(panel: Panel) -> list[View]:
             result_error,
             error,
         ),
-        View("spread", _spread_name(panel), _spread_note(panel), panel.std, spread),
+        View("spread", *_spread_words(panel), panel.std, spread),
     ]
 
 
@@ -120,11 +120,9 @@ def _mean_text(what: str, values: Image, panel: Panel) -> str:
     return f"{what} {value_text(float(finite.mean()))} {panel.value_label}".strip() if finite.size else f"{what} n/a"
 
 
-def _spread_name(panel: Panel) -> str:
-    return (
-        f"Spread of {panel.n_samples} samples" if panel.n_samples > 1 and panel.std is not None else "Spread of samples"
-    )
-
-
-def _spread_note(panel: Panel) -> str:
-    return "needs several samples" if panel.std is None else _mean_text("mean std", panel.std, panel)
+def _spread_words(panel: Panel) -> tuple[str, str]:
+    """The name of the spread and the note below it."""
+    if panel.std is None:
+        return "Spread of samples", "needs several samples"
+    n = f"{panel.n_samples} samples" if panel.n_samples > 1 else "samples"
+    return f"Spread of {n}", _mean_text("mean std", panel.std, panel)

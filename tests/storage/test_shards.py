@@ -16,7 +16,7 @@ import zarr
 
 from storage.errors import StoreFull, StoreIncomplete, StoreMismatch, StoreNotFound
 from storage.shards import ArrayLayout, Shard, ShardedStore
-from storage.uri import join, list_names, read_json, read_sealed
+from storage.uri import join, list_names, read_json, read_sealed, write_bytes
 from tests.storage.sharded import LAYOUTS, fill, make, values
 
 
@@ -87,7 +87,7 @@ def test_open_needs_a_finished_store(uri: str) -> None:
     assert ShardedStore.open(uri).is_finished()
 
 
-def test_what_is_done_is_changed_only_after_discard(uri: str) -> None:
+def test_what_is_done_is_changed_only_if_it_is_damaged(uri: str) -> None:
     """So that of two runs at once the one that comes later changes nothing under those who read."""
     store = make(uri)
     fill(store)
@@ -97,7 +97,8 @@ def test_what_is_done_is_changed_only_after_discard(uri: str) -> None:
     assert store.is_finished()
     np.testing.assert_array_equal(store.read("x", 4, 8), values(shard)["x"])
     assert store.record(1) == {"shard": 1}
-    store.discard(shard)
+    write_bytes(join(uri, "x/c/1/0/0"), b"damaged")
+    store.repair()
     assert not store.is_finished()
     assert store.pending() == [shard]
     with pytest.raises(StoreIncomplete, match="shards 1 are missing"):
