@@ -11,6 +11,7 @@ setup(
     packages=[*find_packages(include=["scoreinv*", "storage*", "tasks*", "flows*"]), *SHIPPED],
     package_dir=SHIPPED,
     package_data={
+        "tasks.rendering": ["templates/*.j2", "templates/*.css"],
         "scoreinv": ["priors/*.safetensors", "priors/*.json", "priors/*.md"],
         "scoreinv.data.recipes": ["*.yaml"],
         # README.md names the licences of the slices.

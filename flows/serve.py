@@ -121,7 +121,7 @@ def is_loopback(host: str) -> bool:
 def _index(workspace: str) -> "Callable[[Request], Response]":
     from starlette.responses import HTMLResponse
 
-    from tasks.rendering.index import Entry, render_index
+    from tasks.rendering.page import Entry, render_index
 
     def index(_: "Request") -> "Response":
         entries = [

@@ -5,14 +5,13 @@ the volume. No per-image normalisation exists anywhere, so a measurement keeps i
 """
 
 import hashlib
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from scoreinv.errors import UserError
+from scoreinv.modality import MODALITIES
+from scoreinv.modality import Modality as Modality
 from scoreinv.spec import Json, Spec
-
-Modality = Literal["ct", "mri"]
 
 WATER_PER_MM = 0.0192
 """Linear attenuation of water at 70 keV in 1/mm (NIST XCOM: 0.1929 cm^2/g)."""
@@ -49,7 +48,8 @@ class ImageContract(Spec):
         Raises:
             ValueError: if this is not a CT contract whose value 0 is air.
         """
-        if self.modality != "ct" or self.low > -1000:
+        traits = MODALITIES[self.modality]
+        if not traits.attenuates or self.low > traits.background:
             raise UserError(f"attenuation needs CT values that are 0 in air, got {self.modality} with low={self.low}")
         return WATER_PER_MM * self.pixel_mm * (self.high - self.low) / 1000
 

@@ -70,22 +70,23 @@ def _varied(ellipse: Ellipse, generator: np.random.Generator) -> Ellipse:
 
 
 def rasterise(ellipses: Sequence[Ellipse], size: int, *, supersampling: int = 8) -> Array:
-    """The ellipses as an image (size, size), float32: each pixel the mean of supersampling^2 points, at least 0."""
+    """The ellipses as an image (size, size), float32, at least 0."""
+    image = np.zeros((size, size))
+    for ellipse in ellipses:
+        image += ellipse.value * coverage(ellipse, size, supersampling=supersampling)
+    return image.clip(min=0).astype(np.float32)
+
+
+def coverage(ellipse: Ellipse, size: int, *, supersampling: int = 8) -> Array:
+    """The part of every pixel that an ellipse covers (size, size), float64, by supersampling^2 points a pixel."""
     n_points = size * supersampling
     grid = (np.arange(n_points) + 0.5) * 2 / n_points - 1
-    points = np.zeros((n_points, n_points), dtype=np.float32)
-    for ellipse in ellipses:
-        points += ellipse.value * _is_inside(ellipse, grid, -grid[:, None])
-    pixels: Array = points.reshape(size, supersampling, size, supersampling).mean(axis=(1, 3))
-    return np.maximum(pixels, 0, dtype=np.float32)
-
-
-def _is_inside(ellipse: Ellipse, x: Array, y: Array) -> Array:
+    x, y = grid - ellipse.x, -grid[:, None] - ellipse.y
     cos, sin = math.cos(ellipse.turn), math.sin(ellipse.turn)
-    along = (x - ellipse.x) * cos + (y - ellipse.y) * sin
-    across = (y - ellipse.y) * cos - (x - ellipse.x) * sin
-    inside: Array = (along / ellipse.half_width) ** 2 + (across / ellipse.half_height) ** 2 <= 1
-    return inside
+    along, across = (x * cos + y * sin) / ellipse.half_width, (y * cos - x * sin) / ellipse.half_height
+    inside = along**2 + across**2 <= 1
+    pixels: Array = inside.reshape(size, supersampling, size, supersampling).mean(axis=(1, 3))
+    return pixels
 
 
 def exact_sinogram(

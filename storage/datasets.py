@@ -7,17 +7,15 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError
 
-from scoreinv.contract import ImageContract, Modality
+from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
+from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json, Spec, digest_of
 from storage.errors import SourceError, StoreError, StoreIncomplete
 from storage.looks import Look, look_of, nothing_seen, read_looks
 from storage.resample import prepare
 from storage.shards import ArrayLayout, Shard, ShardedStore
 from storage.uri import exists, join, json_bytes, read_json, write_if_other, write_json
-
-UNITS: dict[Modality, str] = {"ct": "HU", "mri": "volume percentile"}
-"""What a source's values are in: 1 unit of MRI is a high percentile of the volume's foreground."""
 
 NAMES = "names.json"
 """Of a data set: the files that hold its slices, and those that were rejected, by their own names."""
@@ -140,10 +138,14 @@ class DatasetStore:
             "listing": listing.fingerprint,
             "recipe": dict(recipe),
         }
-        layouts = _layouts(contract.size, fine_factor)
+        layouts = {"images": ArrayLayout((contract.size, contract.size))}
+        if fine_factor > 1:
+            layouts["images_fine"] = ArrayLayout((contract.size * fine_factor, contract.size * fine_factor))
         shards = ShardedStore.create(uri, n=len(listing.slices), shard_size=shard_size, arrays=layouts, attrs=attrs)
         if named is not None and named != listing and not exists(join(uri, NAMES)):
-            write_json(join(uri, NAMES), _names(named), is_private=True)
+            rejected = [one.model_dump(mode="json") for one in named.rejected]
+            files: list[Json] = [record.file for record in named.slices]
+            write_json(join(uri, NAMES), {"files": files, "rejected": rejected}, is_private=True)
         write_if_other(join(uri, "slices.json"), json_bytes(listing.model_dump(mode="json")))
         return cls(shards)
 
@@ -175,9 +177,9 @@ class DatasetStore:
         return self._listing
 
     @property
-    def records(self) -> list[SliceRecord]:
+    def records(self) -> tuple[SliceRecord, ...]:
         """One record per slice, in order."""
-        return list(self.listing.slices)
+        return self.listing.slices
 
     def images(self, start: int, stop: int) -> np.ndarray:
         """Images ``start`` to ``stop``: (n, size, size) float32 in [0, 1]."""
@@ -285,25 +287,14 @@ def _read_listing(uri: str, fingerprint: str) -> Listing:
     return listing
 
 
-def _names(listing: Listing) -> dict[str, Json]:
-    rejected = [one.model_dump(mode="json") for one in listing.rejected]
-    return {"files": [record.file for record in listing.slices], "rejected": rejected}
-
-
 def _refuse_other_units(listing: Listing, contract: ImageContract) -> None:
-    wanted = UNITS[contract.modality]
+    wanted = MODALITIES[contract.modality].units
     for volume_id, geometry in listing.volumes.items():
         if geometry.get("units") != wanted:
             raise SourceError(
                 f"volume {volume_id} is in {geometry.get('units')!r}, but the data set is {contract.modality} and "
                 f"needs {wanted!r}: set the source's modality, or the data set's"
             )
-
-
-def _layouts(size: int, fine_factor: int) -> dict[str, ArrayLayout]:
-    fine = size * fine_factor
-    layouts = {"images": ArrayLayout((size, size))}
-    return layouts if fine_factor == 1 else {**layouts, "images_fine": ArrayLayout((fine, fine))}
 
 
 def _counts(listing: Listing) -> dict[str, Json]:

@@ -10,11 +10,11 @@ from typing import TypeVar
 import numpy as np
 from pydantic import Field
 
-from scoreinv.contract import Modality
+from scoreinv.modality import MODALITIES, Modality
 from scoreinv.spec import Spec
-from storage.datasets import UNITS, DatasetStore, Listing, Rejected, SliceRecord
+from storage.datasets import DatasetStore, Listing, Rejected
 from storage.errors import SourceError
-from storage.sources.source import FOREGROUND, Source, Volume, collect
+from storage.sources.source import Source, Volume, collect
 
 N_LOOKED_AT = 8
 """Slices whose values are looked at: a window that cuts off tissue shows in a few."""
@@ -87,7 +87,7 @@ def _first_volumes(scan: Iterable[Volume | Rejected], max_volumes: int) -> tuple
 def _fingerprint(listing: Listing, images: Sequence[np.ndarray], *, is_complete: bool) -> Fingerprint:
     modality = _modality(listing)
     values = np.concatenate([image.ravel() for image in images])
-    body = values[values > FOREGROUND[modality]]
+    body = values[values > MODALITIES[modality].foreground]
     slices = listing.slices
     return Fingerprint(
         modality=modality,
@@ -98,7 +98,7 @@ def _fingerprint(listing: Listing, images: Sequence[np.ndarray], *, is_complete:
         rows=_range([record.shape[0] for record in slices]),
         columns=_range([record.shape[1] for record in slices]),
         pixel_mm=_range([size for record in slices for size in record.spacing_mm]),
-        width_mm=_range([_width_mm(record) for record in slices]),
+        width_mm=_range([max(np.multiply(record.shape, record.spacing_mm)) for record in slices]),
         body_values=tuple(np.percentile(body if body.size else values, np.linspace(0, 100, 1001)).tolist()),
         rejected=listing.rejected,
     )
@@ -106,14 +106,10 @@ def _fingerprint(listing: Listing, images: Sequence[np.ndarray], *, is_complete:
 
 def _modality(listing: Listing) -> Modality:
     found = {str(geometry.get("units")) for geometry in listing.volumes.values()}
-    known = [modality for modality, units in UNITS.items() if units in found]
+    known = [modality for modality, traits in MODALITIES.items() if traits.units in found]
     if len(found) != 1 or not known:
         raise SourceError(f"the values are in {' and '.join(sorted(found))}: one modality was wanted, in one unit")
     return known[0]
-
-
-def _width_mm(record: SliceRecord) -> float:
-    return max(n * mm for n, mm in zip(record.shape, record.spacing_mm, strict=True))
 
 
 def _range(values: Sequence[float]) -> Range:

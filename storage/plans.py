@@ -1,8 +1,9 @@
-"""What a store is planned to hold: plan.json, and its copy in zarr.json in case that is lost."""
+"""What a store is planned to hold, in which shards: plan.json, and its copy in zarr.json in case that is lost."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,33 @@ FORMAT = "scoreinv-shards-2"
 
 COPY = "scoreinv_plan"
 """The attribute of the zarr group that holds the plan but its attributes, which are attributes there."""
+
+
+class Shard(NamedTuple):
+    """Slices ``start`` (included) to ``stop`` (excluded)."""
+
+    index: int  # type: ignore[assignment]  # a tuple has a method of this name, which nobody needs here
+    start: int
+    stop: int
+
+
+def shards_between(start: int, stop: int, *, n: int, shard_size: int) -> list[Shard]:
+    """The shards that hold slices ``start`` to ``stop`` of n, in order; the very last one may be shorter."""
+    indices = range(start // shard_size, -(-stop // shard_size) if stop > start else 0)
+    return [Shard(i, i * shard_size, min((i + 1) * shard_size, n)) for i in indices]
+
+
+def runs(places: Sequence[int]) -> list[tuple[int, int]]:
+    """Where, in a list of places, neighbours begin and end: ``[4, 5, 6, 2]`` as [(0, 3), (3, 4)]."""
+    cuts = [i for i in range(1, len(places)) if places[i] != places[i - 1] + 1]
+    return list(pairwise([0, *cuts, len(places)])) if places else []
+
+
+def ranges(indices: set[int]) -> str:
+    """``{0, 2, 3, 4}`` as "0, 2-4"."""
+    ordered = sorted(indices)
+    shown = [(ordered[first], ordered[last - 1]) for first, last in runs(ordered)]
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in shown)
 
 
 def plan_json(n: int, shard_size: int, arrays: Mapping[str, ArrayLayout], attrs: Mapping[str, Json]) -> dict[str, Any]:
@@ -40,16 +68,22 @@ def attributes(plan: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def refuse_other_plan(uri: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuses a store that was made for something else.
+    """Refuses a store that was made for something else; attributes that only an earlier version kept do not count.
 
     Raises:
         StoreMismatch: saying in which keys the plans differ.
     """
-    differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    stored, needed = _flat(found), _flat(wanted)
+    differing = sorted(key for key in needed if stored.get(key) != needed[key])
     if not differing:
         return
-    shown = "; ".join(f"{key}: stored {_short(found.get(key))}, wanted {_short(wanted.get(key))}" for key in differing)
+    shown = "; ".join(f"{key}: stored {_short(stored.get(key))}, wanted {_short(needed[key])}" for key in differing)
     raise StoreMismatch(f"{uri} holds a store with another plan ({shown}): choose another place, or remove it")
+
+
+def _flat(plan: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in plan.items() if key != "attrs"}
+    return rest | {f"attrs.{key}": value for key, value in plan["attrs"].items()}
 
 
 def _short(value: Json) -> str:

@@ -21,9 +21,9 @@ Each JSON file but zarr's holds a digest of itself. The group's zarr.json holds 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import zarr
@@ -33,7 +33,18 @@ from scoreinv.spec import Json, digest_of
 from storage.encoding import ArrayLayout as ArrayLayout
 from storage.encoding import Files, encoded, metadata_files, object_key, stored_array
 from storage.errors import StoreError, StoreIncomplete, StoreNotFound, full_disk_explained
-from storage.plans import attributes, plan_json, read_if_whole, read_plan, reference_of, refuse_other_plan
+from storage.plans import Shard as Shard
+from storage.plans import (
+    attributes,
+    plan_json,
+    ranges,
+    read_if_whole,
+    read_plan,
+    reference_of,
+    refuse_other_plan,
+    runs,
+    shards_between,
+)
 from storage.uri import (
     create_bytes,
     delete,
@@ -56,14 +67,6 @@ from storage.uri import (
 
 CHECKED_AT_START = 2**29
 """Bytes: every byte of a local store up to this size is read by ``create``, in about a second."""
-
-
-class Shard(NamedTuple):
-    """Slices ``start`` (included) to ``stop`` (excluded)."""
-
-    index: int  # type: ignore[assignment]  # a tuple has a method of this name, which nobody needs here
-    start: int
-    stop: int
 
 
 class ShardedStore:
@@ -104,6 +107,8 @@ class ShardedStore:
                 write_json(plan_uri, sealed(plan))
             else:
                 refuse_other_plan(uri, found, plan)
+                # Its own: an earlier version kept more in it, and the markers name it.
+                plan = found
         store = cls(uri, plan)
         sizes = sizes_below(uri)
         reads = is_local(uri) and sum(sizes.values()) <= CHECKED_AT_START
@@ -172,29 +177,36 @@ class ShardedStore:
             write_json(self._marker_uri(shard), sealed(marker))
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Slices ``start`` to ``stop`` of an array; each is checked against the marker of its shard.
+        """Slices ``start`` to ``stop`` of an array; errors as ``read_places``."""
+        return self.read_places(name, range(start, stop))
+
+    def read_places(self, name: str, places: Sequence[int]) -> np.ndarray:
+        """Slices of an array by their places, in the given order; each is checked against the marker of its shard.
+
+        Neighbours are read at once, and a marker once for all its slices.
 
         Raises:
             KeyError: if there is no array of this name.
-            IndexError: if the range is not within 0 and n.
-            StoreIncomplete: if some of the range is in a shard that is not done.
+            IndexError: if a place is not within 0 and n.
+            StoreIncomplete: if one is in a shard that is not done.
             StoreError: if it is not what was written.
         """
         array = self._array(name)
-        if not 0 <= start <= stop <= self.n:
-            raise IndexError(f"slices {start} to {stop} were asked for, {self.uri} has 0 to {self.n}")
-        shards = self._shards_of(start, stop)
-        markers = self._markers_of(name, shards)
-        try:
-            values = np.asarray(array[start:stop])
-        except (ValueError, RuntimeError, FileNotFoundError) as error:
-            where = f"slices {start} to {stop} of {name!r} in {self.uri}"
-            raise StoreError(f"{where} are damaged ({error}); {self._advice()}") from error
-        for shard, marker in zip(shards, markers, strict=True):
+        if strange := [place for place in places if not 0 <= place < self.n]:
+            raise IndexError(f"slice {strange[0]} was asked for, {self.uri} has 0 to {self.n - 1}")
+        shards = {shard.index: shard for place in places for shard in self._shards_of(place, place + 1)}
+        expected = {
+            shard.start + i: (shard, sha256)
+            for shard, marker in zip(shards.values(), self._markers_of(name, shards.values()), strict=True)
+            for i, sha256 in enumerate(marker["sha256"][name])
+        }
+        values = np.empty((len(places), *array.shape[1:]), array.dtype)
+        for first, last in runs(places):
+            values[first:last] = self._run(array, places[first], places[last - 1] + 1)
+        for place, found in zip(places, _sha256(values), strict=True):
+            shard, sha256 = expected[place]
             # zarr reads a lost or an empty object as fill values, without an error.
-            first, last = max(start, shard.start), min(stop, shard.stop)
-            expected = marker["sha256"][name][first - shard.start : last - shard.start]
-            if _sha256(values[first - start : last - start]) != expected:
+            if found != sha256:
                 raise StoreError(f"{self._damage(shard, name)}; {self._advice()}")
         return values
 
@@ -226,7 +238,7 @@ class ShardedStore:
             write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 
     def is_finished(self) -> bool:
-        """Whether ``finish`` has been called and no shard was discarded since."""
+        """Whether ``finish`` has been called and no shard was found damaged since."""
         return exists(join(self.uri, "_SUCCESS"))
 
     def manifest(self) -> dict[str, Any]:
@@ -259,28 +271,20 @@ class ShardedStore:
         """Makes everything that is damaged pending again, or puts it anew; what is whole stays."""
         self._discard_damaged(self._done(), reads=True)
 
-    def discard(self, shard: Shard) -> None:
-        """Removes a shard's marker (and the store's finished mark), so that the shard is made again."""
-        self._refuse_foreign(shard)
-        with locked(self.uri):
-            self._forget(shard)
-
     def what_is_missing(self) -> str:
         """Why the store is not finished, and what to do."""
         missing, total = {shard.index for shard in self.pending()}, len(self.plan())
         if not missing:
             return f"{self.uri} has all its {total} shards but was not finished: run the command that makes it again"
         return (
-            f"{self.uri} is not complete: {len(missing)} of {total} shards are missing ({_ranges(missing)}); "
+            f"{self.uri} is not complete: {len(missing)} of {total} shards are missing ({ranges(missing)}); "
             "run the command that makes it again, it resumes with these"
         )
 
     # ---- what a shard is, and whether it is whole ----------------------------------------------------------------
 
     def _shards_of(self, start: int, stop: int) -> list[Shard]:
-        size = self.shard_size
-        indices = range(start // size, -(-stop // size) if stop > start else 0)
-        return [Shard(i, i * size, min((i + 1) * size, self.n)) for i in indices]
+        return shards_between(start, stop, n=self.n, shard_size=self.shard_size)
 
     def _done(self) -> list[Shard]:
         pending = set(self.pending())
@@ -300,7 +304,8 @@ class ShardedStore:
             with locked(self.uri):
                 # Another process may have made it again by now.
                 if self._problems_of(shard, reads=True):
-                    self._forget(shard)
+                    delete(join(self.uri, "_SUCCESS"))
+                    delete(self._marker_uri(shard))
         if self._problems_of_the_end(reads=reads):
             with locked(self.uri):
                 if self._problems_of_the_end(reads=reads):
@@ -331,7 +336,7 @@ class ShardedStore:
         if not self.is_finished():
             return []
         if missing := {shard.index for shard in self.pending()}:
-            return [f"{self.uri} is marked as finished, but shards {_ranges(missing)} have no marker in done/"]
+            return [f"{self.uri} is marked as finished, but shards {ranges(missing)} have no marker in done/"]
         ends = [read_if_whole(join(self.uri, name)) for name in ("manifest.json", "_SUCCESS")]
         problems = [
             f"{join(self.uri, name)} is {'damaged' if exists(join(self.uri, name)) else 'gone'}"
@@ -386,6 +391,13 @@ class ShardedStore:
     def _group_file(self) -> Files:
         return metadata_files(self.n, self.shard_size, {}, attributes(self._plan))
 
+    def _run(self, array: zarr.Array[Any], start: int, stop: int) -> np.ndarray:
+        try:
+            return np.asarray(array[start:stop])
+        except (ValueError, RuntimeError, FileNotFoundError) as error:
+            where = f"slices {start} to {stop} of {array.basename!r} in {self.uri}"
+            raise StoreError(f"{where} are damaged ({error}); {self._advice()}") from error
+
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self.layouts:
             raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
@@ -423,7 +435,7 @@ class ShardedStore:
         if missing:
             what = f"{name!r} in {self.uri} is" if name else f"{self.uri} is"
             raise StoreIncomplete(
-                f"{what} not all there: shards {_ranges(missing)} are missing; run the command that makes the store "
+                f"{what} not all there: shards {ranges(missing)} are missing; run the command that makes the store "
                 "again, it resumes"
             )
         return markers
@@ -448,10 +460,6 @@ class ShardedStore:
             "record": dict(record),
             "versions": _versions(),
         }
-
-    def _forget(self, shard: Shard) -> None:
-        delete(join(self.uri, "_SUCCESS"))
-        delete(self._marker_uri(shard))
 
 
 def _reopen(kind: type[ShardedStore], uri: str) -> ShardedStore:
@@ -480,11 +488,3 @@ def _sha256(slices: np.ndarray) -> list[str]:
 
 def _versions() -> dict[str, Json]:
     return {"scoreinv": scoreinv.__version__, "numpy": np.__version__, "zarr": zarr.__version__}
-
-
-def _ranges(indices: set[int]) -> str:
-    """``{0, 2, 3, 4}`` as "0, 2-4"."""
-    ordered = sorted(indices)
-    starts = [i for i in ordered if i - 1 not in indices]
-    stops = [i for i in ordered if i + 1 not in indices]
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))

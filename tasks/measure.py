@@ -44,11 +44,7 @@ def measurement_store(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) ->
         n=len(dataset),
         shard_size=dataset.shards.shard_size,
         arrays=layouts(recipe.simulation.measurement, dataset.contract),
-        attrs={
-            "recipe": recipe.model_dump(mode="json"),
-            "image": dataset.contract.model_dump(mode="json"),
-            "slice_ids": [record.slice_id for record in dataset.records],
-        },
+        attrs={"recipe": recipe.model_dump(mode="json"), "image": dataset.contract.model_dump(mode="json")},
     )
 
 

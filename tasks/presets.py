@@ -6,8 +6,8 @@ What one costs is not written here: a plan times it where it would run.
 from typing import Literal, NamedTuple
 
 from scoreinv.baselines import Direct, TotalVariation, Wavelet
-from scoreinv.contract import Modality
 from scoreinv.methods import AnyMethod
+from scoreinv.modality import Modality
 from scoreinv.samplers import (
     DAPS,
     DDS,

@@ -73,6 +73,5 @@ def reconstruction_store(
             "prior_sha256": prior_sha256,
             "dataset": measurements.attrs["recipe"]["dataset"],
             "image": measurements.attrs["image"],
-            "slice_ids": measurements.attrs["slice_ids"],
         },
     )

@@ -31,11 +31,12 @@ def report(recipe: ReportRecipe, execution: Execution) -> str:
     if recipe.names:
         pairs = zip(sections, recipe.names, strict=True)
         sections = [replace(section, heading=f"{section.heading} ({name})") for section, name in pairs]
-    generated = _now()
+    generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    versions = {"scoreinv": scoreinv.__version__} | {name: importlib.metadata.version(name) for name in PACKAGES}
     ref = reference("reports", recipe.digest())
     write_report(
         join(execution.workspace, ref),
-        page=render_report(recipe.title, sections, versions=_versions(), generated=generated),
+        page=render_report(recipe.title, sections, versions=versions, generated=generated),
         summary=summary_of(recipe.title, sections, generated),
         pictures={
             _picture_file(i, k): panel_png(panel)
@@ -54,22 +55,18 @@ def summary_of(title: str, sections: Sequence[ReportSection], generated: str) ->
         "title": title,
         "generated": generated,
         "n_slices": sum(max((row.n for row in section.rows), default=0) for section in sections),
-        "sections": [_section_summary(section, i) for i, section in enumerate(sections, 1)],
+        "sections": [
+            {
+                "heading": section.heading,
+                "table": headline_table(section),
+                "pictures": [
+                    {"file": _picture_file(i, k), "title": panel.title} for k, panel in enumerate(section.panels, 1)
+                ],
+            }
+            for i, section in enumerate(sections, 1)
+        ],
     }
-
-
-def _section_summary(section: ReportSection, number: int) -> Json:
-    pictures = [{"file": _picture_file(number, k), "title": panel.title} for k, panel in enumerate(section.panels, 1)]
-    return {"heading": section.heading, "table": headline_table(section), "pictures": pictures}
 
 
 def _picture_file(section: int, place: int) -> str:
     return f"picture-{section}-{place}.png"
-
-
-def _versions() -> dict[str, str]:
-    return {"scoreinv": scoreinv.__version__} | {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

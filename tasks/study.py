@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from scoreinv.contract import ImageContract
+from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from storage.datasets import DatasetStore, Rejected
 from storage.scores import read_scores
@@ -64,6 +64,13 @@ class Result(NamedTuple):
         label = self.measurement.direct_name if method.kind == "direct" else method.label
         known = ", ".join(filter(None, (f"{method.n_calls} calls" if method.n_calls else "", self.note)))
         return f"{label} ({known})" if known else label
+
+    def row_name(self, estimate: str) -> str:
+        """What people call its image of this kind, beside its others."""
+        if not self.reconstruction.method.is_stochastic:
+            return self.name
+        n = self.reconstruction.n_samples
+        return f"{self.name}, mean of {n} samples" if estimate == "mean" else f"{self.name}, one sample"
 
 
 def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSection:
@@ -189,16 +196,9 @@ def _left_out(rejected: Sequence[Rejected]) -> list[str]:
 def _method_rows(result: Result, rows: Sequence[Row]) -> list[MethodRow]:
     mine, out = [row for row in rows if row["reconstruction"] == result.digest], {m: left_out(rows, m) for m in METRICS}
     return [
-        _method_row(_row_name(result, estimate), [row for row in mine if row["estimate"] == estimate], out)
+        _method_row(result.row_name(estimate), [row for row in mine if row["estimate"] == estimate], out)
         for estimate in dict.fromkeys(str(row["estimate"]) for row in mine)
     ]
-
-
-def _row_name(result: Result, estimate: str) -> str:
-    n = result.reconstruction.n_samples
-    if not result.reconstruction.method.is_stochastic:
-        return result.name
-    return f"{result.name}, mean of {n} samples" if estimate == "mean" else f"{result.name}, one sample"
 
 
 def _method_row(name: str, rows: Sequence[Row], out: Mapping[str, frozenset[str]]) -> MethodRow:
@@ -215,20 +215,26 @@ def _method_row(name: str, rows: Sequence[Row], out: Mapping[str, frozenset[str]
 
 
 def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows: Sequence[Row]) -> Panel:
-    record, contract = dataset.records[place], dataset.contract
-    n = best.reconstruction.n_samples
+    record, contract = dataset.listing.slices[place], dataset.contract
+    traits, n = MODALITIES[contract.modality], best.reconstruction.n_samples
+    span = contract.high - contract.low
+
+    def shown(store: ShardedStore, name: str) -> np.ndarray:
+        image: np.ndarray = contract.low + span * store.read(name, place, place + 1)[0].clip(0, 1)
+        return image
+
     return Panel(
         title=f"{record.subject_id}, slice at {record.position_mm:.0f} mm",
-        truth=_in_units(dataset.images(place, place + 1)[0], contract),
-        naive=_in_units(naive.store.read("sample", place, place + 1)[0], contract),
-        result=_in_units(best.store.read(best.estimate, place, place + 1)[0], contract),
-        std=_spread(best.store, place, contract) if n > 1 else None,
+        truth=shown(dataset.shards, "images"),
+        naive=shown(naive.store, "sample"),
+        result=shown(best.store, best.estimate),
+        std=span * best.store.read("std", place, place + 1)[0] if n > 1 else None,
         naive_name=naive.name,
-        result_name=_row_name(best, best.estimate),
+        result_name=best.row_name(best.estimate),
         scores=_scores_of_slice(record.slice_id, (naive, best), rows),
-        value_label="HU" if contract.modality == "ct" else "",
-        low=-1000.0 if contract.modality == "ct" else 0.0,
-        high=400.0 if contract.modality == "ct" else 1.0,
+        value_label=traits.label,
+        low=traits.window[0],
+        high=traits.window[1],
         pixel_mm=contract.pixel_mm,
         n_samples=n,
     )
@@ -237,19 +243,10 @@ def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows:
 def _scores_of_slice(slice_id: str, results: Sequence[Result], rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     shown = {result.digest: result for result in results}
     return {
-        _row_name(shown[row["reconstruction"]], str(row["estimate"])): {m: float(row[m]) for m in HEADLINE}
+        shown[row["reconstruction"]].row_name(str(row["estimate"])): {m: float(row[m]) for m in HEADLINE}
         for row in rows
         if row["slice_id"] == slice_id and row["reconstruction"] in shown
     }
-
-
-def _in_units(image: np.ndarray, contract: ImageContract) -> np.ndarray:
-    return contract.low + image.clip(0, 1) * (contract.high - contract.low)
-
-
-def _spread(store: ShardedStore, place: int, contract: ImageContract) -> np.ndarray:
-    spread: np.ndarray = store.read("std", place, place + 1)[0] * (contract.high - contract.low)
-    return spread
 
 
 def _recipe_yaml(dataset: DatasetStore, results: Sequence[Result]) -> str:

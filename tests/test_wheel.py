@@ -69,10 +69,15 @@ def test_everything_is_found_in_the_wheel_and_nothing_in_the_checkout(bin_folder
     assert priors == "[b'', b'']"
 
 
-def test_every_recipe_slice_and_licence_is_in_the_wheel(wheel: Path) -> None:
+def test_every_recipe_slice_template_and_licence_is_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
         found = {name: content.read(name) for name in content.namelist()}
-    pairs = [("deployments/recipes", "scoreinv/data/recipes"), ("examples", "scoreinv/data/examples")]
+    templates = "tasks/rendering/templates"
+    pairs = [
+        ("deployments/recipes", "scoreinv/data/recipes"),
+        ("examples", "scoreinv/data/examples"),
+        (templates, templates),
+    ]
     for folder, installed in pairs:
         wanted = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert wanted

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from scoreinv.contract import Modality
-from storage.datasets import UNITS, Rejected, SliceRecord
+from scoreinv.modality import MODALITIES, Modality
+from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
 from storage.sources.files import files_below, path_of
@@ -84,15 +84,19 @@ class NiftiSource(Source):
         try:
             scan = self._read(file)
             self._refuse_no_image(file, scan)
-            offset, scale = mri_offset_and_scale(scan.values, self.percentile) if self.modality == "mri" else (0.0, 1.0)
+            offset, scale = self._offset_and_scale(scan.values)
         except SourceError as error:
             return Rejected(file=file, reason=str(error))
         records = [_record(file, k, scan).model_copy(update={"offset": offset, "scale": scale}) for k in _indices(scan)]
         slices = [self._checked(scan, record) for record in self.select.thinned(records)]
-        units = UNITS[self.modality]
+        units = MODALITIES[self.modality].units
         return Volume(
             file, {**scan.geometry, "units": units, "offset": offset, "scale": scale}, self.select.chosen(slices)
         )
+
+    def _offset_and_scale(self, values: np.ndarray) -> tuple[float, float]:
+        is_relative = MODALITIES[self.modality].is_relative
+        return mri_offset_and_scale(values, self.percentile) if is_relative else (0.0, 1.0)
 
     def _refuse_no_image(self, file: str, scan: Scan) -> None:
         if scan.values.min() == scan.values.max():
@@ -118,7 +122,7 @@ class NiftiSource(Source):
                 f"{record.file} has {len(values)} slices, slice {record.index} was listed: ingest it anew"
             )
         one = values[record.index]
-        return percentile_units(one, record) if self.modality == "mri" else one
+        return percentile_units(one, record) if MODALITIES[self.modality].is_relative else one
 
 
 def _indices(scan: Scan) -> range:

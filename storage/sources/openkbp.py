@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json
-from storage.datasets import UNITS, Rejected, SliceRecord
+from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.files import damage_explained, files_below, path_of, root_of
 from storage.sources.limits import volume_within_limits
@@ -91,7 +92,7 @@ class OpenKBPSource(Source):
 
 
 def _geometry(sizes: tuple[float, float, float]) -> dict[str, Json]:
-    return {"spacing_mm": [*sizes[:2]], "slice_spacing_mm": sizes[2], "units": UNITS["ct"]}
+    return {"spacing_mm": [*sizes[:2]], "slice_spacing_mm": sizes[2], "units": MODALITIES["ct"].units}
 
 
 def _read_voxel_sizes(path: Path) -> tuple[float, float, float]:

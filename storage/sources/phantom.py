@@ -2,31 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from scoreinv.contract import Modality
+from scoreinv.modality import MODALITIES, Modality
+from scoreinv.phantoms import Ellipse, coverage
 from scoreinv.spec import MAX_SEED, Json
-from storage.datasets import UNITS, Rejected, SliceRecord
+from storage.datasets import Rejected, SliceRecord
 from storage.sources.source import Select, Source, Volume, checked
-
-_BACKGROUND = {"ct": -1000.0, "mri": 0.0}
-_BODY = {"ct": 40.0, "mri": 0.5}
-_ORGAN_STD = {"ct": 150.0, "mri": 0.2}
-_RANGE = {"ct": (-1000.0, 1500.0), "mri": (0.0, 1.0)}
-
-
-class _Ellipse(NamedTuple):
-    """Centre and half axes in units of half the field of view, angle in radians, value inside."""
-
-    row: float
-    column: float
-    height: float
-    width: float
-    angle: float
-    value: float
 
 
 class PhantomSource(Source):
@@ -62,7 +47,7 @@ class PhantomSource(Source):
         ellipses = self._ellipses(volume)
         records = self.select.thinned([self._record(volume, index) for index in range(self.n_slices)])
         slices = [checked(record, self._slice(ellipses, record.index), self.modality) for record in records]
-        units = UNITS[self.modality]
+        units = MODALITIES[self.modality].units
         pixel = self.pixel_mm
         geometry: dict[str, Json] = {"spacing_mm": [pixel, pixel], "slice_spacing_mm": pixel, "units": units}
         return Volume(_name(volume), geometry, self.select.chosen(slices))
@@ -79,44 +64,42 @@ class PhantomSource(Source):
             shape=(self.size, self.size),
         )
 
-    def _ellipses(self, volume: int) -> list[_Ellipse]:
+    def _ellipses(self, volume: int) -> list[Ellipse]:
+        """The body, then what is added to it, in the middle of the volume."""
         rng = np.random.default_rng((self.seed, volume))
-        body = _Ellipse(
-            0, 0, rng.uniform(0.6, 0.8), rng.uniform(0.7, 0.9), rng.uniform(-0.1, 0.1), _BODY[self.modality]
+        body = Ellipse(
+            value=MODALITIES[self.modality].tissue.body,
+            half_height=rng.uniform(0.6, 0.8),
+            half_width=rng.uniform(0.7, 0.9),
+            turn=rng.uniform(-0.1, 0.1),
         )
         return [body, *(self._organ(rng, body) for _ in range(self.n_ellipses))]
 
-    def _organ(self, rng: np.random.Generator, body: _Ellipse) -> _Ellipse:
-        radius, turn = 0.6 * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
-        return _Ellipse(
-            row=radius * body.height * np.sin(turn),
-            column=radius * body.width * np.cos(turn),
-            height=rng.uniform(0.05, 0.3) * body.height,
-            width=rng.uniform(0.05, 0.3) * body.width,
-            angle=rng.uniform(0, np.pi),
-            value=rng.normal(0, _ORGAN_STD[self.modality]),
+    def _organ(self, rng: np.random.Generator, body: Ellipse) -> Ellipse:
+        radius, direction = 0.6 * np.sqrt(rng.uniform()), rng.uniform(0, 2 * np.pi)
+        return Ellipse(
+            x=radius * body.half_width * np.cos(direction),
+            y=-radius * body.half_height * np.sin(direction),
+            half_height=rng.uniform(0.05, 0.3) * body.half_height,
+            half_width=rng.uniform(0.05, 0.3) * body.half_width,
+            turn=rng.uniform(0, np.pi),
+            value=rng.normal(0, MODALITIES[self.modality].tissue.organ_std),
         )
 
-    def _slice(self, ellipses: Sequence[_Ellipse], index: int) -> np.ndarray:
+    def _slice(self, ellipses: Sequence[Ellipse], index: int) -> np.ndarray:
         # Organs shrink away from the middle slice, the body hardly does.
-        height = (index + 0.5) / self.n_slices - 0.5
-        image = np.full((self.size, self.size), _BACKGROUND[self.modality])
-        inside_body = _coverage(ellipses[0], 1 - 0.4 * height**2, self.size)
-        image += inside_body * (ellipses[0].value - _BACKGROUND[self.modality])
-        for organ in ellipses[1:]:
-            image += np.minimum(inside_body, _coverage(organ, np.sqrt(1 - 3 * height**2), self.size)) * organ.value
-        return image.clip(*_RANGE[self.modality]).astype(np.float32)
+        height, traits = (index + 0.5) / self.n_slices - 0.5, MODALITIES[self.modality]
+        body, *organs = ellipses
+        inside = self._covered(body, 1 - 0.4 * height**2)
+        image = traits.background + inside * (body.value - traits.background)
+        for organ in organs:
+            image += np.minimum(inside, self._covered(organ, np.sqrt(1 - 3 * height**2))) * organ.value
+        return image.clip(traits.tissue.low, traits.tissue.high).astype(np.float32)
+
+    def _covered(self, ellipse: Ellipse, shrink: float) -> np.ndarray:
+        half_axes = {"half_width": ellipse.half_width * shrink, "half_height": ellipse.half_height * shrink}
+        return coverage(ellipse._replace(**half_axes), self.size, supersampling=3)
 
 
 def _name(volume: int) -> str:
     return f"phantom-{volume}"
-
-
-def _coverage(ellipse: _Ellipse, shrink: float, size: int) -> np.ndarray:
-    """The part of every pixel that the ellipse covers, from 3 x 3 points per pixel."""
-    grid = (np.arange(3 * size) + 0.5) / (1.5 * size) - 1
-    row, column = grid[:, None] - ellipse.row, grid[None, :] - ellipse.column
-    along = row * np.cos(ellipse.angle) + column * np.sin(ellipse.angle)
-    across = column * np.cos(ellipse.angle) - row * np.sin(ellipse.angle)
-    inside = (along / (ellipse.height * shrink)) ** 2 + (across / (ellipse.width * shrink)) ** 2 <= 1
-    return np.asarray(inside.reshape(size, 3, size, 3).mean(axis=(1, 3)))

@@ -8,14 +8,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from scoreinv.contract import Modality
+from scoreinv.modality import MODALITIES, Modality
 from scoreinv.spec import Json, Spec
 from storage.datasets import Listing, Rejected, SliceRecord, checksum_of
 from storage.errors import SourceError
 from storage.identities import Hash, Identities, hidden
-
-FOREGROUND = {"ct": -500.0, "mri": 0.1}
-"""What counts as foreground: above this many HU, or this part of the volume's percentile."""
 
 MIN_VOXELS = 32
 """The top of a volume is never judged by fewer."""
@@ -152,7 +149,7 @@ def _nothing_usable(rejected: Sequence[Rejected]) -> str:
 
 def checked(record: SliceRecord, values: np.ndarray, modality: Modality) -> Checked:
     """The record with its checksum, and the slice's part of foreground."""
-    foreground = float((values > FOREGROUND[modality]).mean())
+    foreground = float((values > MODALITIES[modality].foreground).mean())
     return Checked(record.model_copy(update={"checksum": checksum_of(values)}), foreground)
 
 

@@ -1,6 +1,5 @@
 """Numbers as text: the same cells for the page and for Markdown."""
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,6 @@ METRICS: Mapping[str, Metric] = {
     "spread_skill": Metric("Spread / error", "", 2, "near 1", is_detail=True),
     "coverage_90": Metric("Coverage of 90 %", "", 3),
     "data_residual": Metric("Data residual", "", 2, "near 1"),
-    "diversity": Metric("Sample difference", "", 4, is_detail=True),
     "scale_error": Metric("Scale error", "dB", 2, is_detail=True),
     "psnr_circle": Metric("PSNR in circle", "dB", 2, "high", is_detail=True),
     "ssim_circle": Metric("SSIM in circle", "", 3, "high", is_detail=True),
@@ -99,6 +97,22 @@ def cells(rows: Sequence[MethodRow], name: str, baseline: str) -> list[Cell]:
     return column
 
 
+def table_cells(rows: Sequence[MethodRow], names: Sequence[str], baseline: str) -> list[tuple[MethodRow, list[Cell]]]:
+    """The lines of the table of these metrics."""
+    columns = [cells(rows, name, baseline) for name in names]
+    return [(row, [column[i] for column in columns]) for i, row in enumerate(rows)]
+
+
+def table_note(rows: Sequence[MethodRow], baseline: str) -> str:
+    """What a reader of the table should know; empty if nothing."""
+    notes = []
+    if any(row.method == baseline for row in rows) and len(rows) > 1:
+        notes.append(f"Mean ± standard deviation over slices; below it, the difference to {baseline}.")
+    if len({row.n for row in rows}) > 1:
+        notes.append("The methods were scored on different numbers of slices: compare with care.")
+    return " ".join([*notes, *filter(None, [left_out_note(rows)])])
+
+
 def left_out_note(rows: Sequence[MethodRow]) -> str:
     """How many slices the means leave out, in one sentence; empty if none."""
     most = {name: max(row.n - row.counts.get(name, row.n) for row in rows) for name in metric_names(rows)}
@@ -129,25 +143,12 @@ def markdown_table(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
     if not rows:
         return "No method has been scored yet.\n"
     names = metric_names(rows)
-    columns = [cells(rows, name, baseline) for name in names]
     head = ["Method", "Slices", *(metric_of(name).heading for name in names), "Network calls", "Seconds per slice"]
     lines = [_markdown_line(head), _markdown_line(["---", *["---:"] * (len(head) - 1)])]
-    for i, row in enumerate(rows):
-        lines.append(_markdown_line([row.method, f"{row.n}", *(_markdown_cell(c[i]) for c in columns), *costs(row)]))
+    for row, row_cells in table_cells(rows, names, baseline):
+        lines.append(_markdown_line([row.method, f"{row.n}", *map(_markdown_cell, row_cells), *costs(row)]))
     note = left_out_note(rows)
     return "\n".join([*lines, *(["", note] if note else [])]) + "\n"
-
-
-def html_table(rows: Sequence[MethodRow], names: Sequence[str], *, baseline: str = "") -> str:
-    """The same numbers as an HTML table with the metrics ``names``."""
-    columns = [cells(rows, name, baseline) for name in names]
-    head = "".join(f'<th scope="col">{html.escape(metric_of(name).heading)}</th>' for name in names)
-    body = "".join(_html_row(row, [column[i] for column in columns]) for i, row in enumerate(rows))
-    return (
-        '<div class="scroll"><table><thead><tr><th scope="col">Method</th><th scope="col">Slices</th>'
-        f'{head}<th scope="col">Network calls</th><th scope="col">Seconds per slice</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
 
 
 def lede(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
@@ -192,17 +193,3 @@ def _markdown_cell(cell: Cell) -> str:
     mean = f"**{cell.mean}**" if cell.is_best else cell.mean
     spread = f" ± {cell.std}" if cell.std else ""
     return mean + spread + (f" ({cell.gain})" if cell.gain else "")
-
-
-def _html_row(row: MethodRow, row_cells: Sequence[Cell]) -> str:
-    body = "".join(f"<td>{_html_cell(cell)}</td>" for cell in row_cells)
-    calls, seconds = costs(row)
-    head = f'<th scope="row">{html.escape(row.method)}</th><td>{row.n}</td>'
-    return f"<tr>{head}{body}<td>{calls}</td><td>{seconds}</td></tr>"
-
-
-def _html_cell(cell: Cell) -> str:
-    mean = f"<b>{cell.mean}</b>" if cell.is_best else cell.mean
-    spread = f'<span class="pm"> ± {cell.std}</span>' if cell.std else ""
-    gain = f'<span class="gain">{cell.gain}</span>' if cell.gain else ""
-    return mean + spread + gain

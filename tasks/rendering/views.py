@@ -69,7 +69,7 @@ def panel_views(panel: Panel) -> list[View]:
             result_error,
             error,
         ),
-        View("spread", _spread_name(panel), _spread_note(panel), panel.std, spread),
+        View("spread", *_spread_words(panel), panel.std, spread),
     ]
 
 
@@ -77,6 +77,16 @@ def caption_of(panel: Panel, view: View) -> str:
     """The line under a view: its scores on this slice, or its note."""
     scores = panel.scores.get(view.name, {}) if view.role in ("naive", "result") else {}
     return " · ".join(score_text(name, scores[name]) for name in ("psnr", "ssim") if name in scores) or view.note
+
+
+def other_scores(panel: Panel) -> str:
+    """Scores on this slice of methods that the panel does not show, in one line; empty if there are none."""
+    shown = (panel.naive_name, panel.result_name)
+    return " · ".join(
+        f"{method}: " + ", ".join(score_text(name, value) for name, value in scores.items())
+        for method, scores in panel.scores.items()
+        if method not in shown and scores
+    )
 
 
 def nice_ceiling(value: float) -> float:
@@ -110,11 +120,9 @@ def _mean_text(what: str, values: Image, panel: Panel) -> str:
     return f"{what} {value_text(float(finite.mean()))} {panel.value_label}".strip() if finite.size else f"{what} n/a"
 
 
-def _spread_name(panel: Panel) -> str:
-    return (
-        f"Spread of {panel.n_samples} samples" if panel.n_samples > 1 and panel.std is not None else "Spread of samples"
-    )
-
-
-def _spread_note(panel: Panel) -> str:
-    return "needs several samples" if panel.std is None else _mean_text("mean std", panel.std, panel)
+def _spread_words(panel: Panel) -> tuple[str, str]:
+    """The name of the spread and the note below it."""
+    if panel.std is None:
+        return "Spread of samples", "needs several samples"
+    n = f"{panel.n_samples} samples" if panel.n_samples > 1 else "samples"
+    return f"Spread of {n}", _mean_text("mean std", panel.std, panel)

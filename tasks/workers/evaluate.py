@@ -8,12 +8,12 @@ from torch import Tensor
 from scoreinv.contract import ImageContract
 from scoreinv.metrics.image import magnitude, nmse, psnr, published_scores, scale_error, ssim
 from scoreinv.metrics.posterior import Ensemble, data_residual, ensemble_coverage, ensemble_spread_skill
+from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
 from scoreinv.spec import Spec
 from storage.datasets import SliceRecord
 from storage.shards import Shard, ShardedStore
-from storage.sources.source import FOREGROUND
 from tasks.recipes import Reconstruction
 from tasks.shards import Report
 from tasks.workers.stores import as_images, open_dataset, read_measured
@@ -52,7 +52,7 @@ class Truth(NamedTuple):
     def body(self) -> Tensor:
         """Bool, the pixels that are not air: there is much of it, and it is easy."""
         low, high = self.contract.low, self.contract.high
-        return magnitude(self.images) > (FOREGROUND[self.contract.modality] - low) / (high - low)
+        return magnitude(self.images) > (MODALITIES[self.contract.modality].foreground - low) / (high - low)
 
 
 def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:

@@ -22,14 +22,14 @@ VERSION = 1
 
 
 def measure_shard(job: MeasureJob, index: int, report: Report) -> None:
-    """Write the data of one shard, and the noise of each slice's data."""
+    """Write the data of one shard, the noise of each slice's data, and in the record what the slices are called."""
     dataset, target = open_dataset(job.dataset), ShardedStore.open(job.target, finished=False)
     shard = target.plan()[index]
     read = dataset.fine_images if job.simulation.uses_fine_images else dataset.images
     images = as_images(read(shard.start, shard.stop), dataset.contract)
-    names = target.attrs["slice_ids"][shard.start : shard.stop]
+    names = [record.slice_id for record in dataset.listing.slices[shard.start : shard.stop]]
     noise = Noise(job.simulation.seed, names, purpose="measurement")
     data = simulate(job.simulation.measurement, images, dataset.contract, noise)
     arrays = {"y": data.y, "noise_std": data.noise_std}
     arrays |= {CONTEXT + name: value for name, value in data.context.items()}
-    target.write(shard, {name: value.numpy() for name, value in arrays.items()}, record={})
+    target.write(shard, {name: value.numpy() for name, value in arrays.items()}, record={"slice_ids": names})

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from scoreinv.contract import PriorContract
+from scoreinv.modality import MODALITIES
 from tasks.workers.curve import CurveRow
-
-UNITS = {"ct": "HU", "mri": "times the volume's normalising percentile"}
 
 
 def prior_card(
@@ -24,7 +23,7 @@ def prior_card(
             f"noisy one at any noise level from {contract.sigma_min:g} to {contract.sigma_max:g}.\n",
             "## Images it is for\n",
             f"- {image.size} x {image.size} pixels of {image.pixel_mm:g} mm",
-            f"- 0 is {image.low:g} and 1 is {image.high:g} {UNITS[image.modality]}",
+            f"- 0 is {image.low:g} and 1 is {image.high:g} {MODALITIES[image.modality].in_words}",
             "\n## Training\n",
             f"- {contract.images_seen} images seen, drawn from {n_images} different ones and varied",
             *([f"- of them {images_before} as {initial}, from whose weights this training went on"] if initial else []),

@@ -15,7 +15,7 @@ from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction, Simulation
 from tasks.shards import Report
 from tasks.workers.priors import image_contract, load_prior, pick_device, require_match
-from tasks.workers.stores import read_measured
+from tasks.workers.stores import read_measured, read_names
 
 
 class ReconstructJob(Spec):
@@ -79,7 +79,7 @@ def load_inputs(job: ReconstructJob, places: Sequence[int]) -> Inputs:
     """
     measurements = ShardedStore.open(job.measurements)
     return Inputs(
-        slice_ids=[measurements.attrs["slice_ids"][place] for place in places],
+        slice_ids=read_names(measurements, places),
         problem=_problem(job, measurements, places),
         denoiser=_denoiser(job, measurements),
     )

@@ -22,10 +22,14 @@ def open_dataset(uri: str, *, finished: bool = True) -> DatasetStore:
     return _with_listing(uri, str(fresh.shards.attrs["listing"]))
 
 
-def read_slices(store: ShardedStore, name: str, places: Sequence[int]) -> np.ndarray:
-    """Slices of an array by their places, in the given order; neighbours are read at once."""
-    runs = np.split(np.asarray(places), np.flatnonzero(np.diff(places) != 1) + 1)
-    return np.concatenate([store.read(name, int(run[0]), int(run[-1]) + 1) for run in runs])
+def read_names(measurements: ShardedStore, places: Sequence[int]) -> list[str]:
+    """What the slices in these places are called: their shards say it, a list of all would be read for every shard."""
+    size = measurements.shard_size
+    records = {index: measurements.record(index) for index in sorted({place // size for place in places})}
+    # An earlier version did keep a list of all.
+    if all("slice_ids" in record for record in records.values()):
+        return [records[place // size]["slice_ids"][place % size] for place in places]
+    return [measurements.attrs["slice_ids"][place] for place in places]
 
 
 def read_measured(store: ShardedStore, places: Sequence[int]) -> Measured:
@@ -39,9 +43,9 @@ def read_measured(store: ShardedStore, places: Sequence[int]) -> Measured:
             f"{store.uri} was measured by an earlier version, with one noise level for all slices: run measure again "
             "and use the measurements it names"
         )
-    y, noise_std = (torch.from_numpy(read_slices(store, name, places)) for name in ("y", "noise_std"))
-    names = [name for name in store.layouts if name.startswith(CONTEXT)]
-    context = {name[len(CONTEXT) :]: torch.from_numpy(read_slices(store, name, places)) for name in names}
+    arrays = {name: torch.from_numpy(store.read_places(name, places)) for name in store.layouts}
+    y, noise_std = arrays.pop("y"), arrays.pop("noise_std")
+    context = {name.removeprefix(CONTEXT): value for name, value in arrays.items()}
     return Measured(y, noise_std, context)
 
 

@@ -11,7 +11,7 @@ from storage.shards import ShardedStore
 from tasks.shards import Report, Stopped
 from tasks.workers.evaluate import cells, image_columns
 from tasks.workers.reconstruct import ReconstructJob, draw_samples, load_inputs
-from tasks.workers.stores import open_dataset, read_slices
+from tasks.workers.stores import open_dataset
 
 METRICS = ("psnr", "ssim", "psnr_circle", "ssim_circle")
 """All are kept of every trial, whichever one is tuned."""
@@ -39,7 +39,7 @@ def tune_shard(job: TuneJob, index: int, report: Report) -> None:
 
 def _measured(job: TuneJob, places: tuple[int, ...], report: Report) -> dict[str, Json]:
     inputs, choice = load_inputs(job.reconstruct, places), job.reconstruct.reconstruction
-    truth = read_slices(open_dataset(job.dataset).shards, "images", places)
+    truth = open_dataset(job.dataset).shards.read_places("images", places)
     try:
         samples, nfe = draw_samples(choice, inputs, job.reconstruct.batch_size, report)
     except Exception as error:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from scoreinv.phantoms import SHEPP_LOGAN, Ellipse, disc, exact_sinogram, rasterise, shepp_logan, varied_head
+from scoreinv.phantoms import SHEPP_LOGAN, Ellipse, coverage, disc, exact_sinogram, rasterise, shepp_logan, varied_head
 
 
 def test_head_has_the_published_values() -> None:
@@ -28,6 +28,8 @@ def test_rasterised_ellipse_has_its_area_and_its_place() -> None:
     assert (weights * x).sum() == pytest.approx(0.3, abs=1e-3)
     assert (weights * y).sum() == pytest.approx(0.4, abs=1e-3)
     assert (weights * (x - 0.3) * (y - 0.4)).sum() > 0.01
+    np.testing.assert_allclose(coverage(ellipse, 64), image / 2)
+    assert rasterise([], 8).tolist() == np.zeros((8, 8)).tolist()
 
 
 def test_sinogram_of_a_disc_is_the_chord() -> None:

@@ -12,7 +12,7 @@ import pytest
 from storage import holds
 from storage.errors import StoreHeld
 from storage.holds import Holder, held, refuse_held
-from storage.uri import exists, join, read_json, write_json
+from storage.uri import exists, join, locked, read_json, write_json
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -81,7 +81,8 @@ def test_a_holder_beats_and_does_not_take_back_what_was_taken_over(uri: str, mon
         while read_json(join(uri, "holder.json"))["beat"] == before and time.monotonic() < end:
             time.sleep(0.05)
         assert read_json(join(uri, "holder.json"))["beat"] > before
-        write_json(join(uri, "holder.json"), other().model_dump(mode="json"))
+        with locked(uri):
+            write_json(join(uri, "holder.json"), other().model_dump(mode="json"))
         time.sleep(0.3)
         assert read_json(join(uri, "holder.json"))["token"] == "x"
     assert exists(join(uri, "holder.json"))

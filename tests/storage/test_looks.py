@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from scoreinv.contract import ImageContract
-from storage.datasets import UNITS, DatasetStore, Listing, SliceRecord
+from scoreinv.modality import MODALITIES
+from storage.datasets import DatasetStore, Listing, SliceRecord
 from storage.errors import SourceError
 
 SIZE = 32
@@ -32,7 +33,7 @@ def filled(folder: Path, slices: dict[str, list[np.ndarray]], contract: dict[str
         )
         for i, name in enumerate(values)
     ]
-    listing = Listing(slices=tuple(records), volumes={name: {"units": UNITS["mri"]} for name in slices})
+    listing = Listing(slices=tuple(records), volumes={name: {"units": MODALITIES["mri"].units} for name in slices})
     image = ImageContract(modality="mri", **{"size": SIZE, **contract})
     data = DatasetStore.create(str(folder / "data"), listing, contract=image, recipe={}, shard_size=2)
 

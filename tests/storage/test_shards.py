@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import zarr
 
 from storage.errors import StoreFull, StoreIncomplete, StoreMismatch, StoreNotFound
 from storage.shards import ArrayLayout, Shard, ShardedStore
-from storage.uri import join, list_names, read_json
+from storage.uri import join, list_names, read_json, read_sealed, write_bytes
 from tests.storage.sharded import LAYOUTS, fill, make, values
 
 
@@ -86,7 +87,7 @@ def test_open_needs_a_finished_store(uri: str) -> None:
     assert ShardedStore.open(uri).is_finished()
 
 
-def test_what_is_done_is_changed_only_after_discard(uri: str) -> None:
+def test_what_is_done_is_changed_only_if_it_is_damaged(uri: str) -> None:
     """So that of two runs at once the one that comes later changes nothing under those who read."""
     store = make(uri)
     fill(store)
@@ -96,7 +97,8 @@ def test_what_is_done_is_changed_only_after_discard(uri: str) -> None:
     assert store.is_finished()
     np.testing.assert_array_equal(store.read("x", 4, 8), values(shard)["x"])
     assert store.record(1) == {"shard": 1}
-    store.discard(shard)
+    write_bytes(join(uri, "x/c/1/0/0"), b"damaged")
+    store.repair()
     assert not store.is_finished()
     assert store.pending() == [shard]
     with pytest.raises(StoreIncomplete, match="shards 1 are missing"):
@@ -152,10 +154,43 @@ def test_reads_of_missing_shards_are_refused(uri: str) -> None:
     assert np.isfinite(store.read("x", 0, 4)).all()
     with pytest.raises(StoreIncomplete, match="shards 1 are missing"):
         store.read("x", 3, 5)
-    with pytest.raises(IndexError, match="0 to 10"):
+    with pytest.raises(IndexError, match="slice 10 was asked for, .* has 0 to 9"):
         store.read("x", 0, 11)
     with pytest.raises(KeyError, match="no array 'y'"):
         store.read("y", 0, 1)
+
+
+def test_slices_are_read_by_their_places_in_any_order(uri: str) -> None:
+    store = make(uri)
+    fill(store)
+    whole = store.read("k", 0, 10)
+    for places in ([9, 2, 3, 4, 0], [5], [], [3, 3]):
+        np.testing.assert_array_equal(store.read_places("k", places), whole[places])
+    with pytest.raises(IndexError, match="slice -1 was asked for"):
+        store.read_places("k", [0, -1])
+
+
+def test_a_marker_is_read_once_however_many_places_are_in_its_shard(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make(uri)
+    fill(store)
+    found: list[str] = []
+
+    def counted(uri: str) -> dict[str, Any]:
+        found.append(uri)
+        return read_sealed(uri)
+
+    monkeypatch.setattr("storage.shards.read_sealed", counted)
+    store.read_places("x", [0, 2, 9, 1, 8])
+    assert found == [join(uri, "done/0.json"), join(uri, "done/2.json")]
+
+
+def test_a_plan_may_hold_attributes_that_only_an_earlier_version_kept(uri: str) -> None:
+    fill(make(uri, attrs={"recipe": {"a": (1, 2)}, "names": ["a"]}))
+    again = make(uri)
+    assert (again.pending(), again.attrs["names"]) == ([], ["a"])
+    np.testing.assert_array_equal(again.read("x", 0, 4), values(again.plan()[0])["x"])
+    with pytest.raises(StoreMismatch, match=r"attrs\.other"):
+        make(uri, attrs={"recipe": {"a": (1, 2)}, "other": 1})
 
 
 def test_gaps_are_nan_to_any_zarr_reader(tmp_path: Path) -> None:

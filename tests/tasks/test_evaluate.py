@@ -78,7 +78,7 @@ def test_a_mean_is_scored_with_its_spread_and_costs_all_samples(tmp_path: Path) 
         assert row["coverage_90"] == 1
         assert row["spread_skill"] == pytest.approx(2 * math.sqrt(5 / 4), rel=1e-4)
         assert (row["nfe"], row["seconds"], row["n_samples"]) == (28, 8.0, 4)
-        assert set(METRICS) - {"diversity"} <= set(row)
+        assert set(METRICS) <= set(row)
     for row in samples:
         assert (row["nfe"], row["seconds"], row["n_samples"]) == (7, 2.0, 1)
         assert all(row[name] is None for name in SAMPLED)

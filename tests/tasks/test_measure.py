@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from scoreinv.baselines import Direct
 from scoreinv.contract import ImageContract
 from scoreinv.measurement import GaussianNoise, Noiseless, PoissonNoise, simulate
 from scoreinv.noise import Noise
@@ -15,13 +16,14 @@ from scoreinv.operators.mri import CartesianMRI
 from storage.datasets import DatasetStore, Listing, SliceRecord
 from storage.errors import StoreMismatch
 from storage.shards import ArrayLayout, ShardedStore
+from storage.uri import join, size_of
 from tasks.cluster import Inline
 from tasks.measure import measurement_store
 from tasks.recipes import MeasureRecipe, Reconstruction, Simulation
 from tasks.shards import Execution, map_shards
 from tasks.workers.measure import MeasureJob, measure_shard
 from tasks.workers.reconstruct import reconstruct_shard
-from tasks.workers.stores import read_measured
+from tasks.workers.stores import read_measured, read_names
 from tests.tasks import tiny
 
 SIZE = 16
@@ -39,9 +41,8 @@ def bodies() -> dict[str, np.ndarray]:
     return {**found, "p2": metal}
 
 
-def dataset(uri: Path, names: list[str], *, shard_size: int) -> DatasetStore:
-    """The slices of these names, in their order."""
-    records = tuple(
+def records_of(names: list[str]) -> tuple[SliceRecord, ...]:
+    return tuple(
         SliceRecord(
             slice_id=name,
             volume_id=name,
@@ -54,7 +55,11 @@ def dataset(uri: Path, names: list[str], *, shard_size: int) -> DatasetStore:
         )
         for name in names
     )
-    listing = Listing(slices=records, volumes={name: {"units": "HU"} for name in names})
+
+
+def dataset(uri: Path, names: list[str], *, shard_size: int) -> DatasetStore:
+    """The slices of these names, in their order."""
+    listing = Listing(slices=records_of(names), volumes={name: {"units": "HU"} for name in names})
     store = DatasetStore.create(str(uri), listing, contract=CT, recipe={}, shard_size=shard_size)
     for shard in store.shards.pending():
         store.ingest(shard, lambda wanted: (bodies()[record.slice_id] for record in wanted))
@@ -75,7 +80,7 @@ def measured(folder: Path, names: list[str], *, shard_size: int, spec: SparseVie
 
 def noise_of(store: ShardedStore) -> dict[str, float]:
     levels = read_measured(store, range(store.n)).noise_std.tolist()
-    return dict(zip(store.attrs["slice_ids"], levels, strict=True))
+    return dict(zip(read_names(store, range(store.n)), levels, strict=True))
 
 
 def test_the_noise_of_a_slice_is_its_own_whoever_else_is_measured(tmp_path: Path) -> None:
@@ -148,3 +153,34 @@ def test_data_of_an_earlier_version_are_named_with_what_to_do(tmp_path: Path) ->
     store.finish(manifest={"noise_std": 0.1})
     with pytest.raises(StoreMismatch, match=r"one noise level for all slices: run measure again"):
         read_measured(ShardedStore.open(str(tmp_path)), [0])
+
+
+def test_a_plan_is_as_large_for_many_slices_as_for_one(tmp_path: Path) -> None:
+    """Every shard of every stage reads it: with the names of 100,000 slices in it that were 88 GB of JSON."""
+    sizes = []
+    for n in (1, 300):
+        folder, names = tmp_path / str(n), [f"p{i}" for i in range(n)]
+        listing = Listing(slices=records_of(names), volumes={name: {"units": "HU"} for name in names})
+        images = DatasetStore.create(str(folder / "dataset"), listing, contract=CT, recipe={})
+        recipe = MeasureRecipe(dataset="datasets/x", simulation=Simulation(measurement=COUNTED))
+        data = measurement_store(recipe, images, str(folder / "measurements"))
+        choice = Reconstruction(method=Direct())
+        _, made = tiny.reconstruction(data, folder / "reconstructions", choice)
+        sizes.append([size for store in (images.shards, data, made) for size in plan_sizes(store)])
+    np.testing.assert_allclose(sizes[1], sizes[0], atol=16)
+
+
+def plan_sizes(store: ShardedStore) -> list[int]:
+    return [size_of(join(store.uri, name)) or 0 for name in ("plan.json", "zarr.json")]
+
+
+def test_slices_are_called_as_their_shard_says_in_any_order(tmp_path: Path) -> None:
+    store = measured(tmp_path, ["p1-3", "p2", "p1-5"], shard_size=2)
+    assert read_names(store, [2, 0, 1]) == ["p1-5", "p1-3", "p2"]
+
+
+def test_names_of_an_earlier_version_are_read_from_its_plan(tmp_path: Path) -> None:
+    store = ShardedStore.create(str(tmp_path), n=2, shard_size=1, arrays={}, attrs={"slice_ids": ["a", "b"]})
+    store.write(store.plan()[0], {}, record={})
+    store.write(store.plan()[1], {}, record={"slice_ids": ["b"]})
+    assert read_names(store, [1, 0]) == ["b", "a"]

@@ -46,6 +46,7 @@ from tasks.tune import prepared_tuning, trial_text, write_outcome
 from tasks.tuned import best_text, trials_table
 from tasks.workers.evaluate import image_columns
 from tasks.workers.reconstruct import reconstruct_shard
+from tasks.workers.stores import read_names
 from tests.tasks import tiny
 
 N_SLICES, N_TRIALS = 4, 13
@@ -333,7 +334,7 @@ def test_the_best_recipe_gives_the_images_that_were_scored(workspace: Path) -> N
     columns = image_columns(torch.from_numpy(images)[:, None], torch.from_numpy(truth)[:, None])
     places = list(tuning.job.places)
     assert float(columns["psnr"][places].mean()) == pytest.approx(best.score, abs=1e-3)
-    assert [row["slice_id"] for row in best.rows] == [data.attrs["slice_ids"][place] for place in places]
+    assert [row["slice_id"] for row in best.rows] == read_names(data, places)
     assert best.nfe == 2 * n_samples
 
 

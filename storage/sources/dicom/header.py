@@ -9,14 +9,11 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from scoreinv.contract import Modality
+from scoreinv.modality import MODALITIES, Modality
 from storage.errors import SourceError
 from storage.sources.dicom.content import number, numbers, private_number, read_tags, transfer_syntax, word
 from storage.sources.dicom.meaning import is_reformat, refuse_other_kinds
 from storage.sources.files import damage_explained
-
-STORAGE_CLASSES: dict[Modality, str] = {"ct": "1.2.840.10008.5.1.4.1.1.2", "mri": "1.2.840.10008.5.1.4.1.1.4"}
-"""SOP classes of single-frame CT and MR images (DICOM PS3.4, table B.5-1)."""
 
 MAX_PIXELS = 1 << 24
 """Of one image: 4096 x 4096. More is not a CT or MR slice, and would fill the memory before any check."""
@@ -43,7 +40,6 @@ _REPETITION = (
     "FrameOfReferenceUID",
     "AcquisitionTime",
 )
-_MODALITY_TAGS: dict[Modality, str] = {"ct": "CT", "mri": "MR"}
 _DECODER_PACKAGES = {
     "JPEG 2000": "pylibjpeg pylibjpeg-openjpeg",
     "JPEG-LS": "pylibjpeg pylibjpeg-libjpeg",
@@ -128,14 +124,13 @@ def _refuse_other_objects(tags: Dataset, modality: Modality) -> None:
     if int(tags.get("NumberOfFrames") or 1) > 1:
         frames, name = int(tags.NumberOfFrames), UID(sop_class).name
         raise SourceError(f"multi-frame ({frames} frames, {name}): convert it to single-frame files first")
-    if sop_class != STORAGE_CLASSES[modality]:
-        wanted = UID(STORAGE_CLASSES[modality]).name
+    traits = MODALITIES[modality]
+    if sop_class != traits.sop_class:
+        wanted = UID(traits.sop_class).name
         raise SourceError(f"it is a {UID(sop_class).name}, this source takes {wanted} (modality={modality!r})")
     stated = word(tags, "Modality")
-    if stated and stated != _MODALITY_TAGS[modality]:
-        raise SourceError(
-            f"its Modality is {stated!r}, {_MODALITY_TAGS[modality]!r} was wanted (modality={modality!r})"
-        )
+    if stated and stated != traits.dicom_name:
+        raise SourceError(f"its Modality is {stated!r}, {traits.dicom_name!r} was wanted (modality={modality!r})")
 
 
 def _check_pixels_can_be_decoded(tags: Dataset) -> None:

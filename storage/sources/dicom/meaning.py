@@ -9,7 +9,7 @@ import re
 
 from pydicom.dataset import Dataset
 
-from scoreinv.contract import Modality
+from scoreinv.modality import MODALITIES, Modality
 from storage.errors import SourceError
 from storage.sources.dicom.content import private_number, word, words
 
@@ -110,8 +110,7 @@ def _refuse_by_description(tags: Dataset) -> None:
 def _refuse_by_units(tags: Dataset, modality: Modality) -> None:
     stated = word(tags, "RescaleType")
     if not re.fullmatch(_RESCALE_TYPES[modality], stated, re.IGNORECASE):
-        wanted = "Hounsfield units" if modality == "ct" else "magnitudes in arbitrary units"
-        raise SourceError(f"its RescaleType is {stated}: {wanted} were wanted")
+        raise SourceError(f"its RescaleType is {stated}: {MODALITIES[modality].in_files} were wanted")
     for item in tags.get("ModalityLUTSequence") or []:
         kind = word(item, "ModalityLUTType")
         if modality == "ct" and kind.upper() != "HU":

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_modality_lut
 
-from scoreinv.contract import Modality
+from scoreinv.modality import Modality
 from storage.errors import SourceError
 from storage.sources.dicom.content import number, read_tags, transfer_syntax, word
 from storage.sources.dicom.header import check_size

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from scoreinv.contract import Modality
+from scoreinv.modality import MODALITIES, Modality
 from scoreinv.spec import Json
-from storage.datasets import UNITS, Rejected, SliceRecord
+from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.identities import Identities
 from storage.sources.content import not_hounsfield_reason
@@ -26,8 +26,6 @@ from storage.sources.dicom.stacks import SAME_POSITION_MM, Plane, Stack, stacks
 from storage.sources.files import files_below, path_of
 from storage.sources.limits import within_limits
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
-
-AIR_HU = -1000.0
 
 N_LOOKED_AT = 9
 """Slices of a CT volume that are judged by their values, whichever are wanted."""
@@ -168,7 +166,7 @@ class DicomSource(Source):
             record = _record(stack.volume_id, header, position).model_copy(update={"offset": offset, "scale": scale})
             slices.append(checked(record, self._in_units(values, record), self.modality))
         geometry = _geometry(stack, self.modality)
-        if self.modality == "mri":
+        if MODALITIES[self.modality].is_relative:
             geometry |= {"offset": offset, "scale": scale}
         if notes:
             geometry["notes"] = list(notes)
@@ -200,7 +198,7 @@ class DicomSource(Source):
     def _offset_and_scale(self, sample: np.ndarray, *, is_inverted: bool) -> tuple[float, float]:
         if sample.size == 0:
             raise SourceError("the volume is empty: all its pixels are padding")
-        if self.modality == "mri":
+        if MODALITIES[self.modality].is_relative:
             # Of values that were negated, black is what is darkest, but no single pixel.
             black = float(np.percentile(sample, 1)) if is_inverted else 0.0
             offset, scale = mri_offset_and_scale(sample - np.float32(black), self.percentile)
@@ -217,9 +215,9 @@ class DicomSource(Source):
 
     def _in_units(self, values: np.ndarray, record: SliceRecord) -> np.ndarray:
         """HU or percentile units; padding becomes air."""
-        if self.modality == "ct":
-            return np.asarray(np.nan_to_num(values, nan=AIR_HU))
-        return np.asarray(np.nan_to_num(percentile_units(values, record), nan=0.0))
+        traits = MODALITIES[self.modality]
+        in_units = percentile_units(values, record) if traits.is_relative else values
+        return np.asarray(np.nan_to_num(in_units, nan=traits.background))
 
 
 def _listed(found: Sequence[Stack]) -> str:
@@ -273,6 +271,6 @@ def _geometry(stack: Stack, modality: Modality) -> dict[str, Json]:
         "spacing_mm": list(first.spacing_mm),
         "slice_spacing_mm": float(np.median(gaps)) if gaps.size else None,
         "n_slices": len(stack.slices),
-        "units": UNITS[modality],
+        "units": MODALITIES[modality].units,
     }
     return geometry

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from scoreinv.contract import Modality
+from scoreinv.modality import Modality
 from storage.datasets import Rejected
 from storage.sources.dicom.header import Header
 
