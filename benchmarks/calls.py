@@ -102,7 +102,7 @@ def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
     """The points of all curves, from the file or by reconstruction."""
     known = read_kept(options.keep)
     for method in COMPARED[study.modality]:
-        kind = str(dict(method)["kind"])
+        kind = method.kind
         if options.methods and kind not in options.methods:
             continue
         for calls in options.calls if method.needs != "nothing" else [0]:
@@ -135,7 +135,7 @@ def kept(
     name = f"{study.modality}-{study.key}"
     found = known.get((name, method.digest(), calls))
     if found is None and not options.kept_only:
-        found = point(study, str(dict(method)["kind"]), method, calls)
+        found = point(study, method.kind, method, calls)
         line = json.dumps({"study": name, "method": method.digest(), **found._asdict()})
         options.keep.parent.mkdir(parents=True, exist_ok=True)
         with options.keep.open("a") as file:

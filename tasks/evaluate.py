@@ -9,12 +9,13 @@ from storage.shards import ShardedStore
 from storage.uri import join, size_of, write_bytes
 from tasks.artifacts import show_table
 from tasks.progress import follow
-from tasks.recipes import EvaluateRecipe, MeasureRecipe
+from tasks.recipes import EvaluateRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
 from tasks.study import headline_table, section_of
 from tasks.workers.evaluate import VERSION, Candidate, EvaluateJob, evaluate_shard
+from tasks.workers.stores import simulation_of
 from tasks.workspace import locate, reference
 
 
@@ -36,18 +37,18 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     is_done = target.is_finished()
     if not is_done:
         job = EvaluateJob(
-            dataset=locate(execution.workspace, dataset, "datasets"),
+            dataset=locate(execution.workspace, dataset, "datasets") if dataset else "",
             candidates=tuple(_candidate(execution.workspace, store) for store in stores),
             target=target.uri,
         )
-        follow(map_shards(evaluate_shard, job, target, execution), target, f"Evaluating {dataset}")
+        follow(map_shards(evaluate_shard, job, target, execution), target, f"Evaluating {dataset or ref}")
     # Also of one that is done: the table may be damaged, and the records have all that is in it.
     write_scores(target.uri, rows_of(target))
     if not is_done:
         target.finish(manifest={"n_slices": target.n})
     if not size_of(join(target.uri, "table.md")):
         _write_table(execution.workspace, target.uri)
-    show_table(target.uri, f"Metrics of {len(stores)} reconstructions of {dataset}")
+    show_table(target.uri, f"Metrics of {len(stores)} reconstructions of {dataset or 'measured data'}")
     return ref
 
 
@@ -68,12 +69,12 @@ def _write_table(workspace: str, uri: str) -> None:
 
 def _candidate(workspace: str, store: ShardedStore) -> Candidate:
     uri = locate(workspace, store.attrs["recipe"]["measurements"], "measurements")
-    recipe = MeasureRecipe.model_validate(ShardedStore.open(uri).attrs["recipe"])
-    return Candidate(uri=store.uri, measurements=uri, measurement=recipe.simulation.measurement)
+    return Candidate(uri=store.uri, measurements=uri, measurement=simulation_of(ShardedStore.open(uri)).measurement)
 
 
 def _common_dataset(stores: list[ShardedStore]) -> str:
-    refs = {store.attrs["dataset"] for store in stores}
+    """The reference of the images that all are of; empty if all are of one scan, whose truth nobody has."""
+    refs = {store.attrs["dataset"] or store.attrs["recipe"]["measurements"] for store in stores}
     if len(refs) > 1:
         raise UserError(f"reconstructions of different data sets cannot share a table: {sorted(refs)}")
-    return str(refs.pop())
+    return str(stores[0].attrs["dataset"])

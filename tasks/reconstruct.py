@@ -7,12 +7,13 @@ from storage.models import load
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
 from tasks.progress import follow
-from tasks.recipes import MeasureRecipe, ReconstructRecipe
+from tasks.recipes import ReconstructRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
 from tasks.workers.priors import image_contract, require_match
 from tasks.workers.reconstruct import VERSION, ReconstructJob, reconstruct_shard
+from tasks.workers.stores import dataset_of, simulation_of
 from tasks.workspace import locate, locate_prior, reference
 
 
@@ -31,7 +32,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
             target=store.uri,
             prior=prior,
             prior_sha256=sha256,
-            simulation=MeasureRecipe.model_validate(measurements.attrs["recipe"]).simulation,
+            simulation=simulation_of(measurements),
             reconstruction=recipe.reconstruction,
             batch_size=execution.batch_size,
             device=execution.device,
@@ -71,7 +72,7 @@ def reconstruction_store(
         attrs={
             "recipe": recipe.model_dump(mode="json"),
             "prior_sha256": prior_sha256,
-            "dataset": measurements.attrs["recipe"]["dataset"],
+            "dataset": dataset_of(measurements),
             "image": measurements.attrs["image"],
         },
     )

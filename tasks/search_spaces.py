@@ -137,15 +137,10 @@ def default_search(method: Method) -> Search:
     Raises:
         ValueError: if the method has nothing to tune.
     """
-    kind = kind_of(method)
+    kind = method.kind
     if kind not in DEFAULT_SEARCH:
         raise ValueError(f"method {kind!r} has no numbers to tune by default: name some under search, or tune another")
     return DEFAULT_SEARCH[kind]
-
-
-def kind_of(method: Method) -> str:
-    """By which recipes name the method."""
-    return str(dict(method)["kind"])
 
 
 def check_search(method: Method, search: Search) -> None:
@@ -161,7 +156,7 @@ def check_search(method: Method, search: Search) -> None:
     for one in search:
         if one.key not in fields:
             raise ValueError(
-                f"search: method {kind_of(method)!r} has no option {one.key!r}: choose {', '.join(fields)}"
+                f"search: method {method.kind!r} has no option {one.key!r}: choose {', '.join(fields)}"
             )
         for value in _extremes(one, fields[one.key]):
             _try(method, one.key, value)

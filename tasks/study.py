@@ -9,19 +9,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from scoreinv.contract import ImageContract
+from scoreinv.metrics.image import magnitude
 from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from storage.datasets import DatasetStore, Rejected
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.means import Row, left_out, mean_of
-from tasks.recipes import MeasureRecipe, Reconstruction, Simulation
+from tasks.recipes import Reconstruction, Simulation
 from tasks.rendering import MethodRow, Panel, ReportSection, markdown_table
 from tasks.rendering.tables import METRICS
+from tasks.workers.priors import image_contract
+from tasks.workers.stores import Identity, as_images, read_identities, simulation_of
 from tasks.workspace import locate
 
 HEADLINE = ("psnr", "ssim", "nmse")
 """What stands under a slice's pictures and in short tables; the page has all that ``tasks.rendering.tables`` knows."""
+
+HEADLINE_WITHOUT_TRUTH = ("data_residual", "spread")
+"""The same where nobody knows the true images."""
 
 N_REJECTED_SHOWN = 5
 
@@ -32,7 +39,6 @@ class Result(NamedTuple):
     store: ShardedStore
     reconstruction: Reconstruction
     simulation: Simulation
-    size: int
     note: str = ""
     """What tells it from the study's other results: measurement, options of the method, prior, seed."""
 
@@ -73,26 +79,54 @@ class Result(NamedTuple):
         return f"{self.name}, mean of {n} samples" if estimate == "mean" else f"{self.name}, one sample"
 
 
+class Slices(NamedTuple):
+    """What a study is of: slices with what is known of them, their grid, and the images if anybody has them."""
+
+    contract: ImageContract
+    identities: Sequence[Identity]
+    places: Sequence[str]
+    """Where each lies within its volume, in words; empty where nobody knows."""
+    rejected: Sequence[Rejected]
+    source: Mapping[str, Any]
+    """Where they come from, for the recipe that makes the results again."""
+    truth: ShardedStore | None
+
+
 def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSection:
     """Heading, table, pictures and recipes of one study."""
     scores = ShardedStore.open(scores_uri)
-    dataset = DatasetStore.open(locate(workspace, scores.attrs["dataset"], "datasets"))
     refs = dict.fromkeys(scores.attrs["recipe"]["reconstructions"])
     results = _told_apart([_result(workspace, locate(workspace, ref, "reconstructions")) for ref in refs])
+    slices = _slices(workspace, str(scores.attrs["dataset"]), results[0].store)
     rows = read_scores(scores_uri)
     best = _best([r for r in results if r.reconstruction.method.needs != "nothing"] or results, rows)
     alike = [r for r in results if r.simulation == best.simulation]
     naive = next((r for r in alike if r.reconstruction.method.needs == "nothing"), alike[0])
-    places = np.unique(np.linspace(0, len(dataset) - 1, n_pictures + 2).round().astype(int)[1:-1])
+    places = np.unique(np.linspace(0, len(slices.identities) - 1, n_pictures + 2).round().astype(int)[1:-1])
     return ReportSection(
-        heading=_heading(results, dataset),
-        intro=_intro(results, dataset),
+        heading=_heading(results, slices),
+        intro=_intro(results, slices),
         rows=[row for result in results for row in _method_rows(result, rows)],
-        panels=[_panel(int(place), dataset, naive, best, rows) for place in places],
-        recipe_yaml=_recipe_yaml(dataset, results),
+        panels=[_panel(int(place), slices, naive, best, rows) for place in places],
+        recipe_yaml=_recipe_yaml(slices, results),
         # A gain over what was made from other data says nothing.
         baseline=naive.name if len(alike) == len(results) else "",
     )
+
+
+def _slices(workspace: str, dataset: str, reconstruction: ShardedStore) -> Slices:
+    """Those of a data set, or, without one, of the measurements that a reconstruction was made from."""
+    if dataset:
+        store = DatasetStore.open(locate(workspace, dataset, "datasets"))
+        records, source = store.listing.slices, {"uri": store.uri, "recipe": store.shards.attrs["recipe"]}
+        identities = [Identity(one.slice_id, one.volume_id, one.subject_id) for one in records]
+        places = [f"slice at {one.position_mm:.0f} mm" for one in records]
+        return Slices(store.contract, identities, places, store.listing.rejected, source, store.shards)
+    measured = ShardedStore.open(locate(workspace, reconstruction.attrs["recipe"]["measurements"], "measurements"))
+    identities = read_identities(measured, range(measured.n))
+    contract = image_contract(measured.attrs)
+    places = [f"slice {one.slice_id}" for one in identities]
+    return Slices(contract, identities, places, (), {"measurements": measured.uri}, None)
 
 
 def _best(results: Sequence[Result], rows: Sequence[Row]) -> Result:
@@ -109,7 +143,9 @@ def _best(results: Sequence[Result], rows: Sequence[Row]) -> Result:
 
 def headline_table(section: ReportSection) -> str:
     """The section's methods as a Markdown table, mean ± standard deviation of the metrics people ask for first."""
-    rows = [replace(row, metrics={m: row.metrics[m] for m in HEADLINE if m in row.metrics}) for row in section.rows]
+    has_truth = any(m in row.metrics for row in section.rows for m in HEADLINE)
+    names = HEADLINE if has_truth else HEADLINE_WITHOUT_TRUTH
+    rows = [replace(row, metrics={m: row.metrics[m] for m in names if m in row.metrics}) for row in section.rows]
     return markdown_table(rows, baseline=section.baseline)
 
 
@@ -117,9 +153,8 @@ def _result(workspace: str, uri: str) -> Result:
     store = ShardedStore.open(uri)
     recipe = store.attrs["recipe"]
     measurements = ShardedStore.open(locate(workspace, recipe["measurements"], "measurements"))
-    simulation = MeasureRecipe.model_validate(measurements.attrs["recipe"]).simulation
-    size = int(store.attrs["image"]["size"])
-    return Result(store, Reconstruction.model_validate(recipe["reconstruction"]), simulation, size)
+    simulation = simulation_of(measurements)
+    return Result(store, Reconstruction.model_validate(recipe["reconstruction"]), simulation)
 
 
 def _told_apart(results: Sequence[Result]) -> list[Result]:
@@ -168,20 +203,25 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{key}", value
 
 
-def _heading(results: Sequence[Result], dataset: DatasetStore) -> str:
-    n, size = len(dataset), dataset.contract.size
+def _heading(results: Sequence[Result], slices: Slices) -> str:
+    n, size = len(slices.identities), slices.contract.size
     titles = dict.fromkeys(result.measurement.title() for result in results)
     return f"{' and '.join(titles)}, {n} slices of {size} x {size} pixels"
 
 
-def _intro(results: Sequence[Result], dataset: DatasetStore) -> list[str]:
-    listing, contract = dataset.listing, dataset.contract
+def _intro(results: Sequence[Result], slices: Slices) -> list[str]:
+    subjects, volumes = ({one[field] for one in slices.identities} for field in (2, 1))
     noise = dict.fromkeys(result.measurement.noise.kind for result in results)
+    scored = (
+        "Nobody knows the true images: the data residual says whether an image explains the data within their noise, "
+        "the spread how far its samples lie apart within the body."
+        if slices.truth is None
+        else "PSNR and SSIM on values in [0, 1], data range 1. Coverage and spread within the body."
+    )
     return [
-        f"{len(listing.subjects())} subjects, {len(listing.volumes)} volumes, pixels of {contract.pixel_mm:g} mm.",
-        f"Measurement noise: {' and '.join(noise)}. PSNR and SSIM on values in [0, 1], data range 1. "
-        "Coverage and spread within the body.",
-        *_left_out(listing.rejected),
+        f"{len(subjects)} subjects, {len(volumes)} volumes, pixels of {slices.contract.pixel_mm:g} mm.",
+        f"Measurement noise: {' and '.join(noise)}. {scored}",
+        *_left_out(slices.rejected),
     ]
 
 
@@ -214,24 +254,28 @@ def _method_row(name: str, rows: Sequence[Row], out: Mapping[str, frozenset[str]
     )
 
 
-def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows: Sequence[Row]) -> Panel:
-    record, contract = dataset.listing.slices[place], dataset.contract
+def _panel(place: int, slices: Slices, naive: Result, best: Result, rows: Sequence[Row]) -> Panel:
+    identity, contract = slices.identities[place], slices.contract
     traits, n = MODALITIES[contract.modality], best.reconstruction.n_samples
     span = contract.high - contract.low
 
+    def read(store: ShardedStore, name: str) -> np.ndarray:
+        image: np.ndarray = magnitude(as_images(store.read(name, place, place + 1), contract))[0, 0].numpy()
+        return image
+
     def shown(store: ShardedStore, name: str) -> np.ndarray:
-        image: np.ndarray = contract.low + span * store.read(name, place, place + 1)[0].clip(0, 1)
+        image: np.ndarray = contract.low + span * read(store, name).clip(0, 1)
         return image
 
     return Panel(
-        title=f"{record.subject_id}, slice at {record.position_mm:.0f} mm",
-        truth=shown(dataset.shards, "images"),
+        title=f"{identity.subject_id}, {slices.places[place]}",
+        truth=None if slices.truth is None else shown(slices.truth, "images"),
         naive=shown(naive.store, "sample"),
         result=shown(best.store, best.estimate),
-        std=span * best.store.read("std", place, place + 1)[0] if n > 1 else None,
+        std=span * read(best.store, "std") if n > 1 else None,
         naive_name=naive.name,
         result_name=best.row_name(best.estimate),
-        scores=_scores_of_slice(record.slice_id, (naive, best), rows),
+        scores=_scores_of_slice(identity.slice_id, (naive, best), rows),
         value_label=traits.label,
         low=traits.window[0],
         high=traits.window[1],
@@ -242,15 +286,17 @@ def _panel(place: int, dataset: DatasetStore, naive: Result, best: Result, rows:
 
 def _scores_of_slice(slice_id: str, results: Sequence[Result], rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     shown = {result.digest: result for result in results}
+    mine = [row for row in rows if row["slice_id"] == slice_id and row["reconstruction"] in shown]
     return {
-        shown[row["reconstruction"]].row_name(str(row["estimate"])): {m: float(row[m]) for m in HEADLINE}
-        for row in rows
-        if row["slice_id"] == slice_id and row["reconstruction"] in shown
+        shown[row["reconstruction"]].row_name(str(row["estimate"])): {
+            m: float(row[m]) for m in HEADLINE if row.get(m) is not None
+        }
+        for row in mine
     }
 
 
-def _recipe_yaml(dataset: DatasetStore, results: Sequence[Result]) -> str:
-    content: dict[str, Any] = {"dataset": {"uri": dataset.uri, "recipe": dataset.shards.attrs["recipe"]}}
+def _recipe_yaml(slices: Slices, results: Sequence[Result]) -> str:
+    content: dict[str, Any] = {"dataset" if slices.truth else "acquired": dict(slices.source)}
     simulations = [result.simulation.model_dump(mode="json") for result in results]
     made = [result.reconstruction.model_dump(mode="json") for result in results]
     if all(one == simulations[0] for one in simulations):

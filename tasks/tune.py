@@ -5,12 +5,13 @@ from contextlib import closing
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_table_artifact
 
+from scoreinv.errors import UserError
 from scoreinv.spec import digest_of
 from storage.shards import ShardedStore
 from storage.uri import join, write_bytes, write_json
 from tasks.artifacts import artifact_key, image_url, key_of
 from tasks.progress import Meter
-from tasks.recipes import MeasureRecipe, TuneRecipe
+from tasks.recipes import TuneRecipe
 from tasks.reconstruct import checked_prior
 from tasks.retry import worth_retrying
 from tasks.shards import Execution
@@ -27,7 +28,7 @@ from tasks.trials import (
 from tasks.tuned import best_text, picture, trials_table, values_text
 from tasks.workers.evaluate import VERSION as METRICS_VERSION
 from tasks.workers.reconstruct import VERSION, ReconstructJob
-from tasks.workers.stores import open_dataset
+from tasks.workers.stores import dataset_of, open_dataset, simulation_of
 from tasks.workers.tune import TuneJob
 from tasks.workspace import locate, locate_prior, reference, subjects_of
 
@@ -58,8 +59,9 @@ def prepared_tuning(recipe: TuneRecipe, execution: Execution) -> tuple[Tuning, s
     """
     workspace, choice = execution.workspace, recipe.reconstruction
     measurements = ShardedStore.open(locate(workspace, recipe.measurements, "measurements"))
-    measured = MeasureRecipe.model_validate(measurements.attrs["recipe"])
-    dataset = locate(workspace, measured.dataset, "datasets")
+    if not dataset_of(measurements):
+        raise UserError(f"{recipe.measurements} are a scanner's, and nobody knows their truth: tune on simulated ones")
+    dataset = locate(workspace, dataset_of(measurements), "datasets")
     # What is kept of the recipe, and its address, name people as the data set does: perhaps by hashes.
     recipe = recipe.model_copy(update={"subjects": subjects_of(workspace, [dataset], recipe.subjects)})
     prior = locate_prior(workspace, choice.prior)
@@ -70,7 +72,7 @@ def prepared_tuning(recipe: TuneRecipe, execution: Execution) -> tuple[Tuning, s
         target=join(workspace, ref),
         prior=prior,
         prior_sha256=sha256,
-        simulation=measured.simulation,
+        simulation=simulation_of(measurements),
         reconstruction=choice,
         batch_size=execution.batch_size,
         device=execution.device,

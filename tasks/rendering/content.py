@@ -16,7 +16,7 @@ class Panel:
 
     Attributes:
         title: which slice this is.
-        truth: (height, width), in the unit of ``value_label``, as are the next three.
+        truth: (height, width), in the unit of ``value_label``, as are the next three; None if nobody knows it.
         naive: the one-step reconstruction.
         result: the reconstruction the report is about.
         std: standard deviation of the posterior samples, None for a single sample.
@@ -31,7 +31,7 @@ class Panel:
     """
 
     title: str
-    truth: Image
+    truth: Image | None
     naive: Image
     result: Image
     std: Image | None
@@ -46,7 +46,7 @@ class Panel:
 
     def __post_init__(self) -> None:
         shapes = {x.shape for x in (self.truth, self.naive, self.result, self.std) if x is not None}
-        if len(shapes) != 1 or self.truth.ndim != 2:
+        if len(shapes) != 1 or self.result.ndim != 2:
             raise ValueError(f"panel {self.title!r} needs images (height, width) of one shape, got {sorted(shapes)}")
         if not self.low < self.high:
             raise ValueError(f"panel {self.title!r} needs low < high to show values, got {self.low} and {self.high}")

@@ -97,7 +97,7 @@ def _panel_palette() -> list[int]:
 
 def _panel_figure(panel: Panel) -> Figure:
     views = panel_views(panel)
-    height = CELL * panel.truth.shape[0] / panel.truth.shape[1]
+    height = CELL * panel.result.shape[0] / panel.result.shape[1]
     size = (2 * MARGIN + len(views) * CELL + (len(views) - 1) * GAP, height + TOP + FOOT)
     figure = Figure(figsize=size, facecolor="white")
     figure.text(
@@ -136,7 +136,7 @@ def _draw_view(axes: Any, view: View) -> None:
 def _draw_scale_bar(axes: Any, panel: Panel) -> None:
     chip = {"facecolor": (0, 0, 0, 0.6), "edgecolor": "none", "pad": 1}
     length = scale_bar_mm(panel)
-    share = length / (panel.truth.shape[1] * panel.pixel_mm)
+    share = length / (panel.result.shape[1] * panel.pixel_mm)
     axes.add_patch(Rectangle((0.04, 0.05), share, 0.015, transform=axes.transAxes, color="white", linewidth=0))
     axes.text(0.055, 0.1, f"{length:g} mm", transform=axes.transAxes, color="white", fontsize=6, bbox=chip)
 

@@ -35,6 +35,7 @@ METRICS: Mapping[str, Metric] = {
     "spread_skill": Metric("Spread / error", "", 2, "near 1", is_detail=True),
     "coverage_90": Metric("Coverage of 90 %", "", 3),
     "data_residual": Metric("Data residual", "", 2, "near 1"),
+    "spread": Metric("Spread", "", 4, is_detail=True),
     "scale_error": Metric("Scale error", "dB", 2, is_detail=True),
     "psnr_circle": Metric("PSNR in circle", "dB", 2, "high", is_detail=True),
     "ssim_circle": Metric("SSIM in circle", "", 3, "high", is_detail=True),

@@ -45,32 +45,30 @@ class View(NamedTuple):
 def panel_views(panel: Panel) -> list[View]:
     """Truth, naive, result, the errors of the two on one scale, and the spread, in this order."""
     window = Scale(GREY, panel.low, panel.high, panel.value_label, 255)
-    naive_error, result_error = panel.naive - panel.truth, panel.result - panel.truth
-    limit = nice_ceiling(max(_top(np.abs(naive_error), NAIVE_PERCENTILE), _top(np.abs(result_error), PERCENTILE)))
-    error = Scale(ERROR, -limit, limit, panel.value_label, 127)
     spread = Scale(
         SPREAD, 0.0, nice_ceiling(0.0 if panel.std is None else _top(panel.std, PERCENTILE)), panel.value_label, 127
     )
     return [
-        View("truth", "Truth", "reference", panel.truth, window),
+        View("truth", "Truth", "reference" if panel.truth is not None else "not known", panel.truth, window),
         View("naive", panel.naive_name, "", panel.naive, window),
         View("result", panel.result_name, "", panel.result, window),
-        View(
-            "error",
-            f"Error of {panel.naive_name}",
-            _mean_text("mean |error|", np.abs(naive_error), panel),
-            naive_error,
-            error,
-        ),
-        View(
-            "error",
-            f"Error of {panel.result_name}",
-            _mean_text("mean |error|", np.abs(result_error), panel),
-            result_error,
-            error,
-        ),
+        *_error_views(panel),
         View("spread", *_spread_words(panel), panel.std, spread),
     ]
+
+
+def _error_views(panel: Panel) -> list[View]:
+    """Of the naive image and of the result, on one scale."""
+    names = [f"Error of {panel.naive_name}", f"Error of {panel.result_name}"]
+    if panel.truth is None:
+        empty = Scale(ERROR, -1.0, 1.0, panel.value_label, 127)
+        return [View("error", name, "not known without a truth", None, empty) for name in names]
+    errors = [panel.naive - panel.truth, panel.result - panel.truth]
+    tops = [_top(np.abs(e), share) for e, share in zip(errors, (NAIVE_PERCENTILE, PERCENTILE), strict=True)]
+    limit = nice_ceiling(max(tops))
+    scale = Scale(ERROR, -limit, limit, panel.value_label, 127)
+    notes = [_mean_text("mean |error|", np.abs(error), panel) for error in errors]
+    return [View("error", *one, scale) for one in zip(names, notes, errors, strict=True)]
 
 
 def caption_of(panel: Panel, view: View) -> str:
@@ -99,7 +97,7 @@ def nice_ceiling(value: float) -> float:
 
 def scale_bar_mm(panel: Panel) -> float:
     """A round length of about a quarter of the image's width."""
-    quarter = panel.truth.shape[1] * panel.pixel_mm / 3.5
+    quarter = panel.result.shape[1] * panel.pixel_mm / 3.5
     power = 10.0 ** math.floor(math.log10(quarter))
     return max(step * power for step in (1, 2, 5) if step * power <= quarter)
 

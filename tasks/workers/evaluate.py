@@ -12,13 +12,13 @@ from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
 from scoreinv.spec import Spec
-from storage.datasets import SliceRecord
 from storage.shards import Shard, ShardedStore
 from tasks.recipes import Reconstruction
 from tasks.shards import Report
-from tasks.workers.stores import as_images, open_dataset, read_measured
+from tasks.workers.priors import image_contract
+from tasks.workers.stores import Identity, as_images, open_dataset, read_identities, read_measured
 
-VERSION = 3
+VERSION = 4
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
 
 Columns = dict[str, Tensor]
@@ -34,42 +34,48 @@ class Candidate(Spec):
 
 
 class EvaluateJob(Spec):
-    """Whose images are compared with which."""
+    """Whose images are compared with which; without a data set there is no truth to compare with."""
 
     dataset: str
     candidates: tuple[Candidate, ...]
     target: str
 
 
-class Truth(NamedTuple):
-    """The slices of a shard: who they are, their images (batch, n_channels, height, width), and what those mean."""
+class Subjects(NamedTuple):
+    """The slices of a shard: who they are, what values mean, and their true images, if anybody has them."""
 
-    records: tuple[SliceRecord, ...]
-    images: Tensor
+    identities: list[Identity]
     contract: ImageContract
-
-    @property
-    def body(self) -> Tensor:
-        """Bool, the pixels that are not air: there is much of it, and it is easy."""
-        low, high = self.contract.low, self.contract.high
-        return magnitude(self.images) > (MODALITIES[self.contract.modality].foreground - low) / (high - low)
+    truth: Tensor | None = None
 
 
 def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
     """Write no array: the rows of a shard are its record."""
     target = ShardedStore.open(job.target, finished=False)
     shard = target.plan()[index]
-    dataset = open_dataset(job.dataset)
-    images = as_images(dataset.images(shard.start, shard.stop), dataset.contract)
-    truth = Truth(dataset.listing.slices[shard.start : shard.stop], images, dataset.contract)
-    rows = [row for candidate in job.candidates for row in _rows(candidate, truth, shard)]
+    subjects = _subjects(job, shard)
+    rows = [row for candidate in job.candidates for row in _rows(candidate, subjects, shard)]
     target.write(shard, {}, record={"rows": rows})
 
 
-def _rows(candidate: Candidate, truth: Truth, shard: Shard) -> list[dict[str, object]]:
+def _subjects(job: EvaluateJob, shard: Shard) -> Subjects:
+    if not job.dataset:
+        measurements = ShardedStore.open(job.candidates[0].measurements)
+        identities = read_identities(measurements, range(shard.start, shard.stop))
+        return Subjects(identities, image_contract(measurements.attrs))
+    dataset = open_dataset(job.dataset)
+    records = dataset.listing.slices[shard.start : shard.stop]
+    identities = [Identity(one.slice_id, one.volume_id, one.subject_id) for one in records]
+    truth = as_images(dataset.images(shard.start, shard.stop), dataset.contract)
+    return Subjects(identities, dataset.contract, truth)
+
+
+def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[str, object]]:
     store = ShardedStore.open(candidate.uri)
     choice = Reconstruction.model_validate(store.attrs["recipe"]["reconstruction"])
-    record, problem = store.record(shard.index), _problem(candidate, shard, truth.contract)
+    data = read_measured(ShardedStore.open(candidate.measurements), range(shard.start, shard.stop))
+    problem = InverseProblem.of(candidate.measurement, data, subjects.contract)
+    record = store.record(shard.index)
     rows: list[dict[str, object]] = []
     for estimate in ("sample", "mean"):
         if estimate not in store.layouts:
@@ -86,12 +92,15 @@ def _rows(candidate: Candidate, truth: Truth, shard: Shard) -> list[dict[str, ob
             "nfe": record["nfe"] * n,
             "seconds": record["seconds_per_slice"] * n / choice.n_samples,
         }
-        images = as_images(store.read(estimate, shard.start, shard.stop), truth.contract)
-        columns = image_columns(images, truth.images) | _residual_column(images, problem)
+        images = as_images(store.read(estimate, shard.start, shard.stop), subjects.contract)
+        columns = {} if subjects.truth is None else image_columns(images, subjects.truth)
+        if bool((problem.noise_std > 0).all()):
+            columns |= {"data_residual": data_residual(images, problem)}
         if estimate == "mean":
-            std = as_images(store.read("std", shard.start, shard.stop), truth.contract)
-            columns |= spread_columns(Ensemble(images, std, n), truth)
-        rows += [_identity(one) | about | scores for one, scores in zip(truth.records, cells(columns), strict=True)]
+            std = as_images(store.read("std", shard.start, shard.stop), subjects.contract)
+            columns |= spread_columns(Ensemble(images, std, n), subjects.truth, subjects.contract)
+        pairs = zip(subjects.identities, cells(columns, len(images)), strict=True)
+        rows += [{**one._asdict(), **about, **scores} for one, scores in pairs]
     return rows
 
 
@@ -111,31 +120,27 @@ def image_columns(images: Tensor, truth: Tensor) -> Columns:
     return columns
 
 
-def spread_columns(ensemble: Ensemble, truth: Truth) -> Columns:
-    """How honest the deviation of the samples is, within the body."""
-    return {
-        "coverage_90": ensemble_coverage(ensemble, truth.images, level=0.9, mask=truth.body),
-        "spread_skill": ensemble_spread_skill(ensemble, truth.images, mask=truth.body),
-    }
+def spread_columns(ensemble: Ensemble, truth: Tensor | None, contract: ImageContract) -> Columns:
+    """How far samples lie apart within the body, and, where the truth is known, how honest that is.
+
+    The body is what is not air, in the truth or else in the samples' mean: of air there is much, and it is easy.
+    """
+    low, high = contract.low, contract.high
+    seen = ensemble.mean if truth is None else truth
+    body = magnitude(seen) > (MODALITIES[contract.modality].foreground - low) / (high - low)
+    n_pixels = body.flatten(1).sum(1)
+    columns = {"spread": ((magnitude(ensemble.std) * body).flatten(1).sum(1) / n_pixels)}
+    if truth is not None:
+        columns |= {
+            "coverage_90": ensemble_coverage(ensemble, truth, level=0.9, mask=body),
+            "spread_skill": ensemble_spread_skill(ensemble, truth, mask=body),
+        }
+    return columns
 
 
-def _residual_column(images: Tensor, problem: InverseProblem) -> Columns:
-    return {"data_residual": data_residual(images, problem)} if bool((problem.noise_std > 0).all()) else {}
-
-
-def _problem(candidate: Candidate, shard: Shard, image: ImageContract) -> InverseProblem:
-    data = read_measured(ShardedStore.open(candidate.measurements), range(shard.start, shard.stop))
-    return InverseProblem.of(candidate.measurement, data, image)
-
-
-def _identity(record: SliceRecord) -> dict[str, object]:
-    return {"slice_id": record.slice_id, "volume_id": record.volume_id, "subject_id": record.subject_id}
-
-
-def cells(columns: Columns) -> list[dict[str, object]]:
-    """One row of metrics per slice, as JSON can hold them."""
+def cells(columns: Columns, n: int) -> list[dict[str, object]]:
+    """One row of metrics for each of n slices, as JSON can hold them."""
     lists = {name: values.tolist() for name, values in columns.items()}
-    n = len(next(iter(lists.values())))
     return [{name: _json(values[i]) for name, values in lists.items()} for i in range(n)]
 
 

@@ -1,6 +1,8 @@
 """Simulate the measurement of one shard of images."""
 
-from scoreinv.measurement import simulate
+import numpy as np
+
+from scoreinv.measurement import Measured, simulate
 from scoreinv.noise import Noise
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
@@ -30,6 +32,11 @@ def measure_shard(job: MeasureJob, index: int, report: Report) -> None:
     names = [record.slice_id for record in dataset.listing.slices[shard.start : shard.stop]]
     noise = Noise(job.simulation.seed, names, purpose="measurement")
     data = simulate(job.simulation.measurement, images, dataset.contract, noise)
+    target.write(shard, arrays_of(data), record={"slice_ids": names})
+
+
+def arrays_of(data: Measured) -> dict[str, np.ndarray]:
+    """What a store of measurements holds."""
     arrays = {"y": data.y, "noise_std": data.noise_std}
     arrays |= {CONTEXT + name: value for name, value in data.context.items()}
-    target.write(shard, {name: value.numpy() for name, value in arrays.items()}, record={"slice_ids": names})
+    return {name: value.numpy() for name, value in arrays.items()}

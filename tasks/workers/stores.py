@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from scoreinv.measurement import Measured
 from storage.datasets import DatasetStore
 from storage.errors import StoreMismatch
 from storage.shards import ShardedStore
+from tasks.recipes import MeasureRecipe, Simulation
 
 CONTEXT = "context_"
 """Begins the names of the arrays in a store of measurements that hold what the operator needs of each slice."""
@@ -20,6 +22,34 @@ def open_dataset(uri: str, *, finished: bool = True) -> DatasetStore:
     """The data set at a URI; errors as ``DatasetStore.open``."""
     fresh = DatasetStore.open(uri, finished=finished)
     return _with_listing(uri, str(fresh.shards.attrs["listing"]))
+
+
+class Identity(NamedTuple):
+    """A slice: what it is called, in which volume of which person."""
+
+    slice_id: str
+    volume_id: str
+    subject_id: str
+
+
+def simulation_of(measurements: ShardedStore) -> Simulation:
+    """What was measured, and how data that were simulated came about."""
+    attrs = measurements.attrs
+    if "recipe" in attrs:
+        return MeasureRecipe.model_validate(attrs["recipe"]).simulation
+    return Simulation.model_validate({"measurement": attrs["measurement"]})
+
+
+def dataset_of(measurements: ShardedStore) -> str:
+    """The reference of the images that were measured; empty for data of a scanner, whose truth nobody has."""
+    return str(measurements.attrs["recipe"]["dataset"]) if "recipe" in measurements.attrs else ""
+
+
+def read_identities(measurements: ShardedStore, places: Sequence[int]) -> list[Identity]:
+    """Whose slices lie in these places of measurements that a scanner made."""
+    size = measurements.shard_size
+    records = {index: measurements.record(index) for index in sorted({place // size for place in places})}
+    return [Identity(*records[place // size]["identities"][place % size]) for place in places]
 
 
 def read_names(measurements: ShardedStore, places: Sequence[int]) -> list[str]:

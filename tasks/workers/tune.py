@@ -11,7 +11,7 @@ from storage.shards import ShardedStore
 from tasks.shards import Report, Stopped
 from tasks.workers.evaluate import cells, image_columns
 from tasks.workers.reconstruct import ReconstructJob, draw_samples, load_inputs
-from tasks.workers.stores import open_dataset
+from tasks.workers.stores import as_images, open_dataset
 
 METRICS = ("psnr", "ssim", "psnr_circle", "ssim_circle")
 """All are kept of every trial, whichever one is tuned."""
@@ -39,24 +39,25 @@ def tune_shard(job: TuneJob, index: int, report: Report) -> None:
 
 def _measured(job: TuneJob, places: tuple[int, ...], report: Report) -> dict[str, Json]:
     inputs, choice = load_inputs(job.reconstruct, places), job.reconstruct.reconstruction
-    truth = open_dataset(job.dataset).shards.read_places("images", places)
+    dataset = open_dataset(job.dataset)
+    truth = as_images(dataset.shards.read_places("images", places), dataset.contract)
     try:
         samples, nfe = draw_samples(choice, inputs, job.reconstruct.batch_size, report)
     except Exception as error:
         if _is_the_machines(error):
             raise
         return {"error": f"{type(error).__name__}: {error}"}
-    bad = ~np.isfinite(samples).all(axis=(0, 2, 3))
+    bad = ~np.isfinite(samples).all(axis=(0, 2, 3, 4))
     if bad.any():
         return {"error": f"the image of {inputs.slice_ids[int(bad.argmax())]} is not finite"}
     return {"rows": _rows(samples.mean(0), truth, inputs.slice_ids), "nfe": nfe * choice.n_samples}
 
 
-def _rows(images: np.ndarray, truth: np.ndarray, slice_ids: list[str]) -> list[Json]:
-    columns = image_columns(torch.from_numpy(images)[:, None], torch.from_numpy(truth)[:, None])
+def _rows(images: np.ndarray, truth: torch.Tensor, slice_ids: list[str]) -> list[Json]:
+    columns = image_columns(torch.from_numpy(images), truth)
     # On an empty slice every choice is right: it counts in no trial, whether its image is exact or not.
-    is_empty = torch.from_numpy(np.ptp(truth, axis=(1, 2)) == 0)
-    rows = cells({name: columns[name].masked_fill(is_empty, torch.nan) for name in METRICS})
+    is_empty = truth.flatten(1).amax(1) == truth.flatten(1).amin(1)
+    rows = cells({name: columns[name].masked_fill(is_empty, torch.nan) for name in METRICS}, len(images))
     return [{"slice_id": name, **row} for name, row in zip(slice_ids, rows, strict=True)]
 
 

@@ -18,7 +18,7 @@ from tasks.cluster import Inline
 from tasks.recipes import Reconstruction
 from tasks.rendering.tables import METRICS
 from tasks.shards import Execution, map_shards
-from tasks.workers.evaluate import Candidate, EvaluateJob, Truth, evaluate_shard, image_columns, spread_columns
+from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard, image_columns, spread_columns
 from tests.tasks import tiny
 
 N_SLICES = 4
@@ -92,7 +92,7 @@ def test_spread_is_judged_within_the_body() -> None:
     samples = body + 0.1 * (body > 0) * torch.randn(8, 1, 1, 64, 64, generator=generator)
     truth = body + 0.1 * (body > 0) * torch.randn(body.shape, generator=generator)
     ensemble = Ensemble(samples.mean(0), samples.std(0), 8)
-    columns = spread_columns(ensemble, Truth((), truth, tiny.MRI))
+    columns = spread_columns(ensemble, truth, tiny.MRI)
     assert float(columns["coverage_90"]) == pytest.approx(0.9, abs=0.04)
     assert float(columns["spread_skill"]) == pytest.approx(1, abs=0.08)
 

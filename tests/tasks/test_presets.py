@@ -6,7 +6,7 @@ from flows.recipe_files import find_recipe, load_recipe
 from scoreinv.contract import Modality
 from tasks.presets import COMPARED
 from tasks.recipes import PipelineRecipe
-from tasks.search_spaces import DEFAULT_SEARCH, kind_of
+from tasks.search_spaces import DEFAULT_SEARCH
 
 
 @pytest.mark.parametrize("modality", ["ct", "mri"])
@@ -15,4 +15,4 @@ def test_a_comparison_holds_every_method_with_its_tuned_options(modality: Modali
     assert isinstance(recipe, PipelineRecipe)
     methods = [one.method for one in recipe.studies[0].reconstructions]
     assert methods == list(COMPARED[modality])
-    assert {kind_of(method) for method in methods} == {"direct", *DEFAULT_SEARCH}
+    assert {method.kind for method in methods} == {"direct", *DEFAULT_SEARCH}

@@ -15,17 +15,16 @@ from tasks.search_spaces import (
     SearchRange,
     check_search,
     default_search,
-    kind_of,
     may_be_wider,
     options,
     with_values,
 )
 from tests.cases import METHODS
 
-NOTHING_TO_TUNE = {"direct", "predictor_corrector"}
-"""The first has no option; the second uses no data, so no value of it is right for them."""
+NOTHING_TO_TUNE = {"direct", "predictor_corrector", "heun"}
+"""The first has no option; the others use no data, so no value of it is right for them."""
 
-BY_KIND = {kind_of(method): method for method in METHODS.values()}
+BY_KIND = {method.kind: method for method in METHODS.values()}
 
 
 def recipe(method: Method, search: Search = ()) -> TuneRecipe:
@@ -53,8 +52,8 @@ WIDER: dict[str, tuple[SearchRange, Any, bool]] = {
     "inside": (SearchRange(key="grid.sigma_max", low=0.1, high=10, is_log=True), 1.0, False),
     "near the upper end": (SearchRange(key="grid.sigma_max", low=0.1, high=10, is_log=True), 9.0, True),
     "near the lower end": (SearchRange(key="grid.sigma_max", low=0.1, high=10, is_log=True), 0.11, True),
-    "the method ends there, too": (SearchRange(key="eta", low=0, high=1), 0.99, False),
-    "only this side is free": (SearchRange(key="eta", low=0.4, high=1), 0.41, True),
+    "the method ends there, too": (SearchRange(key="renoise.eta", low=0, high=1), 0.99, False),
+    "only this side is free": (SearchRange(key="renoise.eta", low=0.4, high=1), 0.41, True),
     "most": (SearchRange(key="n_cg", low=1, high=20, is_log=True), 20, True),
     "least": (SearchRange(key="n_cg", low=1, high=20, is_log=True), 1, False),
     "choices": (SearchRange(key="n_cg", choices=(1, 20)), 20, False),
@@ -97,8 +96,8 @@ MISTAKES: dict[str, tuple[Method, Search, str]] = {
     "group": (DDS(), (SearchRange(key="grid", low=0, high=1),), "has no option 'grid'"),
     "too high": (
         DDS(),
-        (SearchRange(key="eta", low=0, high=2),),
-        "eta=2.0 is not allowed: Input should be less than or",
+        (SearchRange(key="renoise.eta", low=0, high=2),),
+        "renoise.eta=2.0 is not allowed: Input should be less than or",
     ),
     "too low": (DDS(), (SearchRange(key="grid.sigma_max", low=0.001, high=2),), "sigma_min=0.005 must be below"),
     "fraction": (DDS(), (SearchRange(key="n_cg", low=1, high=2.5),), "n_cg counts: low and high must be whole"),
@@ -108,7 +107,7 @@ MISTAKES: dict[str, tuple[Method, Search, str]] = {
         (SearchRange(key="transform", choices=("residul",)),),
         "transform=residul is not allowed",
     ),
-    "twice": (DDS(), 2 * (SearchRange(key="eta", low=0, high=1),), "search names eta more than once"),
+    "twice": (DDS(), 2 * (SearchRange(key="renoise.eta", low=0, high=1),), "search names renoise.eta more than once"),
 }
 
 
@@ -132,9 +131,19 @@ def test_a_range_that_does_not_fit_says_what_would(method: Method, search: Searc
 )
 def test_a_range_is_two_ends_or_choices(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SearchRange(key="eta", **options)
+        SearchRange(key="renoise.eta", **options)
 
 
 def test_a_method_without_numbers_cannot_be_tuned() -> None:
     with pytest.raises(ValueError, match="method 'direct' has no numbers to tune"):
         recipe(Direct())
+
+
+def test_options_by_their_earlier_names_are_read_by_their_new_ones() -> None:
+    found = {key: SearchRange(key=key, low=0, high=1).key for key in ("eta", "temperature", "noise_floor", "strength")}
+    assert found == {
+        "eta": "renoise.eta",
+        "temperature": "renoise.temperature",
+        "noise_floor": "data_floor",
+        "strength": "strength",
+    }

@@ -17,7 +17,7 @@ from tasks.means import left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation
 from tasks.rendering import MethodRow, markdown_table
 from tasks.rendering.tables import METRICS
-from tasks.study import Result, _best, _heading, _left_out, _method_row, _told_apart
+from tasks.study import Result, _best, _heading, _left_out, _method_row, _slices, _told_apart
 from tests.tasks import tiny
 
 MEASURED = Simulation(measurement=CartesianMRI())
@@ -92,12 +92,15 @@ def test_methods_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> N
 
     def names(*choices: tuple[Method, int]) -> list[str]:
         made = [Reconstruction(method=method, prior="mri-128", n_samples=n) for method, n in choices]
-        return [one.name for one in _told_apart([Result(store, choice, MEASURED, 16) for choice in made])]
+        return [one.name for one in _told_apart([Result(store, choice, MEASURED) for choice in made])]
 
     cool = DDS(renoise=Renoise(temperature=0.6))
     wide = DDS(renoise=Renoise(temperature=0.6), grid=SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005))
     assert names((DDS(), 1), (TotalVariation(), 1)) == ["DDS (50 calls)", "FISTA-TV"]
-    assert names((DDS(), 8), (cool, 1)) == ["DDS (50 calls, temperature 1.0)", "DDS (50 calls, temperature 0.6)"]
+    assert names((DDS(), 8), (cool, 1)) == [
+        "DDS (50 calls, renoise.temperature 1.0)",
+        "DDS (50 calls, renoise.temperature 0.6)",
+    ]
     assert names((cool, 1), (wide, 1))[1] == "DDS (50 calls, grid.sigma_max 1.0)"
     assert names((DDS(), 1), (DDS(), 8))[1] == "DDS (50 calls, n_samples 8)"
     assert names((TotalVariation(weight=0.1), 1), (TotalVariation(weight=0.2), 1))[0] == "FISTA-TV (weight 0.1)"
@@ -110,7 +113,7 @@ def test_results_of_one_name_are_told_apart_by_prior_weights_and_seed(tmp_path: 
         made = [ShardedStore.open(store.uri) for _ in pairs]
         for one, (_, sha256) in zip(made, pairs, strict=True):
             one.attrs["prior_sha256"] = sha256
-        results = [Result(one, choice, MEASURED, 16) for one, (choice, _) in zip(made, pairs, strict=True)]
+        results = [Result(one, choice, MEASURED) for one, (choice, _) in zip(made, pairs, strict=True)]
         return [one.name for one in _told_apart(results)]
 
     def drawn(**changes: object) -> Reconstruction:
@@ -133,7 +136,7 @@ def test_results_of_several_measurements_are_told_apart_whatever_the_method(tmp_
     tv, direct = (Reconstruction(method=method) for method in (TotalVariation(), Direct()))
 
     def names(*simulations: Simulation) -> list[str]:
-        made = [Result(store, choice, one, 16) for choice, one in zip((direct, tv, tv), simulations, strict=True)]
+        made = [Result(store, choice, one) for choice, one in zip((direct, tv, tv), simulations, strict=True)]
         return [one.name for one in _told_apart(made)]
 
     four, eight = (Simulation(measurement=CartesianMRI(acceleration=a)) for a in (4, 8))
@@ -149,8 +152,9 @@ def test_results_of_several_measurements_are_told_apart_whatever_the_method(tmp_
         "FISTA-TV (MRI, 8 times faster, noise.kind none)",
     ]
     assert names(eight, eight, eight.model_copy(update={"seed": 3}))[2] == "FISTA-TV (MRI, 8 times faster, seed 3)"
-    made = [Result(store, tv, one, 16) for one in (four, eight)]
-    assert _heading(made, dataset) == "MRI, 4 times faster and MRI, 8 times faster, 2 slices of 16 x 16 pixels"
+    made = [Result(store, tv, one) for one in (four, eight)]
+    slices = _slices(str(tmp_path), "datasets/tiny", store)
+    assert _heading(made, slices) == "MRI, 4 times faster and MRI, 8 times faster, 2 slices of 16 x 16 pixels"
 
 
 def test_pictures_are_of_the_method_with_the_highest_psnr_by_the_image_that_stands_for_it(tmp_path: Path) -> None:
@@ -160,7 +164,7 @@ def test_pictures_are_of_the_method_with_the_highest_psnr_by_the_image_that_stan
     ]
     one, many = (Reconstruction(method=DDS(), prior="mri-128", n_samples=n) for n in (1, 4))
     pairs = zip(stores, (one, many, one), strict=True)
-    results = [Result(store, choice, MEASURED, 16) for store, choice in pairs]
+    results = [Result(store, choice, MEASURED) for store, choice in pairs]
 
     def best(*scores: tuple[int, str, float]) -> int:
         rows = [{"reconstruction": results[i].digest, "estimate": e, "psnr": value} for i, e, value in scores]

@@ -10,7 +10,7 @@ from tasks.search_spaces import Search, SearchRange, Values, with_values
 from tasks.suggestions import suggest
 
 DDS_RANGES = (
-    SearchRange(key="eta", low=0, high=1),
+    SearchRange(key="renoise.eta", low=0, high=1),
     SearchRange(key="grid.sigma_max", low=0.1, high=3, is_log=True),
     SearchRange(key="n_cg", low=1, high=4),
 )
@@ -25,14 +25,14 @@ def searched(search: Search, score: Any, n: int, *, seed: int) -> list[tuple[Val
 
 def bowl(values: Values) -> float:
     """Best at eta 0.3 and sigma_max 0.5."""
-    return -((values["eta"] - 0.3) ** 2) - (math.log10(values["grid.sigma_max"] / 0.5)) ** 2  # type: ignore[operator,arg-type]
+    return -((values["renoise.eta"] - 0.3) ** 2) - (math.log10(values["grid.sigma_max"] / 0.5)) ** 2  # type: ignore[operator,arg-type]
 
 
 def test_suggestions_learn_from_the_trials() -> None:
     """Forty of them beat forty at random, for each of three seeds."""
     rng = np.random.default_rng(0)
     at_random = [
-        max(bowl({"eta": a, "grid.sigma_max": 10**b}) for a, b in rng.uniform((0, -1), (1, 0.477), (40, 2)))
+        max(bowl({"renoise.eta": a, "grid.sigma_max": 10**b}) for a, b in rng.uniform((0, -1), (1, 0.477), (40, 2)))
         for _ in range(500)
     ]
     for seed in (1, 2, 3):
@@ -44,7 +44,7 @@ def test_suggestions_learn_from_the_trials() -> None:
 
 def test_suggestions_keep_away_from_failures() -> None:
     """Half of the range fails."""
-    tried = searched(DDS_RANGES[:2], lambda v: None if v["eta"] > 0.5 else bowl(v), 40, seed=0)
+    tried = searched(DDS_RANGES[:2], lambda v: None if v["renoise.eta"] > 0.5 else bowl(v), 40, seed=0)
     assert sum(score is None for _, score in tried[-20:]) < sum(score is None for _, score in tried[:10])
 
 
@@ -59,14 +59,14 @@ def test_suggestions_follow_from_the_trials_and_the_seed_alone() -> None:
 
 
 def test_a_small_space_is_searched_once_and_then_it_ends() -> None:
-    search = (SearchRange(key="n_cg", low=1, high=3), SearchRange(key="eta", choices=(0.0, 1.0)))
+    search = (SearchRange(key="n_cg", low=1, high=3), SearchRange(key="renoise.eta", choices=(0.0, 1.0)))
     tried = searched(search, lambda values: float(values["n_cg"]), 100, seed=0)
-    assert len(tried) == 6 == len({(values["n_cg"], values["eta"]) for values, _ in tried})
+    assert len(tried) == 6 == len({(values["n_cg"], values["renoise.eta"]) for values, _ in tried})
 
 
 def test_a_method_given_outside_the_ranges_is_tried_all_the_same() -> None:
-    outside: Values = {"eta": 0.95, "n_cg": 5}
-    search = (SearchRange(key="eta", low=0.1, high=0.5), SearchRange(key="n_cg", low=1, high=4))
+    outside: Values = {"renoise.eta": 0.95, "n_cg": 5}
+    search = (SearchRange(key="renoise.eta", low=0.1, high=0.5), SearchRange(key="n_cg", low=1, high=4))
     values = suggest(DDS(), search, [(outside, 30.0)], seed=0)
     assert values is not None
     assert all(one.holds(values[one.key]) for one in search)

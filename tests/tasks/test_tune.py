@@ -53,7 +53,7 @@ N_SLICES, N_TRIALS = 4, 13
 """More trials than the sampler begins with at random, so that it learns from some."""
 
 DDS_RANGES = (
-    SearchRange(key="eta", low=0, high=1),
+    SearchRange(key="renoise.eta", low=0, high=1),
     SearchRange(key="grid.sigma_max", low=0.1, high=3, is_log=True),
     SearchRange(key="n_cg", low=1, high=4),
 )
@@ -118,7 +118,7 @@ def test_a_tuning_that_is_stopped_and_resumed_repeats_nothing_and_makes_the_same
 ) -> None:
     calm, expected = tuned(recipe(), execution(Path(shutil.copytree(study, tmp_path / "calm"))))
     assert len(expected) == N_TRIALS
-    assert expected[0].values == {"eta": 1.0, "grid.sigma_max": 3.0, "n_cg": 5}
+    assert expected[0].values == {"renoise.eta": 1.0, "grid.sigma_max": 3.0, "n_cg": 5}
     how, kept = execution(workspace), dict[str, int]()
     tuning, _ = prepared_tuning(recipe(), how)
     while len(read_trials(tuning.uri)) < N_TRIALS:
@@ -269,20 +269,20 @@ def failing_at(eta: float, error: Exception) -> Any:
     steps = DDS.steps
 
     def broken(self: DDS, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        if self.eta == eta:
+        if self.renoise.eta == eta:
             raise error
         yield from steps(self, problem, denoiser, noise)
 
     return broken
 
 
-ETAS = (SearchRange(key="eta", choices=(1.0, 0.5, 0.0)),)
+ETAS = (SearchRange(key="renoise.eta", choices=(1.0, 0.5, 0.0)),)
 
 
 def test_an_error_of_the_method_is_kept_as_the_reason(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DDS, "steps", failing_at(0.5, ArithmeticError("it diverged")))
     _, trials = tuned(recipe(search=ETAS), execution(workspace))
-    errors = {trial.values["eta"]: trial.error for trial in trials}
+    errors = {trial.values["renoise.eta"]: trial.error for trial in trials}
     assert errors == {1.0: "", 0.5: "ArithmeticError: it diverged", 0.0: ""}
 
 
