@@ -155,9 +155,7 @@ def check_search(method: Method, search: Search) -> None:
     fields = options(method)
     for one in search:
         if one.key not in fields:
-            raise ValueError(
-                f"search: method {method.kind!r} has no option {one.key!r}: choose {', '.join(fields)}"
-            )
+            raise ValueError(f"search: method {method.kind!r} has no option {one.key!r}: choose {', '.join(fields)}")
         for value in _extremes(one, fields[one.key]):
             _try(method, one.key, value)
 
