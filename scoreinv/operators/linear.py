@@ -6,10 +6,13 @@ real inner product <u, v> = Re sum conj(u) v, so <A x, y> = <x, A^H y> holds for
 
 import copy
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
+
+ProjectorName = Literal["matrix", "astra", "torch_radon"]
+"""Ways to compute the line integrals of CT: see ``projectors``."""
 
 
 class LinearOperator(ABC):
@@ -43,6 +46,10 @@ class LinearOperator(ABC):
     def direct(self, y: Tensor) -> Tensor:
         """The modality's one-step reconstruction (batch, 1, height, width), here the adjoint."""
         return self.adjoint(y)
+
+    def with_projector(self, name: ProjectorName) -> Self:
+        """The same operator with another way to compute line integrals; here itself: it has none."""
+        return self
 
     def norm(self, *, n_iters: int = 30) -> float:
         """The largest singular value, by power iteration from a fixed start; computed once."""
@@ -87,3 +94,7 @@ class MaskedTransform(LinearOperator):
     def project(self, x: Tensor, y: Tensor, *, strength: float) -> Tensor:
         """The image near ``x`` that explains the data ``y`` to a degree: 0 leaves x, 1 replaces the data."""
         return x + strength * self.correct(y - self.forward(x))
+
+    def as_fourier_slice(self, y: Tensor) -> tuple["MaskedTransform", Tensor]:
+        """The measurement in cells of a Fourier grid (Song et al. 2022), and its data; here what they are already."""
+        return self, y

@@ -18,6 +18,7 @@ from scoreinv.measurement import simulate
 from scoreinv.methods import AnyMethod
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
+from scoreinv.operators.linear import ProjectorName
 from scoreinv.phantoms import shepp_logan
 from scoreinv.problem import InverseProblem, Method, run
 from scoreinv.spec import Spec
@@ -53,6 +54,7 @@ class ProbeJob(Spec):
     batch_sizes: tuple[int, ...]
     measurement: AnyMeasurement
     methods: tuple[AnyMethod, ...]
+    projector: ProjectorName = "matrix"
 
 
 class Timing(NamedTuple):
@@ -170,7 +172,7 @@ def _problem(job: ProbeJob, batch_size: int, device: torch.device) -> InversePro
     names = [str(place) for place in range(batch_size)]
     phantom = torch.from_numpy(shepp_logan(job.image.size)).expand(batch_size, 1, -1, -1).contiguous()
     data = simulate(job.measurement, phantom, job.image, Noise(0, names, purpose="timing"))
-    operator = job.measurement.operator(job.image.size).to(device)
+    operator = job.measurement.operator(job.image.size).with_projector(job.projector).to(device)
     problem = InverseProblem(operator, data.y.to(device), data.noise_std)
     operator.normal(operator.direct(problem.y))
     return problem

@@ -9,6 +9,7 @@ import torch
 
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
+from scoreinv.operators.linear import ProjectorName
 from scoreinv.problem import InverseProblem, Step, run
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
@@ -31,6 +32,7 @@ class ReconstructJob(Spec):
     batch_size: int
     device: str
     is_compiled: bool = False
+    projector: ProjectorName = "matrix"
 
 
 VERSION = 1
@@ -118,7 +120,7 @@ def _steps(choice: Reconstruction, inputs: Inputs, batch: list[Task]) -> Iterato
 
 def _problem(job: ReconstructJob, measurements: ShardedStore, places: Sequence[int]) -> InverseProblem:
     contract, device = image_contract(measurements.attrs), pick_device(job.device)
-    operator = job.simulation.measurement.operator(contract.size).to(device)
+    operator = job.simulation.measurement.operator(contract.size).with_projector(job.projector).to(device)
     y, noise_std = read_measured(measurements, places)
     return InverseProblem(operator, y.to(device), noise_std)
 
