@@ -4,9 +4,10 @@
     python -m benchmarks.noise --photons 1e5 --preset balanced
     python -m benchmarks.noise --dataset workspace/datasets/DIGEST    slices with fine images of a data set of 128 x 128
 
-Each slice three times, with the same data: taken to have the noise of the noisiest slice (as if one number served a data
-set), its own mean noise, and the noise of each of its rays; beside total variation. 128 x 128, 23 views, data simulated
-on a finer grid, people whom the prior has not seen. Writes benchmarks/results/noise.md.
+Each slice three times, with the same data: taken to have the noise of the noisiest slice (as if one number served the
+data set), its own mean noise, and the noise of each of its rays; beside total variation. 128 x 128, 23 views, data
+simulated on a finer grid; the shipped slices are of people whom the prior has not seen. Writes
+benchmarks/results/noise.md.
 """
 
 import argparse
@@ -74,8 +75,7 @@ def table(options: argparse.Namespace) -> str:
     lines = [
         f"# Noise of every ray: {options.photons:g} photons, preset {options.preset}",
         "",
-        "PSNR in dB; `python -m benchmarks.noise`. The last column against the one before the last but one is what a",
-        "data set gained when its noise was no longer one number.",
+        "PSNR in dB; `python -m benchmarks.noise`. One number for a data set was what the first version knew.",
         "",
         "| slice | " + " | ".join(COLUMNS) + " |",
         "| --- |" + " ---: |" * len(COLUMNS),

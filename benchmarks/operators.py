@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from skimage.transform import iradon, radon
 
-from scoreinv.operators.ct import ParallelBeam, SparseViewCT
+from scoreinv.operators.ct import CTOperator, SparseViewCT
+from scoreinv.operators.parallel_beam import ParallelBeam
 from scoreinv.phantoms import SHEPP_LOGAN, exact_sinogram, shepp_logan
 
 Call = Callable[[], object]
@@ -35,7 +36,7 @@ SIZE = 256
 GOAL = 10.0
 
 
-def our_calls(operator: ParallelBeam, batch: int) -> dict[str, Call]:
+def our_calls(operator: CTOperator, batch: int) -> dict[str, Call]:
     """Ours, for a whole batch."""
     x = torch.from_numpy(shepp_logan(SIZE)).expand(batch, 1, SIZE, SIZE).contiguous()
     y = operator.forward(x)
@@ -48,9 +49,9 @@ def our_calls(operator: ParallelBeam, batch: int) -> dict[str, Call]:
     )
 
 
-def skimage_calls(operator: ParallelBeam) -> dict[str, Call]:
+def skimage_calls(geometry: ParallelBeam) -> dict[str, Call]:
     """scikit-image, for one slice."""
-    x, degrees = shepp_logan(SIZE), np.rad2deg(operator.geometry.angles)
+    x, degrees = shepp_logan(SIZE), np.rad2deg(geometry.angles)
     y = radon(x, degrees, circle=False)
     return {
         "forward": lambda: radon(x, degrees, circle=False),
@@ -59,9 +60,8 @@ def skimage_calls(operator: ParallelBeam) -> dict[str, Call]:
     }
 
 
-def astra_calls(operator: ParallelBeam, kind: str) -> dict[str, Call]:
+def astra_calls(geometry: ParallelBeam, kind: str) -> dict[str, Call]:
     """ASTRA's CPU projector of a kind, for one slice; nothing but the run is left to do."""
-    geometry = operator.geometry
     volume = astra.create_vol_geom(SIZE, SIZE)
     scan = astra.create_proj_geom("parallel", 1.0, geometry.n_bins, np.array(geometry.angles))
     projector = astra.create_projector(kind, scan, volume)
@@ -90,11 +90,12 @@ def median_ms(calls: dict[str, Call], n_repeats: int) -> dict[str, float]:
 
 def rows(n_views: int, threads: list[int], n_repeats: int) -> Iterator[Row]:
     """All timings of one scan."""
-    operator = SparseViewCT(n_views=n_views).operator(SIZE)
+    spec = SparseViewCT(n_views=n_views)
+    operator, geometry = spec.operator(SIZE), spec.geometry(SIZE)
     peers = {
-        "scikit-image": skimage_calls(operator),
-        "ASTRA linear": astra_calls(operator, "linear"),
-        "ASTRA line": astra_calls(operator, "line"),
+        "scikit-image": skimage_calls(geometry),
+        "ASTRA linear": astra_calls(geometry, "linear"),
+        "ASTRA line": astra_calls(geometry, "line"),
     }
     for n_threads in threads:
         torch.set_num_threads(n_threads)
@@ -114,10 +115,10 @@ def rows(n_views: int, threads: list[int], n_repeats: int) -> Iterator[Row]:
 
 def errors(n_views: int) -> dict[str, float]:
     """Relative error of each projection of the pixelated head against the exact sinogram of its ellipses."""
-    operator = SparseViewCT(n_views=n_views).operator(SIZE)
-    geometry, x = operator.geometry, shepp_logan(SIZE)
+    spec = SparseViewCT(n_views=n_views)
+    operator, geometry, x = spec.operator(SIZE), spec.geometry(SIZE), shepp_logan(SIZE)
     exact = exact_sinogram(SHEPP_LOGAN, SIZE, geometry.angles, n_bins=geometry.n_bins)
-    linear = SparseViewCT(n_views=n_views, backend="astra").operator(SIZE)
+    linear = operator.with_projector("astra")
     image = torch.from_numpy(x)[None, None]
     found = {
         "scoreinv": operator.forward(image)[0].numpy(),

@@ -46,7 +46,7 @@ def run_pipeline(recipe: PipelineRecipe, execution: Execution) -> str:
     Raises:
         ValueError, StoreNotFound: as ``check_pipeline``, before anything is computed.
     """
-    check_pipeline(recipe, execution.workspace)
+    check_pipeline(recipe, execution.workspace, execution.projector)
     open_workspace(execution.workspace)
     with kept_running(execution.cluster) as cluster:
         kept = execution.model_copy(update={"cluster": cluster})

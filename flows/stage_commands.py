@@ -54,7 +54,7 @@ def run_stage(options: argparse.Namespace) -> int:
         return 0
     if isinstance(recipe, PipelineRecipe):
         try:
-            check_pipeline(recipe, execution.workspace)
+            check_pipeline(recipe, execution.workspace, execution.projector)
         except UserError as error:
             raise RecipeError(str(error)) from error
     if options.dry_run:

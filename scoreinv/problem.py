@@ -17,7 +17,7 @@ from scoreinv.denoiser import Denoiser
 from scoreinv.linalg import spread
 from scoreinv.measurement import Measured, MeasurementSpec
 from scoreinv.noise import Noise
-from scoreinv.operators.linear import LinearOperator, Weighted
+from scoreinv.operators.linear import LinearOperator, ProjectorName, Weighted
 from scoreinv.spec import Spec
 
 LEAST_DEVIATION = 0.5
@@ -53,10 +53,12 @@ class InverseProblem:
         self.noise_std = _levels(noise_std, y)
 
     @classmethod
-    def of(cls, spec: MeasurementSpec, measured: Measured, image: ImageContract) -> Self:
+    def of(
+        cls, spec: MeasurementSpec, measured: Measured, image: ImageContract, *, projector: ProjectorName = "matrix"
+    ) -> Self:
         """The problem to find the images that were measured; on the device of the data."""
-        operator = spec.operator(image.size, measured.context, n_channels=image.n_channels).to(measured.y.device)
-        return cls(operator, measured.y, measured.noise_std)
+        operator = spec.operator(image.size, measured.context, n_channels=image.n_channels)
+        return cls(operator.with_projector(projector).to(measured.y.device), measured.y, measured.noise_std)
 
     def residual(self, x: Tensor) -> Tensor:
         """y - A x."""

@@ -5,6 +5,7 @@ from scoreinv.errors import UserError
 from scoreinv.measurement import PoissonNoise
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
+from scoreinv.operators.linear import ProjectorName
 from storage.datasets import DatasetStore
 from storage.models import load
 from storage.uri import is_in_memory
@@ -13,11 +14,12 @@ from tasks.workers.priors import require_match
 from tasks.workspace import locate, locate_prior
 
 
-def check_pipeline(recipe: PipelineRecipe, workspace: str) -> None:
+def check_pipeline(recipe: PipelineRecipe, workspace: str, projector: ProjectorName = "matrix") -> None:
     """Refuse studies whose parts do not fit together.
 
     Raises:
         UserError: if a measurement, a network or a prior is for other images; names the study.
+        MissingPackage: if the projector needs one that is not installed.
         StoreNotFound: if a prior or a data set is not there; names those that are.
     """
     for study in recipe.studies:
@@ -25,7 +27,7 @@ def check_pipeline(recipe: PipelineRecipe, workspace: str) -> None:
             if study.training is not None:
                 require_shared(workspace)
             image = _image(study, workspace)
-            require_fit(study.simulation.measurement, image)
+            require_fit(study.simulation.measurement, image, projector)
             _check_priors(study, image, workspace)
             if study.training is not None:
                 _check_training(study.training, image)
@@ -46,18 +48,20 @@ def require_shared(workspace: str) -> None:
         )
 
 
-def require_fit(measurement: AnyMeasurement, image: ImageContract) -> None:
+def require_fit(measurement: AnyMeasurement, image: ImageContract, projector: ProjectorName = "matrix") -> None:
     """Refuse a measurement of other images.
 
     Raises:
         UserError: saying which images were wanted, or which option of the measurement asks too much of them.
+        MissingPackage: if the projector's package is not installed.
     """
     if measurement.modality != image.modality:
         raise UserError(
             f"measurement.kind={measurement.kind!r} is for {measurement.modality} images, but these are "
             f"{image.modality}: choose another measurement or data set"
         )
-    measurement.operator(image.size, measurement.context(image.size, Noise(0, [""])), n_channels=image.n_channels)
+    context = measurement.context(image.size, Noise(0, [""]))
+    measurement.operator(image.size, context, n_channels=image.n_channels).with_projector(projector)
     if isinstance(measurement.noise, PoissonNoise):
         image.attenuation_per_pixel()
 

@@ -138,6 +138,7 @@ def _job(draft: Draft, execution: Execution) -> ProbeJob:
         batch_sizes=tuple(size for size in BATCH_SIZES if size <= largest),
         measurement=draft.recipe.measurement,
         methods=tuple(option.method for option in draft.options.values()),
+        projector=execution.projector,
     )
 
 

@@ -37,6 +37,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
             batch_size=execution.batch_size,
             device=execution.device,
             is_compiled=execution.is_compiled,
+            projector=execution.projector,
         )
         title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
         follow(map_shards(reconstruct_shard, job, store, execution), store, title)

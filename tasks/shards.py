@@ -17,6 +17,7 @@ from distributed import Client, Future, KilledWorker, get_worker
 from pydantic import Field, model_validator
 
 from scoreinv.errors import MissingPackage
+from scoreinv.operators.linear import ProjectorName
 from scoreinv.spec import Spec
 from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
@@ -60,6 +61,11 @@ class Execution(Spec):
         title="Compiled networks",
         description="Reconstruct with networks that torch.compile has compiled: minutes at first, kept on disk, then "
         "a little faster. Needs a compiler; images change by rounding.",
+    )
+    projector: ProjectorName = Field(
+        "matrix",
+        description="What computes the line integrals of CT while reconstructing. matrix is the reference, by which "
+        "data are simulated and results are judged; the others differ from it by about a per cent.",
     )
     training: Launch = Field(Launch(), title="Training processes")
     retries: int = Field(2, ge=0, le=100, description="How often a failed shard is tried again within one run.")

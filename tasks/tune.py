@@ -77,6 +77,7 @@ def prepared_tuning(recipe: TuneRecipe, execution: Execution) -> tuple[Tuning, s
         batch_size=execution.batch_size,
         device=execution.device,
         is_compiled=execution.is_compiled,
+        projector=execution.projector,
     )
     places = validation_places(open_dataset(dataset).records, recipe)
     job = TuneJob(reconstruct=reconstruct, dataset=dataset, places=places)

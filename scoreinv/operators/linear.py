@@ -10,13 +10,16 @@ sensitivities), the tensors that differ have the batch as their first axis, and 
 
 import copy
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from scoreinv.linalg import norms, spread
+
+ProjectorName = Literal["matrix", "astra", "torch_radon"]
+"""Ways to compute the line integrals of CT: see ``projectors``."""
 
 
 class LinearOperator(ABC):
@@ -60,6 +63,10 @@ class LinearOperator(ABC):
         Override where the scanner sees more than these means, so that data are not made by what inverts them.
         """
         return self.forward(avg_pool2d(fine, fine.shape[-1] // self.image_shape[-1]))
+
+    def with_projector(self, name: ProjectorName) -> Self:
+        """The same operator with another way to compute line integrals; here itself: it has none."""
+        return self
 
     def norm(self, *, n_iters: int = 30) -> Tensor:
         """The largest singular value, one for all images (1,) or one each (batch,).
@@ -185,3 +192,7 @@ class MaskedTransform(LinearOperator):
     def project(self, x: Tensor, y: Tensor, *, strength: float) -> Tensor:
         """The image near ``x`` that explains the data ``y`` to a degree: 0 leaves x, 1 replaces the data."""
         return x + strength * self.correct(y - self.forward(x))
+
+    def as_fourier_slice(self, y: Tensor) -> tuple["MaskedTransform", Tensor]:
+        """The measurement in cells of a Fourier grid (Song et al. 2022), and its data; here what they are already."""
+        return self, y

@@ -12,14 +12,13 @@ entries tell of unmeasured ones, whatever the number of levels.
 """
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
-from scoreinv.operators.ct import ParallelBeam
 from scoreinv.operators.linear import MaskedTransform
 from scoreinv.problem import InverseProblem, Step
 from scoreinv.samplers.grid import SigmaGrid
@@ -82,6 +81,4 @@ def masked_transform(problem: InverseProblem, transform: Transform) -> tuple[Mas
         raise TypeError(
             f"the projection needs an invertible transform with a mask, {type(operator).__name__} has none: use DDS"
         )
-    if transform == "fourier_slice" and isinstance(operator, ParallelBeam):
-        return cast(tuple[MaskedTransform, Tensor], operator.as_fourier_slice(y))
-    return operator, y
+    return operator.as_fourier_slice(y) if transform == "fourier_slice" else (operator, y)

@@ -17,6 +17,7 @@ from scoreinv.measurement import simulate
 from scoreinv.methods import AnyMethod
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
+from scoreinv.operators.linear import ProjectorName
 from scoreinv.phantoms import shepp_logan
 from scoreinv.problem import InverseProblem, Method, run
 from scoreinv.samplers.start import DirectStart, GradedTVStart, TVStart
@@ -53,6 +54,7 @@ class ProbeJob(Spec):
     batch_sizes: tuple[int, ...]
     measurement: AnyMeasurement
     methods: tuple[AnyMethod, ...]
+    projector: ProjectorName = "matrix"
 
 
 class Timing(NamedTuple):
@@ -170,7 +172,7 @@ def _problem(job: ProbeJob, batch_size: int, device: torch.device) -> InversePro
     names = [str(place) for place in range(batch_size)]
     phantom = torch.from_numpy(shepp_logan(job.image.size)).expand(batch_size, job.image.n_channels, -1, -1)
     data = simulate(job.measurement, phantom.contiguous(), job.image, Noise(0, names, purpose="timing"))
-    problem = InverseProblem.of(job.measurement, data.to(device), job.image)
+    problem = InverseProblem.of(job.measurement, data.to(device), job.image, projector=job.projector)
     problem.operator.normal(problem.operator.direct(problem.y))
     return problem
 

@@ -9,6 +9,7 @@ import torch
 
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
+from scoreinv.operators.linear import ProjectorName
 from scoreinv.problem import InverseProblem, Step, run
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
@@ -31,6 +32,7 @@ class ReconstructJob(Spec):
     batch_size: int
     device: str
     is_compiled: bool = False
+    projector: ProjectorName = "matrix"
 
 
 VERSION = 1
@@ -118,8 +120,9 @@ def _steps(choice: Reconstruction, inputs: Inputs, batch: list[Task]) -> Iterato
 
 
 def _problem(job: ReconstructJob, measurements: ShardedStore, places: Sequence[int]) -> InverseProblem:
-    measured = read_measured(measurements, places).to(pick_device(job.device))
-    return InverseProblem.of(job.simulation.measurement, measured, image_contract(measurements.attrs))
+    measured, contract = read_measured(measurements, places), image_contract(measurements.attrs)
+    data = measured.to(pick_device(job.device))
+    return InverseProblem.of(job.simulation.measurement, data, contract, projector=job.projector)
 
 
 def _denoiser(job: ReconstructJob, measurements: ShardedStore) -> Denoiser | None:

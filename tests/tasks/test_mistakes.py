@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scoreinv.errors import MissingPackage, UserError
-from scoreinv.operators.ct_backends import require
+from scoreinv.operators.projectors import require
 from storage.errors import SourceError, StoreFull, StoreNotFound
 from tasks.mistakes import OUT_OF_MEMORY, TooManyFailures, explain
 from tasks.workspace import locate
@@ -74,7 +74,7 @@ def test_a_server_that_does_not_answer_is_named() -> None:
 
 
 def test_a_missing_package_is_named() -> None:
-    error = MissingPackage("backend='astra' needs the package 'astra'")
+    error = MissingPackage("projector='astra' needs the package 'astra'")
     assert explain(error) == str(error)
     assert require("matrix") is None
 

@@ -9,9 +9,9 @@ from scoreinv.linalg import inner
 from scoreinv.measurement import GaussianNoise, MeasurementSpec, simulate
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
-from scoreinv.operators.ct import SparseViewCT
+from scoreinv.operators.ct import CTOperator, SparseViewCT
 from scoreinv.operators.fourier_slice import FourierSlice
-from scoreinv.operators.linear import Weighted
+from scoreinv.operators.linear import ProjectorName, Weighted
 from scoreinv.operators.mri import CartesianMRI
 from tests.cases import MEASUREMENTS, missing
 from tests.contracts import check_operator, check_projection_contracts, white_data, white_images
@@ -113,21 +113,47 @@ def test_a_weighted_operator_keeps_the_promises_of_operators() -> None:
         torch.testing.assert_close(operator.norm(), alone)
 
 
-def test_fourier_slice_keeps_its_promises() -> None:
-    operator = FourierSlice(SIZE, SparseViewCT(n_views=9).angles())
+@pytest.mark.parametrize("n_channels", [2, 3])
+def test_ct_of_channels_keeps_its_promises(n_channels: int) -> None:
+    geometry = SparseViewCT(n_views=9).geometry(SIZE)
+    operator = CTOperator(geometry, n_full=180, n_channels=n_channels)
+    assert operator.data_shape == (n_channels, *geometry.data_shape)
+    check_operator(operator)
+    assert check_projection_contracts(operator) < 0.95
+
+
+def test_ct_projects_channel_by_channel() -> None:
+    geometry = SparseViewCT(n_views=9).geometry(SIZE)
+    one, two = CTOperator(geometry, n_full=180), CTOperator(geometry, n_full=180, n_channels=2)
+    for size, alone, together in ((SIZE, one.forward, two.forward), (2 * SIZE, one.simulate, two.simulate)):
+        x = torch.randn(3, 2, size, size)
+        torch.testing.assert_close(together(x), torch.stack([alone(x[:, [channel]]) for channel in (0, 1)], dim=1))
+    y = torch.randn(3, *two.data_shape)
+    for alone, together in ((one.adjoint, two.adjoint), (one.direct, two.direct), (one.correct, two.correct)):
+        torch.testing.assert_close(together(y), torch.cat([alone(y[:, channel]) for channel in (0, 1)], dim=1))
+    grid, cells = two.as_fourier_slice(y)
+    assert grid.image_shape == two.image_shape
+    torch.testing.assert_close(
+        cells, torch.stack([one.as_fourier_slice(y[:, channel])[1] for channel in (0, 1)], dim=1)
+    )
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_fourier_slice_keeps_its_promises(n_channels: int) -> None:
+    operator = FourierSlice(SIZE, SparseViewCT(n_views=9).angles(), n_channels=n_channels)
     for dtype in (torch.float64, torch.float32):
         check_operator(operator, dtype=dtype)
     assert check_projection_contracts(operator) < 0.2
 
 
-@pytest.mark.parametrize("backend", ["astra", "torch_radon"])
-def test_backends_keep_their_promises(backend: str) -> None:
-    pytest.importorskip(backend)
-    if backend == "torch_radon" and not torch.cuda.is_available():
+@pytest.mark.parametrize("projector", ["astra", "torch_radon"])
+def test_projectors_keep_their_promises(projector: ProjectorName) -> None:
+    pytest.importorskip(projector)
+    if projector == "torch_radon" and not torch.cuda.is_available():
         pytest.skip("torch_radon needs CUDA")
-    operator = SparseViewCT.model_validate({"n_views": 9, "backend": backend}).operator(SIZE)
+    operator = SparseViewCT(n_views=9).operator(SIZE).with_projector(projector)
     # torch_radon interpolates on both ways, so its backprojection is the adjoint to about a per cent.
-    check_operator(operator, dtype=torch.float32, tolerance={"astra": 1e-3, "torch_radon": 3e-2}[backend])
+    check_operator(operator, dtype=torch.float32, tolerance={"astra": 1e-3, "torch_radon": 3e-2}[projector])
 
 
 def smooth_image(size: int) -> torch.Tensor:

@@ -6,27 +6,29 @@ import numpy as np
 import pytest
 import torch
 
-from scoreinv.operators.projection_matrix import ParallelBeamGeometry, covering_n_bins, projection_matrix
+from scoreinv.operators.geometry import covering_n_bins
+from scoreinv.operators.parallel_beam import ParallelBeam
+from scoreinv.operators.projection_matrix import projection_matrix
 
 CPU = torch.device("cpu")
 
 
-def dense(geometry: ParallelBeamGeometry) -> torch.Tensor:
-    return projection_matrix(geometry, torch.float64, CPU).to_dense().view(geometry.n_views, geometry.n_bins, -1)
+def dense(geometry: ParallelBeam) -> torch.Tensor:
+    return projection_matrix(geometry, torch.float64, CPU).to_dense().view(*geometry.data_shape, -1)
 
 
 @pytest.mark.parametrize("size", [8, 9])
 @pytest.mark.parametrize("spacing", [0.5, 1.0, 1.7])
 def test_every_pixel_has_its_area_in_every_view(size: int, spacing: float) -> None:
     angles = (0.0, 0.3, math.pi / 4, math.pi / 2, 2.2, 3.0)
-    geometry = ParallelBeamGeometry(size, angles, math.ceil(covering_n_bins(size) / spacing), spacing)
+    geometry = ParallelBeam(size, angles, math.ceil(covering_n_bins(size) / spacing), spacing)
     torch.testing.assert_close(dense(geometry).sum(1) * spacing, torch.ones(len(angles), size**2, dtype=torch.float64))
 
 
 def test_coefficients_are_areas_of_pixels_in_strips() -> None:
     """Against counting: the share of a pixel's points whose detector position lies in a bin."""
     size, angles = 6, (0.1, 0.9, 1.7, 2.6)
-    geometry = ParallelBeamGeometry(size, angles, covering_n_bins(size))
+    geometry = ParallelBeam(size, angles, covering_n_bins(size))
     n = 400
     points = (np.arange(size * n) + 0.5) / n - size / 2
     for view, angle in enumerate(angles):
@@ -41,7 +43,7 @@ def test_coefficients_are_areas_of_pixels_in_strips() -> None:
 def test_columns_and_rows_are_the_first_and_the_quarter_turn() -> None:
     """Angle 0 sums columns, left to right; pi / 2 sums rows, bottom to top."""
     size = 6
-    geometry = ParallelBeamGeometry(size, (0.0, math.pi / 2), size)
+    geometry = ParallelBeam(size, (0.0, math.pi / 2), size)
     image = torch.randn(size, size, dtype=torch.float64)
     sinogram = dense(geometry) @ image.flatten()
     torch.testing.assert_close(sinogram[0], image.sum(0))
@@ -50,7 +52,7 @@ def test_columns_and_rows_are_the_first_and_the_quarter_turn() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_transpose_is_exact(dtype: torch.dtype) -> None:
-    geometry = ParallelBeamGeometry(10, (0.2, 1.1, 2.0), covering_n_bins(10))
+    geometry = ParallelBeam(10, (0.2, 1.1, 2.0), covering_n_bins(10))
     matrix = projection_matrix(geometry, dtype, CPU)
     transposed = projection_matrix(geometry, dtype, CPU, transposed=True)
     assert torch.equal(matrix.to_dense().T, transposed.to_dense())
@@ -58,11 +60,11 @@ def test_the_transpose_is_exact(dtype: torch.dtype) -> None:
 
 
 def test_lines_outside_a_short_detector_are_dropped() -> None:
-    full, short = (ParallelBeamGeometry(8, (0.4,), n) for n in (12, 6))
+    full, short = (ParallelBeam(8, (0.4,), n) for n in (12, 6))
     torch.testing.assert_close(dense(short), dense(full)[:, 3:9])
 
 
 def test_one_geometry_is_built_once() -> None:
     angles = (0.1, 0.2)
-    first = projection_matrix(ParallelBeamGeometry(8, angles, 12), torch.float32, CPU)
-    assert projection_matrix(ParallelBeamGeometry(8, angles, 12), torch.float32, CPU) is first
+    first = projection_matrix(ParallelBeam(8, angles, 12), torch.float32, CPU)
+    assert projection_matrix(ParallelBeam(8, angles, 12), torch.float32, CPU) is first
