@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from scoreinv.baselines.direct import Direct
+from scoreinv.baselines.learned import Learned
 from scoreinv.baselines.tv import TotalVariation
 from scoreinv.baselines.wavelet import Wavelet
 from scoreinv.samplers.daps import DAPS
@@ -33,6 +34,7 @@ AnyMethod = Annotated[
     | PredictorCorrector
     | DPS
     | PiGDM
-    | Wavelet,
+    | Wavelet
+    | Learned,
     Field(discriminator="kind"),
 ]
