@@ -119,5 +119,6 @@ def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noi
     factor, rest = divmod(images.shape[-1], contract.size)
     if rest or factor < 1:
         raise UserError(f"images of {images.shape[-1]} pixels cannot simulate data for {contract.size} pixels")
-    clean = spec.operator(contract.size).forward(images) if factor == 1 else spec.simulate_clean(images, contract.size)
+    operator = spec.operator(contract.size).to(images.device)
+    clean = operator.forward(images) if factor == 1 else spec.simulate_clean(images, contract.size)
     return Measured(spec.noise.apply(clean, contract, noise.of("measurement")), spec.noise.std(clean, contract))
