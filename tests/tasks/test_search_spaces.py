@@ -22,8 +22,9 @@ from tasks.search_spaces import (
 )
 from tests.cases import METHODS
 
-NOTHING_TO_TUNE = {"direct", "predictor_corrector"}
-"""The first has no option; the second uses no data, so no value of it is right for them."""
+NOTHING_TO_TUNE = {"direct", "learned", "predictor_corrector"}
+"""The first has no option; how far a learned image follows the data is a choice; the last uses no data, so no value of
+it is right for them."""
 
 BY_KIND = {kind_of(method): method for method in METHODS.values()}
 
