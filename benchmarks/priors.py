@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from flows.recipe_files import load_recipe
-from scoreinv.denoiser import Denoiser, log_uniform_sigmas
+from scoreinv.denoiser import Denoiser, ScoreModel, log_uniform_sigmas
+from scoreinv.nets import AnyNetwork
 from scoreinv.sde import VE
 from scoreinv.spec import Json, Spec
 from scoreinv.training.checkpoint import build_model, restore
@@ -28,6 +29,7 @@ from scoreinv.training.data import ImageBatches
 from scoreinv.training.ema import EMA
 from scoreinv.training.levels import SDELevels
 from scoreinv.training.loop import TrainState, train
+from scoreinv.training.objectives import MODEL, Denoising
 from storage.models import read_contract
 from tasks.recipes import TrainRecipe
 from tasks.workers.training_images import TrainingImages, read_images
@@ -44,10 +46,10 @@ VARIANTS: dict[str, dict[str, Json]] = {
     "flips only": {"augmentation": {"probability": 0, "gain": 0}},
     "stronger augmentation": {"augmentation": {"probability": 0.9, "degrees": 20, "zoom": 0.25, "shift": 0.1}},
     "no gain": {"augmentation": {"gain": 0}},
-    "levels even in the logarithm": {"training": {"levels": {"even_share": 1}}},
-    "levels centred at exp(-2.5)": {"training": {"levels": {"mean": -2.5}}},
-    "levels centred at exp(-1.2)": {"training": {"levels": {"mean": -1.2}}},
-    "even levels, weight 1/sigma^2": {"training": {"levels": {"kind": "sde"}}},
+    "levels even in the logarithm": {"objective": {"levels": {"even_share": 1}}},
+    "levels centred at exp(-2.5)": {"objective": {"levels": {"mean": -2.5}}},
+    "levels centred at exp(-1.2)": {"objective": {"levels": {"mean": -1.2}}},
+    "even levels, weight 1/sigma^2": {"objective": {"levels": {"kind": "sde"}}},
     "subjects alike": {"balance_power": 0},
     "slices alike": {"balance_power": 1},
     "no position": {"network": {"has_position": False}},
@@ -108,11 +110,17 @@ def kept_errors(
 def changed(recipe: TrainRecipe, name: str) -> TrainRecipe:
     """The recipe with a variant's changes."""
     changes = VARIANTS.get(name, {})
-    if changes.get("training") == {"levels": {"kind": "sde"}}:
-        levels = recipe.training.levels
+    if changes.get("objective") == {"levels": {"kind": "sde"}}:
+        levels = denoising(recipe).levels
         sde = SDELevels(sde=VE(sigma_min=levels.sigma_min, sigma_max=levels.sigma_max))
-        return recipe.model_copy(update={"training": recipe.training.model_copy(update={"levels": sde})})
+        return recipe.model_copy(update={"objective": denoising(recipe).model_copy(update={"levels": sde})})
     return TrainRecipe.model_validate(merged(recipe, changes))
+
+
+def denoising(recipe: TrainRecipe) -> Denoising:
+    """The recipe's objective, which is a prior's."""
+    assert isinstance(recipe.objective, Denoising), "this comparison is of priors: name a recipe of one"
+    return recipe.objective
 
 
 def merged(spec: Spec, changes: dict[str, Json]) -> dict[str, Json]:
@@ -130,7 +138,7 @@ def branch(
     state = start(recipe, chosen, content)
     if n_images:
         # The average of the branch alone: that of the checkpoint would hide what the branch has learned.
-        state.ema = EMA(state.model, half_life=n_images / 10)
+        state.emas = (EMA(state.model, half_life=n_images / 10),)
     batches = ImageBatches(
         images.images,
         images.contract.size,
@@ -141,9 +149,12 @@ def branch(
     seen, training = state.images_seen, chosen.training
     for part in range(N_PARTS):
         rate, stop = training.learning_rate * (1 - part / N_PARTS), seen + n_images * (part + 1) // N_PARTS
-        for _ in train(state, batches, training.model_copy(update={"learning_rate": rate, "n_images": max(stop, 1)})):
+        part_of_it = training.model_copy(update={"learning_rate": rate, "n_images": max(stop, 1)})
+        for _ in train(state, batches, chosen.objective, part_of_it):
             pass
-    state.ema.model.autocast_dtype = torch.bfloat16
+    model = state.ema.model
+    assert isinstance(model, ScoreModel)
+    model.autocast_dtype = torch.bfloat16
     return state
 
 
@@ -154,20 +165,25 @@ def trunk(recipe: TrainRecipe) -> str:
 
 def start(recipe: TrainRecipe, chosen: TrainRecipe, content: bytes) -> TrainState:
     """The checkpoint's state, its position channels cut off where the chosen network has none; fresh without one."""
-    model = build_model(recipe.network if content else chosen.network, recipe.preconditioning)
-    state = TrainState.fresh(model, recipe.training)
+    state = fresh(recipe.network if content else chosen.network, recipe)
     if not content:
         return state
     restore(state, content, trunk(recipe))
     if chosen.network == recipe.network:
         return state
-    smaller = TrainState.fresh(build_model(chosen.network, recipe.preconditioning), recipe.training)
+    smaller = fresh(chosen.network, recipe)
     for to, source in ((smaller.model, state.model), (smaller.ema.model, state.ema.model)):
         to.load_state_dict(cut(source.state_dict(), to.state_dict()))
     for mine, theirs in zip(smaller.model.parameters(), state.model.parameters(), strict=True):
-        smaller.optimizer.state[mine] = {key: first(v, mine) for key, v in state.optimizer.state[theirs].items()}
+        moments = state.optimizers[MODEL].state[theirs].items()
+        smaller.optimizers[MODEL].state[mine] = {key: first(v, mine) for key, v in moments}
     smaller.images_seen = state.images_seen
     return smaller
+
+
+def fresh(network: AnyNetwork, recipe: TrainRecipe) -> TrainState:
+    """An untrained state of a network, otherwise as the recipe says."""
+    return TrainState.fresh({MODEL: build_model(network, denoising(recipe).preconditioning)}, recipe.training)
 
 
 def cut(source: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -182,7 +198,8 @@ def first(value: Tensor, like: Tensor) -> Tensor:
 
 def sigmas_of(recipe: TrainRecipe) -> Tensor:
     """The noise levels to measure at."""
-    return log_uniform_sigmas(N_SIGMAS, recipe.training.levels.sigma_min, recipe.training.levels.sigma_max)
+    levels = denoising(recipe).levels
+    return log_uniform_sigmas(N_SIGMAS, levels.sigma_min, levels.sigma_max)
 
 
 @torch.no_grad()

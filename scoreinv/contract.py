@@ -1,12 +1,16 @@
-"""What an image value means: the contract between data sets, operators and priors.
+"""What an image value means: the contract between data sets, operators and trained models.
 
 CT values are a fixed linear map of Hounsfield units, MRI values are scaled by a high percentile of
 the volume. No per-image normalisation exists anywhere, so a measurement keeps its physical scale.
+
+A trained model is a prior, which knows images alone, or a reconstructor, which was trained for one measurement.
 """
 
 import hashlib
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
 from scoreinv.errors import UserError
 from scoreinv.modality import MODALITIES
@@ -29,7 +33,7 @@ class ImageContract(Spec):
     pixel_mm: float = Field(gt=0, le=100, title="Pixel size", description="Side of a pixel in millimetres.")
     low: float = Field(description="What a value of 0 means (HU for CT, 0 for MRI).")
     high: float = Field(description="What a value of 1 means (HU for CT, 1 percentile unit for MRI).")
-    n_channels: int = Field(1, ge=1, le=16, description="1: real images; 2: real and imaginary part.")
+    n_channels: int = Field(1, ge=1, le=16, title="Channels", description="1: real images; 2: real and imaginary part.")
 
     @model_validator(mode="after")
     def _values_span_a_range(self) -> "ImageContract":
@@ -54,29 +58,21 @@ class ImageContract(Spec):
         return WATER_PER_MM * self.pixel_mm * (self.high - self.low) / 1000
 
 
-class PriorContract(Spec):
-    """What a trained prior expects and where it comes from; published beside its weights."""
+class ModelContract(Spec):
+    """What any trained model expects and where it comes from; published beside its weights."""
 
+    kind: Literal["prior", "reconstructor"]
     name: str
     image: ImageContract
     network: dict[str, Json] = Field(description="The network's spec.")
-    preconditioning: dict[str, Json] = Field(description="The preconditioning's spec.")
-    sigma_min: float = Field(gt=0)
-    sigma_max: float = Field(gt=0)
-    training_data: list[str] = Field(description="Names of the data sets the prior has seen, with their licences.")
+    training_data: list[str] = Field(description="Names of the data sets the model has seen, with their licences.")
     licence: str
     images_seen: int = Field(ge=0)
     sha256: str = Field(description="Of the weights file.")
     versions: dict[str, str] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _levels_are_ordered(self) -> "PriorContract":
-        if self.sigma_min >= self.sigma_max:
-            raise ValueError(f"sigma_min={self.sigma_min} must be below sigma_max={self.sigma_max}")
-        return self
-
     def require_weights(self, weights: bytes, where: str) -> None:
-        """Refuse weights that are not those of this contract; ``where`` says in the message which prior it is.
+        """Refuse weights that are not those of this contract; ``where`` says in the message which model it is.
 
         Raises:
             UserError: with both checksums.
@@ -84,22 +80,74 @@ class PriorContract(Spec):
         found = hashlib.sha256(weights).hexdigest()
         if found != self.sha256:
             raise UserError(
-                f"prior {where} is damaged (its weights have sha256 {found}, the contract says {self.sha256}): "
-                "fetch it again"
+                f"{self.kind} {where} is damaged (its weights have sha256 {found}, the contract says "
+                f"{self.sha256}): fetch it again"
             )
 
     def mismatch(self, image: ImageContract) -> str | None:
-        """Why images under another contract cannot use this prior, as one sentence; None if they can."""
+        """Why images under another contract cannot use this model, as one sentence; None if they can."""
         for field in ("modality", "size", "low", "high", "n_channels"):
             ours, theirs = getattr(self.image, field), getattr(image, field)
             if ours != theirs:
                 return (
-                    f"prior {self.name!r} was trained for {field}={ours} but the data have {field}={theirs}: "
-                    f"ingest the data with {field}={ours}, or choose another prior"
+                    f"{self.kind} {self.name!r} was trained for {field}={ours} but the data have {field}={theirs}: "
+                    f"ingest the data with {field}={ours}, or choose another {self.kind}"
                 )
         if abs(self.image.pixel_mm / image.pixel_mm - 1) > 0.1:
             return (
-                f"prior {self.name!r} was trained at {self.image.pixel_mm} mm a pixel but the data have "
+                f"{self.kind} {self.name!r} was trained at {self.image.pixel_mm} mm a pixel but the data have "
                 f"{image.pixel_mm} mm: ingest the data at {self.image.pixel_mm} mm"
             )
         return None
+
+
+class PriorContract(ModelContract):
+    """That of a prior: a denoiser, which serves every measurement of its images."""
+
+    kind: Literal["prior"] = "prior"
+    preconditioning: dict[str, Json] = Field(description="The preconditioning's spec.")
+    sigma_min: float = Field(gt=0)
+    sigma_max: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _levels_are_ordered(self) -> "PriorContract":
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min={self.sigma_min} must be below sigma_max={self.sigma_max}")
+        return self
+
+
+class ReconstructorContract(ModelContract):
+    """That of a reconstructor: it serves the measurement that it was trained for, and no other."""
+
+    kind: Literal["reconstructor"] = "reconstructor"
+    measurement: dict[str, Json] = Field(description="The measurement's spec.")
+
+    def other_measurement(self, measurement: Spec) -> str | None:
+        """Why data of this measurement cannot use the reconstructor, as one sentence; None if they can."""
+        theirs = measurement.model_dump(mode="json")
+        name, ours = "kind", self.measurement
+        if ours["kind"] == theirs["kind"]:
+            # Read as a spec of today: options that came later are at their default.
+            ours = type(measurement).model_validate(ours).model_dump(mode="json")
+            name = next((option for option in theirs if ours[option] != theirs[option]), "")
+        if not name:
+            return None
+        return (
+            f"reconstructor {self.name!r} was trained for {name}={ours[name]} but the data were measured with "
+            f"{name}={theirs[name]}: measure the data so, or train a reconstructor for them"
+        )
+
+
+Contract = Annotated[PriorContract | ReconstructorContract, Field(discriminator="kind")]
+
+
+def parse_contract(content: bytes) -> PriorContract | ReconstructorContract:
+    """The contract in a JSON file; one from before there were reconstructors is a prior's.
+
+    Raises:
+        ValueError: if it is no contract.
+    """
+    given: Any = json.loads(content)
+    if isinstance(given, dict):
+        given = {"kind": "prior", **given}
+    return TypeAdapter[PriorContract | ReconstructorContract](Contract).validate_python(given)

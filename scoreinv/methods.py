@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scoreinv.baselines import Direct, TotalVariation, Wavelet
+from scoreinv.baselines import Direct, Learned, TotalVariation, Wavelet
 from scoreinv.samplers import (
     DAPS,
     DDS,
@@ -37,6 +37,7 @@ AnyMethod = Annotated[
     | Heun
     | DPS
     | PiGDM
-    | Wavelet,
+    | Wavelet
+    | Learned,
     Field(discriminator="kind"),
 ]

@@ -6,7 +6,7 @@ interface, so a benchmark is a list and a loop.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -121,6 +121,9 @@ class Step(NamedTuple):
 Needs = Literal["nothing", "prior", "reconstructor"]
 """Which trained model a method calls: one of images alone (a denoiser), or one that was trained for a measurement."""
 
+Model = Callable[..., Tensor]
+"""A prior is called as model(x, sigma), a reconstructor as model(problem); both give images (batch, channels, h, w)."""
+
 
 class Method(Spec):
     """Anything that goes from an inverse problem to an image."""
@@ -152,42 +155,42 @@ class Method(Spec):
         return denoiser
 
 
-class CountedDenoiser:
-    """A denoiser that counts its calls: the one place where NFE is counted."""
+class CountedModel:
+    """A model that counts its calls: the one place where NFE is counted."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser = denoiser
+    def __init__(self, model: Model) -> None:
+        self.model = model
         self.nfe = 0
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def __call__(self, *given: Tensor | InverseProblem) -> Tensor:
         self.nfe += 1
-        return self.denoiser(x, sigma)
+        return self.model(*given)
 
 
-def run(method: Method, problem: InverseProblem, denoiser: Denoiser | None = None, *, noise: Noise) -> Iterator[Step]:
-    """Yield a method's steps with the number of denoiser calls filled in.
+def run(method: Method, problem: InverseProblem, model: Model | None = None, *, noise: Noise) -> Iterator[Step]:
+    """Yield a method's steps with the number of network calls filled in.
 
     Raises:
-        ValueError: if the method needs a denoiser and none is given, or the noise is for another batch.
+        ValueError: if the method needs a model and none is given, or the noise is for another batch.
     """
-    if denoiser is None and method.needs != "nothing":
-        raise ValueError(f"{type(method).__name__} needs a {method.needs}: pass its denoiser")
+    if model is None and method.needs != "nothing":
+        raise ValueError(f"{type(method).__name__} needs a {method.needs}: pass one")
     if len(noise) != len(problem.y):
         raise ValueError(f"noise for {len(noise)} images was given with data of {len(problem.y)}")
-    counted = CountedDenoiser(denoiser or _no_denoiser)
+    counted = CountedModel(model or _no_model)
     for step in method.steps(method.prepared(problem), method.seen(counted), noise):
         yield step._replace(nfe=counted.nfe)
 
 
-def reconstruct(method: Method, problem: InverseProblem, denoiser: Denoiser | None = None, *, noise: Noise) -> Step:
-    """The last step of a method: its result ``x`` and the denoiser calls ``nfe`` it took."""
+def reconstruct(method: Method, problem: InverseProblem, model: Model | None = None, *, noise: Noise) -> Step:
+    """The last step of a method: its result ``x`` and the network calls ``nfe`` it took."""
     last: Step | None = None
-    for step in run(method, problem, denoiser, noise=noise):
+    for step in run(method, problem, model, noise=noise):
         last = step
     if last is None:
         raise ValueError(f"{method!r} yielded no step: give it at least one")
     return last
 
 
-def _no_denoiser(x: Tensor, sigma: Tensor) -> Tensor:
-    raise TypeError("this method was declared to need no denoiser")
+def _no_model(*given: Tensor | InverseProblem) -> Tensor:
+    raise TypeError("this method was declared to need no trained model")

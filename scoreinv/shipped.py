@@ -7,9 +7,7 @@ imports no torch: ``scoreinv.priors`` makes networks of the weights.
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from scoreinv.contract import PriorContract
+from scoreinv.contract import PriorContract, parse_contract
 from scoreinv.errors import UserError
 
 _PACKAGE = Path(__file__).parent
@@ -39,9 +37,12 @@ def prior_contract(name: str) -> PriorContract:
     if name not in prior_names():
         raise UserError(f"there is no shipped prior {name!r}: choose of {', '.join(prior_names()) or 'none'}")
     try:
-        return PriorContract.model_validate_json((_priors_folder() / f"{name}.json").read_bytes())
-    except ValidationError as error:
+        contract = parse_contract((_priors_folder() / f"{name}.json").read_bytes())
+    except ValueError as error:
         raise UserError(f"the contract of the shipped prior {name!r} cannot be read: {error}") from error
+    if not isinstance(contract, PriorContract):
+        raise UserError(f"{name!r}, which ships, is a {contract.kind} and no prior: install the package anew")
+    return contract
 
 
 def prior_weights(name: str) -> bytes:

@@ -93,7 +93,11 @@ class Spec(BaseModel):
     def digest(self) -> str:
         """12 hexadecimal digits that depend on every option and version, here and in the specs within."""
         versions = {type(spec).__name__: spec.version for spec in _specs_in(self) if spec.version != 1}
-        return digest_of(_chosen(self), *([versions] if versions else []))
+        return digest_of(self.for_digest(), *([versions] if versions else []))
+
+    def for_digest(self) -> dict[str, Json]:
+        """The options that are not at their default, and of which kind it is, as JSON: what the digest is made of."""
+        return {name: _chosen(value) for name, value in self if not _is_default(self, name)}
 
 
 def _with_moved(given: dict[str, Any], old: str, new: str) -> dict[str, Any]:
@@ -127,9 +131,8 @@ def note_moved(old: str, new: str) -> None:
 
 
 def _chosen(value: Any) -> Any:
-    """A value as JSON, its specs without the options that are at their default; what kind they are of stays."""
     if isinstance(value, Spec):
-        return {name: _chosen(chosen) for name, chosen in value if not _is_default(value, name)}
+        return value.for_digest()
     if isinstance(value, dict):
         return {name: _chosen(item) for name, item in value.items()}
     return [_chosen(item) for item in value] if isinstance(value, tuple | list) else value

@@ -1,8 +1,9 @@
-"""Published priors: the weights as safetensors bytes, and the contract that says what they are.
+"""Published models: the weights as safetensors bytes, and the contract that says what they are.
 
-A published prior is a folder with ``contract.json``, and the weights and the contract again under names made of the
-weights' sha256. ``contract.json`` is put last, so a reader sees the old prior or the new one, whole; who began with the
-old one and names its sha256 finds it until it is removed.
+A model is a prior, or a reconstructor that was trained for one measurement. A published one is a folder with
+``contract.json``, and the weights and the contract again under names made of the weights' sha256. ``contract.json`` is
+put last, so a reader sees the old model or the new one, whole; who began with the old one and names its sha256 finds it
+until it is removed.
 The priors that come with the package are named without a folder; ``scoreinv.shipped`` reads them.
 """
 
@@ -11,20 +12,18 @@ from collections.abc import Collection
 from io import BytesIO
 from zipfile import BadZipFile, ZipFile
 
-from pydantic import ValidationError
-
 from scoreinv import shipped as package
-from scoreinv.contract import PriorContract
+from scoreinv.contract import Contract, parse_contract
 from storage.errors import StoreError, StoreMismatch, StoreNotFound
 from storage.uri import delete, exists, join, list_names, read_bytes, write_bytes
 
 
-def publish(uri: str, weights: bytes, contract: PriorContract) -> None:
-    """Puts a prior at a URI, in place of the one that may be there.
+def publish(uri: str, weights: bytes, contract: Contract) -> None:
+    """Puts a model at a URI, in place of the one that may be there.
 
     Raises:
         StoreMismatch: if the contract's sha256 is not that of the weights.
-        StoreFull: if the disk is full; a prior that was there before is still whole.
+        StoreFull: if the disk is full; a model that was there before is still whole.
     """
     found = hashlib.sha256(weights).hexdigest()
     if found != contract.sha256:
@@ -43,8 +42,8 @@ def remove_all_but(uri: str, kept: Collection[str]) -> None:
             delete(join(uri, name))
 
 
-def load(uri_or_name: str, *, sha256: str = "") -> tuple[bytes, PriorContract]:
-    """The weights and the contract of a published prior, or of one that comes with the package.
+def load(uri_or_name: str, *, sha256: str = "") -> tuple[bytes, Contract]:
+    """The weights and the contract of a published model, or of a prior that comes with the package.
 
     Args:
         uri_or_name: where it was published, or the name of a shipped one.
@@ -69,7 +68,7 @@ def load(uri_or_name: str, *, sha256: str = "") -> tuple[bytes, PriorContract]:
     return weights, contract
 
 
-def read_contract(uri_or_name: str) -> PriorContract:
+def read_contract(uri_or_name: str) -> Contract:
     """The contract alone, without a look at the weights; errors as ``load``."""
     if uri_or_name in shipped():
         return package.prior_contract(uri_or_name)
@@ -96,27 +95,27 @@ def shipped() -> list[str]:
     return list(package.prior_names())
 
 
-def _earlier_contract(uri: str, sha256: str) -> PriorContract:
+def _earlier_contract(uri: str, sha256: str) -> Contract:
     """Of weights that others have followed."""
     own = _own_contract_uri(uri, sha256)
     if uri in shipped() or not exists(own) or not exists(join(uri, f"{sha256}.safetensors")):
         raise StoreMismatch(
-            f"the prior {uri} was published anew since this run began (its weights {sha256[:12]} are gone): run the "
+            f"the model {uri} was published anew since this run began (its weights {sha256[:12]} are gone): run the "
             "same command again, which takes those that are there now"
         )
     return _parsed(own)
 
 
-def _parsed(contract_uri: str) -> PriorContract:
+def _parsed(contract_uri: str) -> Contract:
     try:
-        return PriorContract.model_validate_json(read_bytes(contract_uri))
-    except ValidationError as error:
-        raise StoreError(f"the contract of a prior at {contract_uri} cannot be read: {error}") from error
+        return parse_contract(read_bytes(contract_uri))
+    except ValueError as error:
+        raise StoreError(f"the contract of a model at {contract_uri} cannot be read: {error}") from error
 
 
 def _own_contract_uri(uri: str, sha256: str) -> str:
     return join(uri, f"{sha256}.json")
 
 
-def _weights_uri(uri: str, contract: PriorContract) -> str:
+def _weights_uri(uri: str, contract: Contract) -> str:
     return join(uri, f"{contract.sha256}.safetensors")

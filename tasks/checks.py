@@ -10,6 +10,7 @@ from storage.datasets import DatasetStore
 from storage.models import load
 from storage.uri import is_in_memory
 from tasks.recipes import PipelineRecipe, Study, Training
+from tasks.workers.contracts import contract_of
 from tasks.workers.priors import require_match
 from tasks.workspace import locate, locate_prior
 
@@ -28,7 +29,7 @@ def check_pipeline(recipe: PipelineRecipe, workspace: str, projector: ProjectorN
                 require_shared(workspace)
             image = _image(study, workspace)
             require_fit(study.simulation.measurement, image, projector)
-            _check_priors(study, image, workspace)
+            _check_models(study, image, workspace)
             if study.training is not None:
                 _check_training(study.training, image)
         except UserError as error:
@@ -72,10 +73,15 @@ def _image(study: Study, workspace: str) -> ImageContract:
     return DatasetStore.open(locate(workspace, study.dataset, "datasets")).contract
 
 
-def _check_priors(study: Study, image: ImageContract, workspace: str) -> None:
-    for name in {choice.prior for choice in study.reconstructions} - {"", "trained"}:
-        _, contract = load(locate_prior(workspace, name))
-        require_match(contract, image)
+def _check_models(study: Study, image: ImageContract, workspace: str) -> None:
+    for choice in study.reconstructions:
+        if not choice.prior:
+            continue
+        if choice.prior == "trained" and study.training is not None:
+            contract = contract_of(study.training.train, image)
+        else:
+            _, contract = load(locate_prior(workspace, choice.prior))
+        require_match(contract, image, method=choice.method, measurement=study.simulation.measurement)
 
 
 def _check_training(training: Training, image: ImageContract) -> None:

@@ -10,10 +10,9 @@ from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from storage.datasets import DatasetStore
 from storage.fingerprint import Fingerprint, fingerprint_of_dataset, fingerprint_of_source
-from storage.models import read_contract
 from tasks.cluster import AnyCluster, LocalWorkers
 from tasks.presets import BASELINES, PRESETS, Preset
-from tasks.prior_choice import Choice, choose_prior, known_priors
+from tasks.prior_choice import Choice, choose_prior, known_priors, named_prior
 from tasks.recipes import IngestRecipe, PipelineRecipe, PlanRequest, Reconstruction, Simulation, Study
 from tasks.shards import Execution
 from tasks.timing import time_on
@@ -124,7 +123,7 @@ def _shard_size(n_slices: int, cluster: AnyCluster) -> int:
 
 
 def _prior(name: str, images: Images, workspace: str) -> Choice:
-    known = {name: read_contract(locate_prior(workspace, name))} if name else known_priors(workspace)
+    known = {name: named_prior(workspace, name)} if name else known_priors(workspace)
     return choose_prior(known, images.fingerprint, images.grid)
 
 

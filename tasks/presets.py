@@ -11,6 +11,7 @@ from scoreinv.modality import Modality
 from scoreinv.samplers import (
     DAPS,
     DDS,
+    DPIR,
     DPS,
     DiffPIR,
     Langevin,
@@ -93,11 +94,13 @@ def _grid(sigma_max: float, sigma_min: float) -> SigmaGrid:
 
 
 _LONG = SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005, spacing="geometric")
+_DPIR = SigmaGrid(n_levels=50, sigma_max=0.15, sigma_min=0.003, spacing="geometric")
 _WARM = TVStart(weight=4e-5, n_iters=200)
 
 SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {
     "ct": (
         DiffPIR(grid=_grid(0.18, 0.009), strength=0.15, renoise=Renoise(eta=0.995), data_floor=1.2e-3),
+        DPIR(grid=_DPIR, data_floor=1e-3, symmetry="flip", strength=1.0, n_cg=7),
         DAPS(grid=_grid(0.26, 0.002), data_floor=8e-4),
         PiGDM(grid=_grid(0.5, 0.005)),
         DPS(grid=_grid(0.11, 0.005), zeta=4.4, renoise=Renoise(eta=0.89)),
@@ -109,6 +112,7 @@ SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {
     ),
     "mri": (
         DiffPIR(grid=_grid(0.11, 0.005), start=_WARM, strength=1.5, renoise=Renoise(eta=0.975), data_floor=1.1e-3),
+        DPIR(grid=_DPIR, start=_WARM, data_floor=1e-3, symmetry="flip", strength=1.0, n_cg=7),
         DAPS(grid=_grid(0.11, 0.025), start=_WARM, data_floor=3.2e-3),
         PiGDM(grid=_grid(0.11, 0.025), start=_WARM, renoise=Renoise(eta=0.51)),
         DPS(grid=_grid(0.11, 0.005), start=_WARM, zeta=4.4, renoise=Renoise(eta=0.89)),

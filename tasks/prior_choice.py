@@ -80,9 +80,22 @@ def _distance(contract: PriorContract, images: Fingerprint) -> tuple[float, ...]
     return percent_outside, round(10 * abs(math.log(width_ratio))), -image.size, -contract.images_seen
 
 
+def named_prior(workspace: str, name: str) -> PriorContract:
+    """The contract of a prior by the name that recipes use.
+
+    Raises:
+        StoreNotFound: if there is no such prior.
+        UserError: if it is a reconstructor, which serves one measurement alone.
+    """
+    contract = read_contract(locate_prior(workspace, name))
+    if not isinstance(contract, PriorContract):
+        raise UserError(f"{name} is a {contract.kind}, and the methods of a plan need a prior: name one, or leave it")
+    return contract
+
+
 def _contract(workspace: str, name: str) -> PriorContract | None:
     try:
-        return read_contract(locate_prior(workspace, name))
-    except StoreNotFound:
-        # A training that has not yet published.
+        return named_prior(workspace, name)
+    except (StoreNotFound, UserError):
+        # A training that has not yet published, or a reconstructor.
         return None

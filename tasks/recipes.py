@@ -4,19 +4,20 @@ A stage's result lies at ``<workspace>/<stage>/<digest>``, and the digest follow
 refers to its inputs by theirs. The same recipe is found again whoever computed it, and how.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
 from scoreinv.contract import ImageContract
-from scoreinv.denoiser import AnyPreconditioning, EDMPreconditioning
 from scoreinv.methods import AnyMethod
 from scoreinv.nets import AnyNetwork, UNet
 from scoreinv.operators import AnyMeasurement
 from scoreinv.samplers import DDS
-from scoreinv.spec import MAX_SEED, Spec, digest_of
+from scoreinv.spec import MAX_SEED, Json, Spec, digest_of
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainSpec
+from scoreinv.training.objectives import AnyObjective, Denoising
 from storage.sources import AnySource
 from tasks.presets import PresetName
 from tasks.search_spaces import Search, SearchRange, check_search, default_search
@@ -62,19 +63,24 @@ class MeasureRecipe(Spec):
 
 
 class TrainRecipe(Spec):
-    """A prior: which network learns from which images, and how."""
+    """A prior or a reconstructor: which network learns what from which images, and how."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Of the prior, for example ct-128.")
+    moved: ClassVar[Mapping[str, str]] = {
+        "training.levels": "objective.levels",
+        "preconditioning": "objective.preconditioning",
+    }
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Of the model, for example ct-128.")
     datasets: tuple[str, ...] = Field(
         min_length=1, description="References of the data sets, as datasets/0a1b2c3d4e5f."
     )
     initial: str = Field(
         "",
-        description="A prior of the same network whose weights to go on from, as ct-128 or priors/0a1b2c3d4e5f; "
+        description="A model of the same network whose weights to go on from, as ct-128 or priors/0a1b2c3d4e5f; "
         "n_images counts those it has seen. Empty: from random weights.",
     )
     network: AnyNetwork = Field(UNet(), title="Network")
-    preconditioning: AnyPreconditioning = Field(EDMPreconditioning(), title="Preconditioning")
+    objective: AnyObjective = Field(Denoising(), title="Objective")
     training: TrainSpec = Field(TrainSpec(), title="Training")
     augmentation: Augmentation = Field(Augmentation(), title="Augmentation")
     shares: tuple[NonNegativeFloat, ...] = Field(
@@ -87,8 +93,13 @@ class TrainRecipe(Spec):
         (), description="Subjects that are held out, to measure on; named as their source does."
     )
     validate_every: int = Field(8_000, ge=1, description="Images between two validations and checkpoints.")
-    training_data: tuple[str, ...] = Field((), description="What the prior has seen, with licences: for its card.")
+    training_data: tuple[str, ...] = Field((), description="What the model has seen, with licences: for its card.")
     licence: str = Field("unstated", description="Under which the weights may be used.")
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _objectives_were_denoising(cls, given: Any) -> Any:
+        return {"kind": "denoising", **given} if isinstance(given, dict) else given
 
     @field_validator("shares")
     @classmethod
@@ -96,6 +107,20 @@ class TrainRecipe(Spec):
         if shares and not any(shares):
             raise ValueError("all shares are 0: give one data set a chance")
         return shares
+
+    def for_digest(self) -> dict[str, Json]:
+        """As ``Spec.for_digest``, but the options of a denoiser stay where they lay before there were other objectives.
+
+        Trainings that were begun then have that address, and go on.
+        """
+        chosen: dict[str, Any] = super().for_digest()
+        if isinstance(self.objective, Denoising) and "objective" in chosen:
+            own = chosen.pop("objective")
+            if "preconditioning" in own:
+                chosen["preconditioning"] = own["preconditioning"]
+            if "levels" in own:
+                chosen["training"] = {**chosen.get("training", {}), "levels": own["levels"]}
+        return chosen
 
     def address(self, initial_sha256: str = "") -> str:
         """The digest of what decides the weights, and of nothing else.
@@ -125,7 +150,8 @@ class Reconstruction(Spec):
     method: AnyMethod = Field(DDS(), title="Method")
     prior: str = Field(
         "",
-        description="Shipped (ct-128, mri-128), as priors/0a1b2c3d4e5f, or 'trained' in a study; empty: no prior.",
+        description="Shipped (ct-128, mri-128), as priors/0a1b2c3d4e5f, or 'trained' in a study; empty: none. Of a "
+        "method that needs a reconstructor: that.",
     )
     n_samples: int = Field(1, ge=1, le=256, description="Posterior samples per slice; mean and deviation are kept.")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the sampler's noise.")
@@ -134,7 +160,8 @@ class Reconstruction(Spec):
     @model_validator(mode="after")
     def _prior_where_needed(self) -> "Reconstruction":
         if self.method.needs != "nothing" and not self.prior:
-            raise ValueError(f"method {self.method.kind!r} needs a prior: name a shipped one, or priors/<digest>")
+            known = "a shipped one, or priors/<digest>" if self.method.needs == "prior" else "priors/<digest>"
+            raise ValueError(f"method {self.method.kind!r} needs a {self.method.needs}: name {known}")
         if not self.method.is_stochastic and self.n_samples > 1:
             raise ValueError(f"method {self.method.kind!r} gives the same image every time: n_samples must be 1")
         return self

@@ -7,7 +7,7 @@ from storage.models import load
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
 from tasks.progress import follow
-from tasks.recipes import ReconstructRecipe
+from tasks.recipes import Reconstruction, ReconstructRecipe
 from tasks.retry import worth_retrying
 from tasks.shards import Execution, map_shards
 from tasks.stopping import stoppable
@@ -23,7 +23,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     """The reference of the reconstructions, made where they are not there yet."""
     measurements = ShardedStore.open(locate(execution.workspace, recipe.measurements, "measurements"))
     prior = locate_prior(execution.workspace, recipe.reconstruction.prior)
-    sha256 = checked_prior(prior, measurements)
+    sha256 = checked_prior(prior, recipe.reconstruction, measurements)
     ref = reference("reconstructions", digest_of(recipe.digest(), sha256, VERSION))
     store = reconstruction_store(recipe, measurements, join(execution.workspace, ref), prior_sha256=sha256)
     if not store.is_finished():
@@ -45,17 +45,18 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     return ref
 
 
-def checked_prior(prior: str, measurements: ShardedStore) -> str:
-    """The sha256 of a prior's weights, empty without a prior.
+def checked_prior(prior: str, choice: Reconstruction, measurements: ShardedStore) -> str:
+    """The sha256 of the weights of a trained model, empty without one.
 
     Raises:
-        StoreNotFound: if there is no such prior.
-        ValueError: if it is for other images.
+        StoreNotFound: if there is no such model.
+        ValueError: if it is for other images, another measurement, or not of the kind that the method needs.
     """
     if not prior:
         return ""
     _, contract = load(prior)
-    require_match(contract, image_contract(measurements.attrs))
+    measurement = simulation_of(measurements).measurement
+    require_match(contract, image_contract(measurements.attrs), method=choice.method, measurement=measurement)
     return contract.sha256
 
 

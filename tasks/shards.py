@@ -37,10 +37,30 @@ PATIENCE_SECONDS = 300.0
 
 
 class Launch(Spec):
-    """How many processes a training runs in."""
+    """How a training runs."""
 
     n_processes: int = Field(1, ge=1, description="One per GPU; on CPUs one per socket.")
     n_threads: int = Field(2, ge=1, description="CPU threads of each process.")
+    n_at_once: int = Field(
+        0,
+        ge=0,
+        title="Images at once",
+        description="That go through the network of a process, which sums their gradients up; 0: its part of the "
+        "batch. Halved where the memory of a GPU is not enough.",
+    )
+    max_minutes: float = Field(
+        0.0,
+        ge=0,
+        description="The training then stops, validates and publishes what it has; the same command goes on later. "
+        "0: no limit.",
+    )
+    memory_gib: float = Field(
+        2.0,
+        ge=0,
+        title="Images in memory (GiB)",
+        description="More images than this are not held by every process: they go into one file for all.",
+    )
+    cache: str = Field("", description="Folder of that file; empty: the one for temporary files.")
 
 
 class Execution(Spec):

@@ -12,7 +12,7 @@ from scoreinv.errors import UserError
 from tasks.processes import start, stop
 from tasks.workers.launch import fault_path, reason_path
 from tasks.workers.setup import KEEP_MEMORY
-from tasks.workers.train import TrainJob
+from tasks.workers.train_job import TrainJob
 
 GRACE_SECONDS = 20.0
 """How long a training may take to end before it is killed."""

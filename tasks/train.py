@@ -19,7 +19,7 @@ from tasks.recipes import TrainRecipe
 from tasks.shards import Execution
 from tasks.stopping import stoppable
 from tasks.torchrun import torchrun
-from tasks.workers.train import TrainJob
+from tasks.workers.train_job import TrainJob
 from tasks.workspace import locate, locate_prior, reference, subjects_of
 
 PATIENCE_SECONDS = 15.0
@@ -52,7 +52,7 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
         trunk=join(execution.workspace, reference("trainings", recipe.trunk(initial_sha256))),
         initial=initial,
         initial_sha256=initial_sha256,
-        n_threads=execution.training.n_threads,
+        launch=execution.training,
         device=execution.device,
     )
     for uri in job.datasets:

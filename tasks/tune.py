@@ -65,7 +65,7 @@ def prepared_tuning(recipe: TuneRecipe, execution: Execution) -> tuple[Tuning, s
     # What is kept of the recipe, and its address, name people as the data set does: perhaps by hashes.
     recipe = recipe.model_copy(update={"subjects": subjects_of(workspace, [dataset], recipe.subjects)})
     prior = locate_prior(workspace, choice.prior)
-    sha256 = checked_prior(prior, measurements)
+    sha256 = checked_prior(prior, choice, measurements)
     ref = reference("tuning", digest_of(recipe.address(), sha256, METRICS_VERSION, VERSION))
     reconstruct = ReconstructJob(
         measurements=measurements.uri,

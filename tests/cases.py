@@ -5,9 +5,10 @@ A member without a case fails a test (``missing``), so whoever adds a member add
 
 from typing import Any, get_args
 
-from scoreinv.baselines import Direct, TotalVariation, Wavelet
-from scoreinv.measurement import MeasurementSpec
+from scoreinv.baselines import Direct, Learned, TotalVariation, Wavelet
+from scoreinv.measurement import GaussianNoise, MeasurementSpec
 from scoreinv.nets import NCSNpp, UNet
+from scoreinv.nets.patch_discriminator import PatchDiscriminator
 from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import Method
@@ -30,6 +31,7 @@ from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.renoise import Renoise
 from scoreinv.samplers.start import GradedTVStart, TVStart
 from scoreinv.spec import Spec
+from scoreinv.training.objectives import Adversarial, AnyObjective, Denoising, Supervised
 from storage.sources import DicomSource, NiftiSource, OpenKBPSource, PhantomSource, SeveralSources, Source
 from tasks.cluster import Inline, LocalWorkers, RemoteWorkers
 
@@ -83,6 +85,8 @@ METHODS: dict[str, Method] = {
     "pigdm_deterministic": PiGDM(grid=SigmaGrid(n_levels=10), renoise=Renoise(eta=0.0)),
     "tv": TotalVariation(n_iters=20),
     "wavelet": Wavelet(n_iters=20),
+    "learned": Learned(),
+    "learned_and_data": Learned(n_cg=3),
     "wavelet_smooth": Wavelet(n_iters=20, family="sym4"),
 }
 
@@ -103,6 +107,16 @@ CLUSTERS: dict[str, Spec] = {
 NETWORKS: dict[str, Spec] = {
     "unet": UNet(n_features=16, channel_multipliers=(1, 2), n_blocks=1),
     "ncsnpp": NCSNpp(),
+}
+
+
+OBJECTIVES: dict[str, AnyObjective] = {
+    "denoising": Denoising(),
+    "supervised_mri": Supervised(measurement=CartesianMRI(acceleration=4)),
+    "supervised_ct": Supervised(measurement=SparseViewCT(n_views=9, noise=GaussianNoise(noise_std=0.1)), l1_share=0.5),
+    "adversarial": Adversarial(
+        supervised=Supervised(measurement=CartesianMRI(acceleration=4)), judge=PatchDiscriminator(n_layers=1)
+    ),
 }
 
 

@@ -1,7 +1,8 @@
-"""Baselines: methods without a prior, one file each."""
+"""Baselines: methods without a prior, one file each; one calls a network that knows the measurement."""
 
 from scoreinv.baselines.direct import Direct
+from scoreinv.baselines.learned import Learned
 from scoreinv.baselines.tv import TotalVariation
 from scoreinv.baselines.wavelet import Wavelet
 
-__all__ = ["Direct", "TotalVariation", "Wavelet"]
+__all__ = ["Direct", "Learned", "TotalVariation", "Wavelet"]

@@ -71,9 +71,9 @@ class NCSNpp(Spec):
     def n_embedding(self) -> int:
         return 4 * self.n_features
 
-    def build(self) -> nn.Module:
-        """The network with fresh weights, called as network(x (batch, 1, height, width), log sigma (batch,))."""
-        return NCSNppNetwork(self)
+    def build(self, n_in: int = 1, n_out: int = 1) -> nn.Module:
+        """The network with fresh weights, called as network(x (batch, n_in, height, width), log sigma (batch,))."""
+        return NCSNppNetwork(self, n_in, n_out)
 
 
 BRATS_240 = NCSNpp()
@@ -95,7 +95,7 @@ LDCT_512 = NCSNpp(
 class NCSNppNetwork(nn.Module):
     """Minus the noise in x, from images x whose clean values are in [0, 1] and label = log sigma."""
 
-    def __init__(self, spec: NCSNpp) -> None:
+    def __init__(self, spec: NCSNpp, n_in: int = 1, n_out: int = 1) -> None:
         super().__init__()
         n_features, width = spec.n_features, spec.widths[-1]
         self.size_multiple = spec.size_multiple
@@ -105,16 +105,16 @@ class NCSNppNetwork(nn.Module):
             nn.SiLU(),
             dense(spec.n_embedding, spec.n_embedding),
         )
-        self.conv_in = conv(1, n_features, 3)
+        self.conv_in = conv(n_in, n_features, 3)
         self.encoder = nn.ModuleList(EncoderLevel(spec, level) for level in range(spec.n_levels))
-        self.downs = nn.ModuleList(Down(n, spec.n_embedding) for n in spec.widths[:-1])
+        self.downs = nn.ModuleList(Down(n, spec.n_embedding, n_in) for n in spec.widths[:-1])
         self.middle = nn.ModuleList(ResidualBlock(width, width, spec.n_embedding) for _ in range(2))
         self.middle_attention = Attention(width)
         self.decoder = nn.ModuleList(DecoderLevel(spec, level) for level in reversed(range(spec.n_levels)))
-        self.heads = nn.ModuleList(_head(width) for width in reversed(spec.widths))
+        self.heads = nn.ModuleList(_head(width, n_out) for width in reversed(spec.widths))
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        """The raw output (batch, 1, height, width).
+        """The raw output (batch, n_out, height, width).
 
         Raises:
             ValueError: if the image cannot be halved once per level.
@@ -164,10 +164,10 @@ class EncoderLevel(nn.Module):
 class Down(nn.Module):
     """From one level to the next coarser one, where the halved image joins the features."""
 
-    def __init__(self, width: int, n_embedding: int) -> None:
+    def __init__(self, width: int, n_embedding: int, n_in: int) -> None:
         super().__init__()
         self.block = ResidualBlock(width, width, n_embedding, fir_down)
-        self.join = conv(1, width, 1)
+        self.join = conv(n_in, width, 1)
 
     def forward(self, h: Tensor, image: Tensor, embedding: Tensor) -> Tensor:
         """Feature maps of half the size, from h (batch, width, ...) and the image, halved already."""
@@ -213,6 +213,6 @@ def _paint_onto(coarse: Tensor, fine: Tensor) -> Tensor:
     return fir_up(coarse) + fine
 
 
-def _head(width: int) -> nn.Sequential:
-    """What a level paints: one channel, 0 at the start of training."""
-    return nn.Sequential(group_norm(width), nn.SiLU(), conv(width, 1, 3, scale=0))
+def _head(width: int, n_out: int) -> nn.Sequential:
+    """What a level paints: 0 at the start of training."""
+    return nn.Sequential(group_norm(width), nn.SiLU(), conv(width, n_out, 3, scale=0))

@@ -50,33 +50,33 @@ class UNet(Spec):
         """Height and width must be multiples of this."""
         return self.patch << (len(self.channel_multipliers) - 1)
 
-    def build(self) -> "UNetNetwork":
-        """A new network, its output zero until it is trained."""
-        return UNetNetwork(self)
+    def build(self, n_in: int = 1, n_out: int = 1) -> "UNetNetwork":
+        """A new network from n_in to n_out channels, its output zero until it is trained."""
+        return UNetNetwork(self, n_in, n_out)
 
 
 class UNetNetwork(nn.Module):
-    """network(x (batch, 1, height, width), label (batch,)) -> (batch, 1, height, width)."""
+    """network(x (batch, n_in, height, width), label (batch,)) -> (batch, n_out, height, width)."""
 
-    def __init__(self, spec: UNet) -> None:
+    def __init__(self, spec: UNet, n_in: int = 1, n_out: int = 1) -> None:
         super().__init__()
         self.spec = spec
         widths = [spec.n_features * m for m in spec.channel_multipliers]
         n_label = 4 * spec.n_features
         n_folded = spec.patch**2
         self.label = LabelEmbedding(n_label)
-        self.stem = nn.Conv2d(n_folded * (3 if spec.has_position else 1), widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(n_folded * (n_in + 2 * spec.has_position), widths[0], 3, padding=1)
         self.down, skips = _encoder(spec, widths, n_label)
         self.middle = nn.ModuleList(_Middle(widths[-1], n_label) for _ in range(spec.n_middle))
         self.up = _decoder(spec, widths, n_label, skips)
         self.norm = _norm(widths[0])
-        self.head = _zero(nn.Conv2d(widths[0], n_folded, 3, padding=1))
+        self.head = _zero(nn.Conv2d(widths[0], n_folded * n_out, 3, padding=1))
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         return self.with_channels(torch.cat([x, position_of(x)], 1) if self.spec.has_position else x, label)
 
     def with_channels(self, x: Tensor, label: Tensor) -> Tensor:
-        """The same from the images with their position channels (batch, 3, height, width), for parts of images."""
+        """The same of images with position channels (batch, n_in + 2, height, width), for parts of images."""
         self._check(x)
         emb = self.label(label)
         h = self.stem(F.pixel_unshuffle(x, self.spec.patch))

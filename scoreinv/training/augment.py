@@ -44,7 +44,7 @@ class Augmentation(Spec):
     )
 
     def apply(self, images: Tensor, size: int, generator: torch.Generator) -> Tensor:
-        """Augmented images (batch, 1, size, size) of images whose side is a whole multiple of ``size``."""
+        """Augmented images (batch, n_channels, size, size) of images whose side is a whole multiple of ``size``."""
         draws = (2 * torch.rand(len(images), 7, generator=generator) - 1).to(images.device)
         is_moved = (draws[:, 5] + 1) / 2 < self.probability
         if self.probability > 0:
@@ -74,8 +74,9 @@ def _in_some(
     """A share of the images changed, on the average; no draw if it is 0."""
     if share == 0:
         return images
-    chosen = (torch.rand(len(images), generator=generator) < share).to(images.device)
-    return images.index_copy(0, chosen.nonzero()[:, 0], change(images[chosen], generator))
+    # Places, found on the CPU: a GPU would have to be waited for to count a mask.
+    chosen = (torch.rand(len(images), generator=generator) < share).nonzero()[:, 0].to(images.device)
+    return images.index_copy(0, chosen, change(images[chosen], generator))
 
 
 def _remapped(images: Tensor, generator: torch.Generator) -> Tensor:

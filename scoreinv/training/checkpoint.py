@@ -1,25 +1,50 @@
-"""Checkpoints to resume from, and weights to publish; both without pickled code."""
+"""Checkpoints to resume from, and weights to publish; both without pickled code.
+
+What is published of a model is its ``network``; the rest of it follows from its contract.
+"""
 
 import io
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
+from torch import nn
 
+from scoreinv.contract import ImageContract
 from scoreinv.denoiser import AnyPreconditioning, ScoreModel
 from scoreinv.errors import UserError
 from scoreinv.nets import AnyNetwork
 from scoreinv.training.loop import TrainState
+from scoreinv.training.objectives import MODEL, AnyObjective
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
-def build_model(network: AnyNetwork, preconditioning: AnyPreconditioning, *, seed: int = 0) -> ScoreModel:
-    """A new score model with weights drawn from ``seed``, in channels-last layout.
+def build_models(
+    objective: AnyObjective, network: AnyNetwork, image: ImageContract, *, seed: int = 0
+) -> dict[str, nn.Module]:
+    """The new models of an objective with weights drawn from ``seed``, in channels-last layout.
 
     The layout of a convolution's weights decides that of its output, so that images need not be converted.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ScoreModel(network.build(), preconditioning)
+        models = objective.build(network, image)
+    return {name: _channels_last(model) for name, model in models.items()}
+
+
+def build_model(
+    network: AnyNetwork, preconditioning: AnyPreconditioning, *, n_channels: int = 1, seed: int = 0
+) -> ScoreModel:
+    """A new score model, made as ``build_models`` makes it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ScoreModel(network.build(n_channels, n_channels), preconditioning)
+    return _channels_last(model)
+
+
+def _channels_last(model: ModelT) -> ModelT:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -31,9 +56,9 @@ def checkpoint_bytes(state: TrainState, recipe_digest: str) -> bytes:
             "recipe": recipe_digest,
             "images_seen": state.images_seen,
             "images_before": state.images_before,
-            "model": state.model.state_dict(),
-            "ema": state.ema.model.state_dict(),
-            "optimizer": state.optimizer.state_dict(),
+            "models": {name: model.state_dict() for name, model in state.models.items()},
+            "emas": [ema.model.state_dict() for ema in state.emas],
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in state.optimizers.items()},
         },
         buffer,
     )
@@ -49,11 +74,23 @@ def restore(state: TrainState, data: bytes, recipe_digest: str) -> None:
     content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     if content["recipe"] != recipe_digest:
         raise UserError(f"the checkpoint is of recipe {content['recipe']}, not {recipe_digest}: train elsewhere")
-    state.model.load_state_dict(content["model"])
-    state.ema.model.load_state_dict(content["ema"])
-    state.optimizer.load_state_dict(content["optimizer"])
+    # Before there were several models and averages.
+    models = content.get("models") or {MODEL: content["model"]}
+    optimizers = content.get("optimizers") or {MODEL: content["optimizer"]}
+    for name, model in state.models.items():
+        model.load_state_dict(models[name])
+        _load_optimizer(state.optimizers[name], optimizers[name])
+    for ema, saved in zip(state.emas, content.get("emas") or [content["ema"]], strict=True):
+        ema.model.load_state_dict(saved)
     state.images_seen = content["images_seen"]
     state.images_before = content["images_before"]
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """A state that was perhaps saved on another device, where the optimiser computes in another way."""
+    for mine, theirs in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+        theirs["fused"] = mine["fused"]
+    optimizer.load_state_dict(saved)
 
 
 def go_on_from(state: TrainState, weights: bytes, images_seen: int) -> None:
@@ -63,25 +100,30 @@ def go_on_from(state: TrainState, weights: bytes, images_seen: int) -> None:
         ValueError: if they are of another network.
     """
     try:
-        for model in (state.model, state.ema.model):
-            model.network.load_state_dict({name: value.float() for name, value in load_safetensors(weights).items()})
+        for model in (state.model, *(ema.model for ema in state.emas)):
+            _load_network(model, weights)
     except RuntimeError as error:
         raise UserError(f"the weights to go on from are of another network than the recipe's: {error}") from error
     state.images_seen = state.images_before = images_seen
 
 
-def weights_bytes(model: ScoreModel, *, dtype: torch.dtype = torch.float32) -> bytes:
+def weights_bytes(model: nn.Module, *, dtype: torch.dtype = torch.float32) -> bytes:
     """The network's weights as safetensors; ``dtype`` is for the parameters, buffers keep theirs."""
-    parameters = {name for name, _ in model.network.named_parameters()}
+    network = model.get_submodule("network")
+    parameters = {name for name, _ in network.named_parameters()}
     state = {
         name: (value.to(dtype) if name in parameters else value).cpu().contiguous()
-        for name, value in model.network.state_dict().items()
+        for name, value in network.state_dict().items()
     }
     return save_safetensors(state)
 
 
-def load_weights(model: ScoreModel, data: bytes) -> ScoreModel:
-    """The model with published weights, ready to sample: float32, evaluation mode, no gradients."""
-    state = {name: value.float() for name, value in load_safetensors(data).items()}
-    model.network.load_state_dict(state)
+def load_weights(model: ModelT, data: bytes) -> ModelT:
+    """The model with published weights, ready to use: float32, evaluation mode, no gradients."""
+    _load_network(model, data)
     return model.eval().requires_grad_(False)
+
+
+def _load_network(model: nn.Module, data: bytes) -> None:
+    state = {name: value.float() for name, value in load_safetensors(data).items()}
+    model.get_submodule("network").load_state_dict(state)

@@ -1,20 +1,33 @@
-"""Training images in memory: balanced draws over sources and subjects, with augmentation."""
+"""Training images: balanced draws over sources and subjects, with augmentation; and problems measured of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
+from scoreinv.measurement import MeasurementSpec, simulate
+from scoreinv.noise import Noise
+from scoreinv.problem import InverseProblem
+from scoreinv.spec import MAX_SEED
 from scoreinv.training.augment import Augmentation
+
+Batch = Tensor | tuple[InverseProblem, Tensor]
+"""Images (batch, n_channels, height, width), or a problem and the images that solve it."""
+
+Batches = Callable[[int, torch.Generator], Batch]
+"""(batch size, generator) -> a batch, the same for the same state of the generator."""
 
 
 class ImageBatches:
     """Random batches of images; the same draws for the same generator.
 
     Args:
-        images: (n, 1, side, side), the side a whole multiple of ``size``.
+        images: (n, n_channels, side, side), the side a whole multiple of ``size``; in memory, in a file that is mapped
+            into memory, or on the device.
         size: side of the images that are given out.
         weights: relative chance of each image, (n,).
         augmentation: how images are varied.
@@ -37,9 +50,39 @@ class ImageBatches:
         self.device = device
 
     def __call__(self, n: int, generator: torch.Generator) -> Tensor:
-        """n images (n, 1, size, size)."""
-        index = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        """n images (n, n_channels, size, size)."""
+        index = torch.multinomial(self.weights, n, replacement=True, generator=generator).to(self.images.device)
         return self.augmentation.apply(self.images[index].to(self.device), self.size, generator)
+
+
+class MeasuredBatches:
+    """Problems and the images that solve them: images of other batches, measured anew each time.
+
+    Args:
+        images: batches of images; they may be finer than the contract's by a whole factor.
+        measurement: what is measured of them, with which noise.
+        contract: of the images that solve the problems.
+    """
+
+    def __init__(self, images: Batches, measurement: MeasurementSpec, contract: ImageContract) -> None:
+        self.images = images
+        self.measurement = measurement
+        self.contract = contract
+
+    def __call__(self, n: int, generator: torch.Generator) -> tuple[InverseProblem, Tensor]:
+        """n images (n, n_channels, size, size) and their problem; the noise follows from the generator."""
+        batch = self.images(n, generator)
+        images = batch if isinstance(batch, Tensor) else batch[1]
+        seed = int(torch.randint(MAX_SEED, (), generator=generator))
+        return measured(images, self.measurement, self.contract, Noise(seed, [str(place) for place in range(n)]))
+
+
+def measured(
+    images: Tensor, measurement: MeasurementSpec, contract: ImageContract, noise: Noise
+) -> tuple[InverseProblem, Tensor]:
+    """The problem that is measured of images, which may be finer by a whole factor, and the images that solve it."""
+    problem = InverseProblem.of(measurement, simulate(measurement, images, contract, noise), contract)
+    return problem, F.avg_pool2d(images, images.shape[-1] // contract.size)
 
 
 def balanced_weights(groups: Sequence[str], *, power: float = 0.5) -> Tensor:

@@ -14,7 +14,7 @@ def denoising_loss(denoiser: Denoiser, images: Tensor, sigma: Tensor, normal: Te
 
     Args:
         denoiser: the score model.
-        images: clean images (batch, 1, height, width).
+        images: clean images (batch, n_channels, height, width).
         sigma: noise levels (batch,).
         normal: standard normal draws, the shape of ``images``.
         levels: gives the weight.

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from scoreinv.spec import Spec
 from storage.uri import exists, join, read_bytes, write_bytes
 
@@ -16,8 +18,18 @@ class CurveRow(Spec):
     seconds: float
     """Of training since the row before, or since it was resumed."""
     sigmas: tuple[float, ...]
+    """Noise levels of a denoiser; empty for a reconstructor, whose error is one number."""
     validation_rmse: tuple[float, ...] = ()
-    """On held-out images at each of ``sigmas``; empty if none are held out."""
+    """On held-out images at each of ``sigmas``, of the best average; empty if none are held out."""
+    half_life: int = 0
+    """Of that average, in images; 0: there is one alone."""
+    rmse_by_half_life: dict[int, tuple[float, ...]] = Field(default_factory=dict)
+    """The same of every average, if there are several."""
+
+
+def error_names(row: CurveRow) -> list[str]:
+    """What each of a row's errors is of: a noise level, or reconstructions."""
+    return [f"{sigma:.3g}" for sigma in row.sigmas] or ["reconstruction"]
 
 
 def read_curve(uri: str) -> list[CurveRow]:

@@ -17,12 +17,17 @@ from scoreinv.denoiser import Denoiser, ScoreModel
 from scoreinv.noise import Noise
 from scoreinv.samplers.grid import SigmaGrid
 from storage.uri import join, write_bytes
-from tasks.workers.curve import CurveRow, read_curve
+from tasks.workers.curve import CurveRow, error_names, read_curve
 from tasks.workers.priors import load_prior
 
 N_SAMPLES = 8
 N_LEVELS = 40
 """With 79 network calls the variance of a Gaussian prior comes out within 4 %."""
+
+
+def write_curve_picture(uri: str) -> None:
+    """Put curve.png beside the model that is trained in a folder."""
+    write_bytes(join(uri, "prior", "curve.png"), _png(curve_figure(read_curve(uri))))
 
 
 def write_pictures(uri: str, model: ScoreModel, size: int, grid: SigmaGrid) -> None:
@@ -31,7 +36,7 @@ def write_pictures(uri: str, model: ScoreModel, size: int, grid: SigmaGrid) -> N
     noise = Noise(0, [f"sample-{i}" for i in range(N_SAMPLES)], purpose="picture")
     samples = prior_samples(model, noise, size, grid, device=device)
     write_bytes(join(uri, "prior", "samples.png"), _png(samples_figure(samples)))
-    write_bytes(join(uri, "prior", "curve.png"), _png(curve_figure(read_curve(uri))))
+    write_curve_picture(uri)
 
 
 def sampling_grid(sigma_min: float, sigma_max: float) -> SigmaGrid:
@@ -81,15 +86,17 @@ def curve_figure(rows: Sequence[CurveRow]) -> Figure:
 
 
 def _plot_validation(axis: Axes, rows: Sequence[CurveRow]) -> None:
-    axis.set(xlabel="images seen", ylabel="RMSE of denoised held-out images", yscale="log")
+    axis.set(xlabel="images seen", ylabel="RMSE on held-out images", yscale="log")
     if not rows:
         axis.text(0.5, 0.5, "no subject is held out", transform=axis.transAxes, ha="center")
         return
-    for index, sigma in reversed(list(enumerate(rows[-1].sigmas))):
+    for index, name in reversed(list(enumerate(error_names(rows[-1])))):
         seen, errors = [row.images_seen for row in rows], [row.validation_rmse[index] for row in rows]
         # Late in a training the lines look level: the label says how far they still fell.
-        axis.plot(seen, errors, marker=".", label=f"{sigma:.3g}  ({100 * (errors[-1] / errors[0] - 1):+.1f} %)")
-    axis.legend(title="noise level (change)", loc="center left", bbox_to_anchor=(1, 0.5))
+        axis.plot(seen, errors, marker=".", label=f"{name}  ({100 * (errors[-1] / errors[0] - 1):+.1f} %)")
+    axis.legend(
+        title="noise level (change)" if rows[-1].sigmas else "(change)", loc="center left", bbox_to_anchor=(1, 0.5)
+    )
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,4 +1,4 @@
-"""Priors on a worker: loaded once per process, checked against the data."""
+"""Trained models on a worker: loaded once per process, checked against the data."""
 
 import json
 import os
@@ -9,10 +9,13 @@ from importlib.util import find_spec
 
 import torch
 
-from scoreinv.contract import ImageContract, PriorContract
+from scoreinv.contract import Contract, ImageContract, PriorContract, ReconstructorContract
 from scoreinv.denoiser import ScoreModel
 from scoreinv.errors import UserError
-from scoreinv.priors import Precision, prior_from
+from scoreinv.measurement import MeasurementSpec
+from scoreinv.priors import Precision, model_from
+from scoreinv.problem import Method
+from scoreinv.reconstructor import Reconstructor
 from storage.models import load, read_contract
 
 
@@ -30,12 +33,22 @@ def pick_device(device: str) -> torch.device:
 def load_prior(
     uri: str, device: str, precision: Precision, is_compiled: bool = False, *, sha256: str = ""
 ) -> tuple[ScoreModel, PriorContract]:
-    """The prior at a URI (or a shipped one by name) on a device, and its contract.
+    """The prior at a URI, and its contract; as ``load_model``, but a reconstructor is refused as well."""
+    model, contract = load_model(uri, device, precision, is_compiled, sha256=sha256)
+    if not isinstance(model, ScoreModel) or not isinstance(contract, PriorContract):
+        raise UserError(f"{uri} is a {contract.kind}, a prior is needed here: name one")
+    return model, contract
+
+
+def load_model(
+    uri: str, device: str, precision: Precision, is_compiled: bool = False, *, sha256: str = ""
+) -> tuple[ScoreModel | Reconstructor, Contract]:
+    """The model at a URI (or a shipped prior by name) on a device, and its contract.
 
     A compiled network compiles at its first call, and once more where the batch size changes.
 
     Args:
-        uri: of the prior, or its name.
+        uri: of the model, or the prior's name.
         device: auto, cpu or cuda.
         precision: float32 or bfloat16.
         is_compiled: whether the network is compiled.
@@ -53,9 +66,9 @@ def load_prior(
 @lru_cache(maxsize=2)
 def _loaded(
     uri: str, sha256: str, device: str, precision: Precision, is_compiled: bool
-) -> tuple[ScoreModel, PriorContract]:
+) -> tuple[ScoreModel | Reconstructor, Contract]:
     weights, contract = load(uri, sha256=sha256)
-    model = prior_from(weights, contract, device=pick_device(device), precision=precision)
+    model = model_from(weights, contract, device=pick_device(device), precision=precision)
     if is_compiled:
         require_compiler(pick_device(device))
         model.network.compile()
@@ -76,13 +89,26 @@ def require_compiler(device: torch.device) -> None:
         raise UserError(f"is_compiled=True needs a C++ compiler, {compiler!r} is not there: install it, {advice}")
 
 
-def require_match(contract: PriorContract, image: ImageContract) -> None:
-    """Refuse data that the prior was not trained for.
+def require_match(
+    contract: Contract,
+    image: ImageContract,
+    *,
+    method: Method | None = None,
+    measurement: MeasurementSpec | None = None,
+) -> None:
+    """Refuse data that a model was not trained for, and a method that needs another kind of model.
 
     Raises:
-        ValueError: saying which field differs and what to do.
+        ValueError: saying what differs and what to do.
     """
+    if method is not None and method.needs not in ("nothing", contract.kind):
+        kind = dict(method)["kind"]
+        raise UserError(
+            f"method {kind!r} needs a {method.needs}, but {contract.name!r} is a {contract.kind}: change one"
+        )
     reason = contract.mismatch(image)
+    if reason is None and measurement is not None and isinstance(contract, ReconstructorContract):
+        reason = contract.other_measurement(measurement)
     if reason:
         raise UserError(reason)
 

@@ -7,15 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.operators.linear import ProjectorName
-from scoreinv.problem import InverseProblem, Step, run
+from scoreinv.problem import InverseProblem, Model, Step, run
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction, Simulation
 from tasks.shards import Report
-from tasks.workers.priors import image_contract, load_prior, pick_device, require_match
+from tasks.workers.priors import image_contract, load_model, pick_device, require_match
 from tasks.workers.stores import read_measured, read_names
 
 
@@ -49,11 +48,11 @@ class Task(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Slices to reconstruct: their names, their data, and the prior."""
+    """Slices to reconstruct: their names, their data, and the trained model."""
 
     slice_ids: list[str]
     problem: InverseProblem
-    denoiser: Denoiser | None
+    model: Model | None
 
 
 def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
@@ -74,16 +73,16 @@ def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
 
 
 def load_inputs(job: ReconstructJob, places: Sequence[int]) -> Inputs:
-    """The data of the slices in these places of the measurements, and the prior, on the job's device.
+    """The data of the slices in these places of the measurements, and the model, on the job's device.
 
     Raises:
-        ValueError: if the prior is for other images, or there is no such device.
+        ValueError: if the model is for other images or data, or there is no such device.
     """
     measurements = ShardedStore.open(job.measurements)
     return Inputs(
         slice_ids=read_names(measurements, places),
         problem=_problem(job, measurements, places),
-        denoiser=_denoiser(job, measurements),
+        model=_model(job, measurements),
     )
 
 
@@ -116,7 +115,7 @@ def _steps(choice: Reconstruction, inputs: Inputs, batch: list[Task]) -> Iterato
     places = torch.tensor([task.place for task in batch], device=problem.y.device)
     noise = Noise(choice.seed, [task.slice_id for task in batch], [task.sample for task in batch])
     with torch.no_grad():
-        yield from run(choice.method, problem.part(places), inputs.denoiser, noise=noise)
+        yield from run(choice.method, problem.part(places), inputs.model, noise=noise)
 
 
 def _problem(job: ReconstructJob, measurements: ShardedStore, places: Sequence[int]) -> InverseProblem:
@@ -125,12 +124,12 @@ def _problem(job: ReconstructJob, measurements: ShardedStore, places: Sequence[i
     return InverseProblem.of(job.simulation.measurement, data, contract, projector=job.projector)
 
 
-def _denoiser(job: ReconstructJob, measurements: ShardedStore) -> Denoiser | None:
+def _model(job: ReconstructJob, measurements: ShardedStore) -> Model | None:
     if not job.prior:
         return None
-    precision = job.reconstruction.precision
-    model, contract = load_prior(job.prior, job.device, precision, job.is_compiled, sha256=job.prior_sha256)
-    require_match(contract, image_contract(measurements.attrs))
+    choice, measurement = job.reconstruction, job.simulation.measurement
+    model, contract = load_model(job.prior, job.device, choice.precision, job.is_compiled, sha256=job.prior_sha256)
+    require_match(contract, image_contract(measurements.attrs), method=choice.method, measurement=measurement)
     return model
 
 

@@ -1,16 +1,26 @@
-"""The images of a training, read into memory once by each of its processes, and those held out of it."""
+"""The images of a training and those held out of it, shard by shard from its data sets.
 
-from collections.abc import Sequence
+A collection of a few gigabytes is read into the memory of every process. A larger one is put, once per machine, into a
+file that all processes map (``storage.mapped``): eight processes then share one copy, and the draws are the same.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
+from scoreinv.spec import digest_of
 from scoreinv.training.data import balanced_weights
 from storage.datasets import DatasetStore
+from storage.mapped import cache_folder, mapped
 from tasks.recipes import TrainRecipe
 
 N_VALIDATION = 64
@@ -18,16 +28,30 @@ N_VALIDATION = 64
 
 
 class TrainingImages(NamedTuple):
-    """Images to train on (n, 1, fine, fine) with their chances, and held-out ones (m, 1, size, size)."""
+    """Images to train on (n, n_channels, fine, fine) with their chances, and held-out ones (m, n_channels, side, side).
+
+    Held-out ones have the side that the objective wants of images.
+    """
 
     contract: ImageContract
     images: Tensor
     weights: Tensor
     held_out: Tensor
+    side: int
+    file: Path | None
+    """That holds the images, if they are not in memory."""
 
 
-def read_images(recipe: TrainRecipe, uris: Sequence[str]) -> TrainingImages:
+def read_images(
+    recipe: TrainRecipe, uris: Sequence[str], *, max_gib: float = math.inf, cache: str = ""
+) -> TrainingImages:
     """The images of the recipe's data sets, as fine as they are stored.
+
+    Args:
+        recipe: says who is held out, and how fine the objective wants its images.
+        uris: of the data sets.
+        max_gib: more than this goes into a file.
+        cache: the folder of that file; empty: that for temporary files.
 
     Raises:
         ValueError: if the data sets do not fit together, or held-out subjects are unknown or all there are.
@@ -36,8 +60,19 @@ def read_images(recipe: TrainRecipe, uris: Sequence[str]) -> TrainingImages:
     _require_alike(stores)
     free = [_is_free(store, recipe.validation_subjects) for store in stores]
     _require_subjects(recipe, stores, free)
-    images, held_out = _read(stores, free)
-    return TrainingImages(stores[0].contract, images, _weights(recipe, stores, free), held_out)
+    contract, fine_factor = stores[0].contract, stores[0].fine_factor
+    factor = recipe.objective.factor(fine_factor)
+    path = None
+    if _n_bytes(stores, free) > max_gib * 2**30:
+        path = cache_folder(cache) / f"{_digest(recipe, stores)}.images"
+    return TrainingImages(
+        contract,
+        images=_training_images(stores, free, path),
+        weights=_weights(recipe, stores, free),
+        held_out=_held_out_images(stores, free, fine_factor // factor),
+        side=contract.size * factor,
+        file=path,
+    )
 
 
 def _require_alike(stores: list[DatasetStore]) -> None:
@@ -50,11 +85,11 @@ def _require_alike(stores: list[DatasetStore]) -> None:
             )
 
 
-def _is_free(store: DatasetStore, held_out: Sequence[str]) -> Tensor:
-    return torch.tensor([record.subject_id not in held_out for record in store.records], dtype=torch.bool)
+def _is_free(store: DatasetStore, held_out: Sequence[str]) -> np.ndarray:
+    return np.array([record.subject_id not in held_out for record in store.records], dtype=bool)
 
 
-def _require_subjects(recipe: TrainRecipe, stores: list[DatasetStore], free: list[Tensor]) -> None:
+def _require_subjects(recipe: TrainRecipe, stores: list[DatasetStore], free: list[np.ndarray]) -> None:
     known = {record.subject_id for store in stores for record in store.records}
     unknown = sorted(set(recipe.validation_subjects) - known)
     if unknown:
@@ -63,7 +98,7 @@ def _require_subjects(recipe: TrainRecipe, stores: list[DatasetStore], free: lis
         raise UserError("validation_subjects holds every subject: nothing is left to train on")
 
 
-def _weights(recipe: TrainRecipe, stores: list[DatasetStore], free: list[Tensor]) -> Tensor:
+def _weights(recipe: TrainRecipe, stores: list[DatasetStore], free: list[np.ndarray]) -> Tensor:
     """Chance of each image to train on; those of a data set sum to its share."""
     shares = recipe.shares or tuple(float(one.sum()) for one in free)
     if len(shares) != len(stores):
@@ -75,21 +110,57 @@ def _weights(recipe: TrainRecipe, stores: list[DatasetStore], free: list[Tensor]
     return torch.cat(weights)
 
 
-def _read(stores: list[DatasetStore], free: list[Tensor]) -> tuple[Tensor, Tensor]:
-    # One store at a time into one tensor: the images of a large training fill much of the memory.
-    side = stores[0].contract.size * stores[0].fine_factor
-    images, held_out, start = torch.empty(sum(int(one.sum()) for one in free), 1, side, side), [], 0
-    for store, is_free in zip(stores, free, strict=True):
-        read = store.fine_images if store.fine_factor > 1 else store.images
-        found = torch.from_numpy(read(0, len(store)))[:, None]
-        stop = start + int(is_free.sum())
-        images[start:stop] = found[is_free]
-        held_out.append(found[~is_free])
-        start = stop
-    return images, _validation_images(torch.cat(held_out), stores[0].fine_factor)
+def _digest(recipe: TrainRecipe, stores: list[DatasetStore]) -> str:
+    contents = [[store.uri, str(store.shards.attrs["listing"])] for store in stores]
+    return digest_of(contents, list(recipe.validation_subjects))
 
 
-def _validation_images(images: Tensor, fine_factor: int) -> Tensor:
-    if len(images) > N_VALIDATION:
-        images = images[torch.linspace(0, len(images) - 1, N_VALIDATION).long()]
-    return F.avg_pool2d(images, fine_factor) if len(images) else images
+def _shape(stores: list[DatasetStore], free: list[np.ndarray]) -> tuple[int, int, int, int]:
+    contract, side = stores[0].contract, stores[0].contract.size * stores[0].fine_factor
+    return sum(int(one.sum()) for one in free), contract.n_channels, side, side
+
+
+def _n_bytes(stores: list[DatasetStore], free: list[np.ndarray]) -> int:
+    return 4 * math.prod(_shape(stores, free))
+
+
+def _training_images(stores: list[DatasetStore], free: list[np.ndarray], path: Path | None) -> Tensor:
+    shape = _shape(stores, free)
+    # One shard at a time: the images of a large training fill much of the memory.
+    parts = (part for store, chosen in zip(stores, free, strict=True) for part in _chosen(store, chosen))
+    if path is not None:
+        images = mapped(path, shape, parts)
+        with warnings.catch_warnings():
+            # Nobody writes into the images.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(images)
+    images, start = np.empty(shape, np.float32), 0
+    for part in parts:
+        images[start : start + len(part)] = part.reshape(-1, *shape[1:])
+        start += len(part)
+    return torch.from_numpy(images)
+
+
+def _chosen(store: DatasetStore, is_chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """The chosen images of a data set, shard by shard, as fine as they are stored."""
+    read = store.fine_images if store.fine_factor > 1 else store.images
+    for shard in store.shards.plan():
+        places = is_chosen[shard.start : shard.stop]
+        if places.any():
+            yield read(shard.start, shard.stop)[places]
+
+
+def _held_out_images(stores: list[DatasetStore], free: list[np.ndarray], factor: int) -> Tensor:
+    """At most so many, spread evenly over those that are not free, averaged down by a whole factor."""
+    held_out = np.flatnonzero(~np.concatenate(free))
+    if len(held_out) > N_VALIDATION:
+        held_out = held_out[torch.linspace(0, len(held_out) - 1, N_VALIDATION).long().numpy()]
+    is_chosen = np.zeros(sum(map(len, free)), bool)
+    is_chosen[held_out] = True
+    masks = np.split(is_chosen, np.cumsum([len(one) for one in free])[:-1])
+    parts = [part for store, mask in zip(stores, masks, strict=True) for part in _chosen(store, mask)]
+    _, *shape = _shape(stores, free)
+    images = torch.from_numpy(
+        np.concatenate([np.empty((0, *shape), np.float32), *(p.reshape(-1, *shape) for p in parts)])
+    )
+    return F.avg_pool2d(images, factor) if len(images) else images

@@ -1,11 +1,22 @@
 """Contracts turn image values into attenuation, and say why a prior does not fit the data."""
 
+import json
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from scoreinv.contract import WATER_PER_MM, ImageContract, PriorContract
+from scoreinv.contract import (
+    WATER_PER_MM,
+    ImageContract,
+    ModelContract,
+    PriorContract,
+    ReconstructorContract,
+    parse_contract,
+)
+from scoreinv.measurement import MeasurementSpec, PoissonNoise
+from scoreinv.operators.ct import SparseViewCT
+from scoreinv.operators.mri import CartesianMRI
 
 CT = ImageContract(modality="ct", size=256, pixel_mm=1.5, low=-1000, high=1000)
 MRI = ImageContract(modality="mri", size=256, pixel_mm=1.5, low=0, high=1)
@@ -55,6 +66,7 @@ def test_data_under_the_priors_own_contract_fit() -> None:
         ({"size": 320}, "ingest the data with size=256, or choose another prior"),
         ({"low": -1024.0}, "low=-1000.0 but the data have low=-1024.0"),
         ({"high": 3200.0}, "high=1000.0 but the data have high=3200.0"),
+        ({"n_channels": 2}, "n_channels=1 but the data have n_channels=2"),
         ({"pixel_mm": 1.3}, "1.5 mm a pixel but the data have 1.3 mm: ingest the data at 1.5 mm"),
         ({"pixel_mm": 1.7}, "1.5 mm a pixel but the data have 1.7 mm"),
     ],
@@ -78,3 +90,45 @@ def test_impossible_contracts_are_refused(change: dict[str, Any]) -> None:
 
 def test_a_prior_contract_survives_json() -> None:
     assert PriorContract.model_validate_json(prior().model_dump_json()) == prior()
+
+
+def test_a_contract_from_before_there_were_reconstructors_is_a_priors() -> None:
+    old = prior().model_dump(mode="json", exclude={"kind"})
+    del old["image"]["n_channels"]
+    assert parse_contract(json.dumps(old).encode()) == prior()
+    with pytest.raises(ValueError, match="measurement"):
+        parse_contract(json.dumps({**old, "kind": "reconstructor"}).encode())
+    with pytest.raises(ValueError, match="valid dictionary"):
+        parse_contract(b"[]")
+
+
+FEW_VIEWS = SparseViewCT(n_views=23)
+
+
+def reconstructor(measurement: MeasurementSpec = FEW_VIEWS) -> ReconstructorContract:
+    """One for these images and this measurement."""
+    shared = prior().model_dump(include=set(ModelContract.model_fields) - {"kind"})
+    return ReconstructorContract(**shared, measurement=measurement.model_dump(mode="json"))
+
+
+def test_a_reconstructor_serves_its_measurement_and_says_which_others_it_does_not() -> None:
+    contract = parse_contract(reconstructor().model_dump_json().encode())
+    assert isinstance(contract, ReconstructorContract)
+    assert contract == reconstructor()
+    assert contract.other_measurement(SparseViewCT(n_views=23)) is None
+    said = contract.other_measurement(SparseViewCT(n_views=60))
+    assert said is not None
+    assert "reconstructor 'chest' was trained for n_views=23 but the data were measured with n_views=60" in said
+    said = contract.other_measurement(CartesianMRI())
+    assert said is not None
+    assert "trained for kind=sparse_view_ct but the data were measured with kind=cartesian_mri" in said
+    assert contract.other_measurement(SparseViewCT(noise=PoissonNoise(n_photons=1e4))) is not None
+    said = contract.mismatch(MRI)
+    assert said is not None
+    assert "or choose another reconstructor" in said
+
+
+def test_options_that_came_later_are_at_their_default_in_an_old_contract() -> None:
+    old = reconstructor().model_copy(update={"measurement": {"kind": "sparse_view_ct", "n_views": 23}})
+    assert old.other_measurement(FEW_VIEWS) is None
+    assert old.other_measurement(FEW_VIEWS.model_copy(update={"n_full": 100})) is not None

@@ -147,7 +147,7 @@ def test_a_loop_can_be_left_early() -> None:
 
 
 def test_a_missing_denoiser_is_named() -> None:
-    with pytest.raises(ValueError, match="PlugAndPlay needs a prior: pass its denoiser"):
+    with pytest.raises(ValueError, match="PlugAndPlay needs a prior: pass one"):
         reconstruct(PlugAndPlay(), problem(), noise=Noise(0, ["a", "b"]))
 
 
@@ -165,5 +165,5 @@ def test_a_method_that_was_declared_to_need_no_denoiser_cannot_call_one() -> Non
     class Undeclared(PlugAndPlay):
         needs: ClassVar[Needs] = "nothing"
 
-    with pytest.raises(TypeError, match="declared to need no denoiser"):
+    with pytest.raises(TypeError, match="declared to need no trained model"):
         reconstruct(Undeclared(), problem(), noise=Noise(0, ["a", "b"]))

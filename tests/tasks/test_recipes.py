@@ -15,9 +15,10 @@ from scoreinv.sde import VE, VP
 from scoreinv.spec import MAX_SEED, Spec
 from scoreinv.training.levels import LogNormalLevels
 from scoreinv.training.loop import TrainSpec
+from scoreinv.training.objectives import Denoising
 from storage.sources import DicomSource, PhantomSource
 from tasks.cluster import LocalWorkers
-from tasks.recipes import IngestRecipe, PipelineRecipe, Simulation, Study, Training, TrainRecipe
+from tasks.recipes import IngestRecipe, PipelineRecipe, Reconstruction, Simulation, Study, Training, TrainRecipe
 from tasks.search_spaces import SearchRange
 from tasks.shards import Execution
 
@@ -74,6 +75,9 @@ NONSENSE: list[tuple[type[Spec], dict[str, Any], str]] = [
     (Execution, {"workspace": ""}, "workspace"),
     (Execution, {"batch_size": 0}, "batch_size"),
     (Execution, {"retries": -1}, "retries"),
+    (TrainRecipe, TRAIN | {"objective": {"kind": "supervised"}}, "objective.supervised.measurement"),
+    (TrainRecipe, TRAIN | {"objective": {"kind": "gan"}}, "objective"),
+    (Reconstruction, {"method": {"kind": "learned"}}, "needs a reconstructor: name priors/<digest>"),
 ]
 
 
@@ -91,6 +95,32 @@ def test_what_is_at_the_border_is_taken() -> None:
     assert TrainSpec(n_images=10).warmup_images == 1000  # the default may outlast a trial
     assert TrainRecipe.model_validate(TRAIN | {"shares": [0, 1]}).shares == (0, 1)
     assert Simulation.model_validate(VIEWS | {"seed": MAX_SEED}).seed == MAX_SEED
+
+
+def test_options_of_a_denoiser_are_read_where_they_lay_and_keep_its_address() -> None:
+    levels, preconditioning = {"kind": "log_normal", "mean": -1.0}, {"kind": "edm", "mean": 0.3}
+    training = {"n_images": 2000}
+    before = TRAIN | {"training": training | {"levels": levels}, "preconditioning": preconditioning}
+    now = TRAIN | {"training": training, "objective": {"levels": levels, "preconditioning": preconditioning}}
+    old, new = (TrainRecipe.model_validate(one) for one in (before, now))
+    assert old == new
+    assert isinstance(new.objective, Denoising)
+    assert (new.objective.levels.mean, new.objective.preconditioning.mean) == (-1.0, 0.3)
+    # Of the version without objectives.
+    assert TrainRecipe.model_validate({"name": "a", "datasets": ["datasets/x"]}).address() == "40bac53b6c10"
+    other = {"training": {"n_images": 5, "levels": levels}}
+    assert TrainRecipe.model_validate({"name": "a", "datasets": ["datasets/x"]} | other).address("ab") == "c98e78c75adf"
+
+
+def test_another_objective_has_another_address() -> None:
+    plain = TrainRecipe.model_validate(TRAIN)
+    objectives = [
+        {"kind": "supervised", "measurement": {"kind": "sparse_view_ct"}},
+        {"kind": "supervised", "measurement": {"kind": "sparse_view_ct"}, "l1_share": 0.5},
+        {"kind": "adversarial", "supervised": {"measurement": {"kind": "sparse_view_ct"}}},
+    ]
+    others = [TrainRecipe.model_validate(TRAIN | {"objective": one}) for one in objectives]
+    assert len({one.address() for one in (plain, *others)}) == 4
 
 
 def test_a_prior_whose_levels_are_not_ordered_is_refused() -> None:

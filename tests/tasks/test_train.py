@@ -10,18 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
-from scoreinv.contract import ImageContract
-from scoreinv.denoiser import EDMPreconditioning
 from scoreinv.errors import UserError
-from scoreinv.nets.unet import UNet
 from scoreinv.training.augment import Augmentation
-from scoreinv.training.levels import LogNormalLevels
-from scoreinv.training.loop import TrainSpec, TrainStep
-from storage.datasets import DatasetStore
+from scoreinv.training.loop import TrainStep
 from storage.errors import StoreHeld
 from storage.holds import held
 from storage.models import load
@@ -36,42 +32,11 @@ from tasks.workers import train as worker
 from tasks.workers.curve import CurveRow, add_row, read_curve
 from tasks.workers.launch import fault_path, leave_reason, reason_path
 from tasks.workers.priors import load_prior
-from tasks.workers.train import PROGRESS_SECONDS, TrainJob
+from tasks.workers.train import PROGRESS_SECONDS
 from tasks.workers.training_images import read_images
+from tests.tasks.trainings import RECIPE, SIZE, ingested, job_for, run_here
 
-SIZE = 16
 FOREVER = 10_000_000
-RECIPE = TrainRecipe(
-    name="tiny",
-    datasets=("datasets/phantoms",),
-    network=UNet(patch=2, n_features=8, channel_multipliers=(1, 2), n_blocks=1, has_position=True),
-    preconditioning=EDMPreconditioning(mean=0.3, sigma_data=0.3),
-    training=TrainSpec(
-        n_images=160,
-        batch_size=8,
-        learning_rate=2e-3,
-        warmup_images=0,
-        ema_half_life=40,
-        levels=LogNormalLevels(sigma_min=0.01, sigma_max=10.0, sigma_data=0.3),
-    ),
-    augmentation=Augmentation(),
-    validation_subjects=("phantom-3",),
-    validate_every=48,
-    training_data=("Phantoms (public domain)",),
-    licence="CC0",
-)
-
-
-def ingested(uri: str, source: PhantomSource, *, fine_factor: int = 2) -> str:
-    """A data set of phantoms in a folder, made without Prefect and Dask."""
-    contract = ImageContract(modality="ct", size=SIZE, pixel_mm=20.0, low=-1000, high=1000)
-    store = DatasetStore.create(
-        uri, source.listing(), contract=contract, recipe={}, fine_factor=fine_factor, shard_size=8
-    )
-    for shard in store.shards.plan():
-        store.ingest(shard, source.load)
-    store.finish()
-    return store.uri
 
 
 @pytest.fixture(scope="module")
@@ -82,24 +47,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
 
 
-def job_for(dataset: str, target: Path, **changes: Any) -> TrainJob:
-    """A job on one CPU thread; changes are to the recipe, n_images and cooldown_images to its training."""
-    lengths = {name: changes.pop(name) for name in ("n_images", "cooldown_images") if name in changes}
-    recipe = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update=lengths), **changes})
-    trunk = str(target.parent / "trunk")
-    return TrainJob(recipe=recipe, datasets=(dataset,), target=str(target), trunk=trunk, n_threads=1, device="cpu")
-
-
 def longer(recipe: TrainRecipe, n_images: int) -> TrainRecipe:
     """The recipe with another length."""
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"n_images": n_images})})
-
-
-def run_here(job: TrainJob, folder: Path) -> None:
-    """Train in this process, as a single trainer does."""
-    path = folder / "job.json"
-    path.write_text(job.model_dump_json())
-    worker.main(str(path))
 
 
 def children_of(pid: int) -> list[psutil.Process]:
@@ -387,7 +337,7 @@ def test_closing_the_lines_ends_every_process(dataset: str, tmp_path: Path) -> N
 LAUNCHER = """
 import sys
 from tasks.torchrun import torchrun
-from tasks.workers.train import TrainJob
+from tasks.workers.train_job import TrainJob
 for line in torchrun(TrainJob.model_validate_json(sys.argv[1]), 2):
     print(line, flush=True)
 """
@@ -435,41 +385,58 @@ def test_the_first_reason_is_kept(tmp_path: Path) -> None:
     assert not reason_path(tmp_path / "other.json").exists()
 
 
-def test_images_of_held_out_subjects_are_not_trained_on(dataset: str) -> None:
-    store = DatasetStore.open(dataset)
-    found = read_images(RECIPE, [dataset])
-    held_out = torch.tensor([record.subject_id == "phantom-3" for record in store.records])
-    assert torch.equal(found.images[:, 0], torch.from_numpy(store.fine_images(0, 24))[~held_out])
-    torch.testing.assert_close(found.held_out[:, 0], torch.from_numpy(store.images(0, 24))[held_out], atol=1e-5, rtol=0)
+def test_two_processes_share_a_file_that_is_gone_in_the_end_and_train_as_from_memory(
+    dataset: str, two_processes: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    job = job_for(dataset, tmp_path / "prior", launch={"memory_gib": 0, "cache": str(cache)})
+    list(torchrun(job, 2))
+    assert load(join(job.target, "prior"))[0] == load(str(two_processes[0] / "prior"))[0]
+    assert list(cache.glob("*.images")) == []
+    assert cache.exists()
 
 
-def test_each_data_set_is_drawn_by_its_share_whoever_is_held_out(dataset: str, tmp_path: Path) -> None:
-    other = ingested(str(tmp_path / "other"), PhantomSource(n_volumes=2, n_slices=8, size=32, pixel_mm=10.0, seed=7))
-    recipe = RECIPE.model_copy(update={"datasets": ("datasets/a", "datasets/b"), "shares": (0.7, 0.3)})
-    found = read_images(recipe, [dataset, other])
-    assert len(found.images) == 18 + 16
-    assert float(found.weights[:18].sum()) == pytest.approx(0.7)
-    assert float(found.weights[18:].sum()) == pytest.approx(0.3)
-    by_size = read_images(recipe.model_copy(update={"shares": ()}), [dataset, other]).weights
-    assert float(by_size[:18].sum() / by_size.sum()) == pytest.approx(18 / 34)
+def test_parts_of_a_batch_train_as_the_whole(dataset: str, one_process: Path, tmp_path: Path) -> None:
+    job = job_for(dataset, tmp_path / "prior", launch={"n_at_once": 3})
+    run_here(job, tmp_path)
+    errors = [read_curve(str(folder))[-1].validation_rmse for folder in (tmp_path / "prior", one_process)]
+    assert errors[0] == pytest.approx(errors[1], rel=0.02)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"validation_subjects": ("phantom-3", "nobody")}, "validation_subjects names nobody"),
-        ({"shares": (0.5, 0.5)}, "shares has 2 numbers for 1 data sets"),
-    ],
-)
-def test_recipes_that_do_not_fit_the_data_are_refused(dataset: str, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        read_images(RECIPE.model_copy(update=changes), [dataset])
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_a_training_whose_time_is_up_publishes_and_goes_on_later(
+    dataset: str, one_process: Path, two_processes: tuple[Path, list[str]], tmp_path: Path, n_processes: int
+) -> None:
+    short = job_for(dataset, tmp_path / "prior", launch={"max_minutes": 1e-6})
+    lines = list(torchrun(short, n_processes))
+    assert lines[-1] == "1e-06 minutes are up: the same command goes on from here"
+    (row,) = read_curve(short.target)
+    assert row.images_seen == 8
+    assert load(join(short.target, "prior"))[1].images_seen == 8
+    assert not is_trained(short.target, RECIPE)
+    lines = list(torchrun(job_for(dataset, tmp_path / "prior"), n_processes))
+    assert "resumed after 8 images" in lines
+    unbroken = one_process if n_processes == 1 else two_processes[0]
+    assert load(join(short.target, "prior"))[0] == load(str(unbroken / "prior"))[0]
 
 
-def test_data_sets_that_differ_are_refused(dataset: str, tmp_path: Path) -> None:
-    coarse = ingested(str(tmp_path / "coarse"), PhantomSource(n_volumes=1, n_slices=1), fine_factor=1)
-    with pytest.raises(ValueError, match="1 times finer, but .* 2 times finer: ingest them alike"):
-        read_images(RECIPE, [dataset, coarse])
+def test_of_several_averages_the_best_is_published(dataset: str, one_process: Path, tmp_path: Path) -> None:
+    training = RECIPE.training.model_copy(update={"more_half_lives": (8, 1_000_000)})
+    recipe = RECIPE.model_copy(update={"training": training})
+    job = job_for(dataset, tmp_path / "prior").model_copy(update={"recipe": recipe})
+    run_here(job, tmp_path)
+    row = read_curve(job.target)[-1]
+    assert list(row.rmse_by_half_life) == [40, 8, 1_000_000]
+    assert row.rmse_by_half_life[40] == read_curve(str(one_process))[-1].validation_rmse
+    mean_log = {length: np.log(errors).mean() for length, errors in row.rmse_by_half_life.items()}
+    assert row.half_life == min(mean_log, key=lambda length: mean_log[length])
+    assert row.validation_rmse == row.rmse_by_half_life[row.half_life]
+    model, contract = load_prior(join(job.target, "prior"), "cpu", "float32")
+    assert (
+        recipe.objective.errors(model, read_images(recipe, [dataset]).held_out, contract.image) == row.validation_rmse
+    )
+    card = (tmp_path / "prior" / "prior" / "card.md").read_text()
+    assert f"averaged with a half-life of {row.half_life} images, of 40, 8, 1000000 the best on held-out people" in card
 
 
 def test_progress_is_read_from_its_lines_alone() -> None:

@@ -70,6 +70,17 @@ def test_the_denoiser_starts_as_the_identity() -> None:
     assert ((model(x, sigma) - x).abs().amax((1, 2, 3)) < 1e-3 * sigma + 1e-6).all()
 
 
+def test_images_may_have_channels_in_and_out() -> None:
+    network = TINY.build(2, 3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        x = torch.rand(1, 2, 16, 16)
+        out = network(x, torch.zeros(1))
+        assert out.shape == (1, 3, 16, 16)
+        assert float((out - network(x.flip(1), torch.zeros(1))).abs().max()) > 1e-3
+
+
 def test_images_in_0_1_reach_the_first_layer_in_minus_1_1() -> None:
     network, x, seen = TINY.build(), torch.rand(2, 1, 16, 16), []
     network.get_submodule("conv_in").register_forward_hook(lambda _module, args, _out: seen.append(args[0]))

@@ -19,9 +19,9 @@ def images(side: int = 16, n: int = 2) -> Tensor:
     return torch.randn(n, 1, side, side, generator=generator())
 
 
-def stirred(spec: UNet) -> UNetNetwork:
+def stirred(spec: UNet, n_in: int = 1, n_out: int = 1) -> UNetNetwork:
     """A network none of whose weights are zero, as after training."""
-    network = spec.build().eval()
+    network = spec.build(n_in, n_out).eval()
     draws = generator(1)
     for parameter in network.parameters():
         with torch.no_grad():
@@ -34,6 +34,15 @@ def test_a_new_network_returns_zero(spec: UNet) -> None:
     out = spec.build()(images(), LABEL)
     assert out.shape == (2, 1, 16, 16)
     assert float(out.detach().abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("has_position", [False, True])
+def test_images_may_have_channels_in_and_out(has_position: bool) -> None:
+    network = stirred(SMALL.model_copy(update={"has_position": has_position}), 2, 3)
+    x = torch.cat([images(), -images()], 1)
+    out = network(x, LABEL)
+    assert out.shape == (2, 3, 16, 16)
+    assert float((out - network(x.flip(1), LABEL)).detach().abs().max()) > 1e-3
 
 
 def test_the_shipped_configuration_has_its_number_of_parameters() -> None:

@@ -10,7 +10,7 @@ from scoreinv.noise import Noise
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.phantoms import SHEPP_LOGAN, rasterise
-from scoreinv.problem import InverseProblem, Method, reconstruct, run
+from scoreinv.problem import InverseProblem, Method, Model, reconstruct, run
 from scoreinv.samplers.sampler import Sampler
 from tests.cases import METHODS, missing
 
@@ -38,8 +38,15 @@ def unequal_problem(modality: str) -> InverseProblem:
     return InverseProblem(clean.operator, clean.y + spread(noise_std, clean.y) * noise, noise_std)
 
 
-def prior() -> MixtureDenoiser:
-    return MixtureDenoiser(images(6)[:, 0], std=0.03)
+def prior() -> Model:
+    """A denoiser for who calls it with an image, a reconstructor for who calls it with a problem."""
+    denoiser = MixtureDenoiser(images(6)[:, 0], std=0.03)
+
+    def model(given: torch.Tensor | InverseProblem, *sigma: torch.Tensor) -> torch.Tensor:
+        is_problem = isinstance(given, InverseProblem)
+        return given.operator.direct(given.y) if is_problem else denoiser(given, *sigma)
+
+    return model
 
 
 def solve(method: Method, modality: str, names: list[str], *, seed: int = 0) -> torch.Tensor:

@@ -1,12 +1,13 @@
 """A resumed training equals an unbroken one; published weights come back as they were."""
 
+import io
 from itertools import islice
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from scoreinv.denoiser import EDMPreconditioning, ScoreModel
+from scoreinv.denoiser import EDMPreconditioning
 from scoreinv.nets.unet import UNet
 from scoreinv.training.checkpoint import (
     build_model,
@@ -17,6 +18,7 @@ from scoreinv.training.checkpoint import (
     weights_bytes,
 )
 from scoreinv.training.loop import TrainSpec, TrainState, train
+from scoreinv.training.objectives import MODEL, Denoising
 
 NETWORK = UNet(patch=2, n_features=8, channel_multipliers=(1, 2), n_blocks=1)
 PRECONDITIONING = EDMPreconditioning(mean=0.1, sigma_data=0.3)
@@ -27,13 +29,13 @@ def draw(n: int, generator: torch.Generator) -> Tensor:
 
 
 def fresh(spec: TrainSpec, *, seed: int = 0) -> TrainState:
-    return TrainState.fresh(build_model(NETWORK, PRECONDITIONING, seed=seed), spec)
+    return TrainState.fresh({MODEL: build_model(NETWORK, PRECONDITIONING, seed=seed)}, spec)
 
 
-def trained(n_steps: int) -> ScoreModel:
+def trained(n_steps: int) -> nn.Module:
     spec = TrainSpec(batch_size=4, learning_rate=1e-2, warmup_images=0)
     state = fresh(spec)
-    for _ in islice(train(state, draw, spec), n_steps):
+    for _ in islice(train(state, draw, Denoising(), spec), n_steps):
         pass
     return state.model
 
@@ -53,16 +55,16 @@ def same(first: object, second: object) -> bool:
 def test_a_resumed_training_goes_on_bit_for_bit(is_bfloat16: bool) -> None:
     spec = TrainSpec(batch_size=4, learning_rate=1e-2, warmup_images=20, decay_images=20, is_bfloat16=is_bfloat16)
     unbroken = fresh(spec)
-    steps = train(unbroken, draw, spec)
+    steps = train(unbroken, draw, Denoising(), spec)
     for _ in islice(steps, 3):
         pass
     resumed = fresh(spec, seed=5)
     restore(resumed, checkpoint_bytes(unbroken, "recipe"), "recipe")
     assert resumed.images_seen == 12
-    assert list(islice(train(resumed, draw, spec), 3)) == list(islice(steps, 3))
+    assert list(islice(train(resumed, draw, Denoising(), spec), 3)) == list(islice(steps, 3))
     assert same(resumed.model.state_dict(), unbroken.model.state_dict())
     assert same(resumed.ema.model.state_dict(), unbroken.ema.model.state_dict())
-    assert same(resumed.optimizer.state_dict(), unbroken.optimizer.state_dict())
+    assert same(resumed.optimizers[MODEL].state_dict(), unbroken.optimizers[MODEL].state_dict())
 
 
 def test_the_checkpoint_of_another_recipe_is_refused() -> None:
@@ -122,7 +124,7 @@ def test_a_new_training_goes_on_from_published_weights() -> None:
     go_on_from(state, weights_bytes(published), 12)
     assert same(state.model.network.state_dict(), published.network.state_dict())
     assert same(state.ema.model.network.state_dict(), published.network.state_dict())
-    (step,) = islice(train(state, draw, spec), 1)
+    (step,) = islice(train(state, draw, Denoising(), spec), 1)
     assert (step.images_seen, step.learning_rate) == (16, pytest.approx(5e-3))
     again = fresh(spec)
     restore(again, checkpoint_bytes(state, "recipe"), "recipe")
@@ -133,3 +135,37 @@ def test_going_on_from_another_network_is_refused() -> None:
     other = build_model(NETWORK.model_copy(update={"n_features": 16}), PRECONDITIONING)
     with pytest.raises(ValueError, match="another network"):
         go_on_from(fresh(TrainSpec()), weights_bytes(other), 12)
+
+
+def test_a_checkpoint_from_before_there_were_several_models_is_read() -> None:
+    spec = TrainSpec(batch_size=4, learning_rate=1e-2, warmup_images=0)
+    unbroken, resumed = fresh(spec), fresh(spec, seed=5)
+    steps = train(unbroken, draw, Denoising(), spec)
+    next(steps)
+    content = torch.load(io.BytesIO(checkpoint_bytes(unbroken, "recipe")), weights_only=True)
+    old = {name: content[name] for name in ("recipe", "images_seen", "images_before")}
+    old |= {"model": content["models"][MODEL], "ema": content["emas"][0], "optimizer": content["optimizers"][MODEL]}
+    buffer = io.BytesIO()
+    torch.save(old, buffer)
+    restore(resumed, buffer.getvalue(), "recipe")
+    assert next(train(resumed, draw, Denoising(), spec)) == next(steps)
+    assert same(resumed.model.state_dict(), unbroken.model.state_dict())
+    assert same(resumed.ema.model.state_dict(), unbroken.ema.model.state_dict())
+
+
+def test_several_averages_are_kept_and_the_first_is_what_it_is_alone() -> None:
+    spec = TrainSpec(batch_size=4, learning_rate=1e-2, warmup_images=0, ema_half_life=8)
+    alone, several = fresh(spec), fresh(spec.model_copy(update={"more_half_lives": (2, 1000)}))
+    for state in (alone, several):
+        for _ in islice(train(state, draw, Denoising(), spec), 4):
+            pass
+    assert same(several.ema.model.state_dict(), alone.ema.model.state_dict())
+    weights = [weights_bytes(ema.model) for ema in several.emas]
+    # The longest is bounded by a tenth of the images seen, as the others are here: they differ once it is not.
+    assert [ema.half_life for ema in several.emas] == [8, 2, 1000]
+    again = fresh(spec.model_copy(update={"more_half_lives": (2, 1000)}), seed=5)
+    restore(again, checkpoint_bytes(several, "recipe"), "recipe")
+    assert [weights_bytes(ema.model) for ema in again.emas] == weights
+    several.images_seen = 10_000
+    next(train(several, draw, Denoising(), spec))
+    assert len({weights_bytes(ema.model) for ema in several.emas}) == 3

@@ -1,0 +1,63 @@
+"""Denoising score matching: the prior of images alone (Vincent 2011; Karras et al. 2022).
+
+    loss = weight(sigma) mean |D(x0 + sigma n, sigma) - x0|^2,    n ~ N(0, 1)
+
+with sigma from ``levels``, spread evenly over their distribution in every batch.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from scoreinv.contract import ImageContract
+from scoreinv.denoiser import AnyPreconditioning, Denoiser, EDMPreconditioning, ScoreModel, log_uniform_sigmas
+from scoreinv.nets import AnyNetwork
+from scoreinv.training.data import Batch, Batches
+from scoreinv.training.levels import AnyLevels, LogNormalLevels, stratified
+from scoreinv.training.loss import denoising_curve, denoising_loss
+from scoreinv.training.objectives.objective import MODEL, Examples, Models, Objective
+
+N_SIGMAS = 9
+"""Noise levels at which the error on held-out images is measured."""
+
+
+class Denoising(Objective):
+    """A denoiser at all noise levels, for every measurement of its images."""
+
+    kind: Literal["denoising"] = "denoising"
+    preconditioning: AnyPreconditioning = Field(EDMPreconditioning(), title="Preconditioning")
+    levels: AnyLevels = Field(LogNormalLevels(), title="Noise levels")
+
+    def build(self, network: AnyNetwork, image: ImageContract) -> dict[str, nn.Module]:
+        """New modules, by the names of their groups, for such images."""
+        return {MODEL: ScoreModel(network.build(image.n_channels, image.n_channels), self.preconditioning)}
+
+    def factor(self, fine_factor: int) -> int:
+        """How many times finer than those of the model the images are wanted, of those that can be had."""
+        return 1
+
+    def batches(self, images: Batches, image: ImageContract) -> Batches:
+        """Batches to train on, made of batches of images."""
+        return images
+
+    def examples(self, batch: Batch, generator: torch.Generator) -> Examples:
+        """Noise levels (batch,), standard normal draws, and the images."""
+        images = batch if isinstance(batch, Tensor) else batch[1]
+        sigma = self.levels.draw(stratified(len(images), generator)).to(images.device)
+        normal = torch.randn(images.shape, generator=generator).to(images.device)
+        return sigma, normal, images
+
+    def loss(self, models: Models, examples: Examples, group: str = MODEL) -> Tensor:
+        """Of each image, (batch,)."""
+        sigma, normal, images = examples
+        return denoising_loss(models[group], images, sigma, normal, self.levels)
+
+    def sigmas(self) -> tuple[float, ...]:
+        """The noise levels that ``errors`` are of."""
+        return tuple(log_uniform_sigmas(N_SIGMAS, self.levels.sigma_min, self.levels.sigma_max).tolist())
+
+    def errors(self, model: Denoiser, images: Tensor, image: ImageContract) -> tuple[float, ...]:
+        """Root mean squared error of denoised images at each of ``sigmas``, under the same noise at every call."""
+        return tuple(denoising_curve(model, images, torch.tensor(self.sigmas())).tolist())
