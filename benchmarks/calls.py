@@ -3,8 +3,8 @@
     python benchmarks/calls.py --precision bfloat16 --slices 2 \
         --study workspace/datasets/DIGEST ct-128 --study workspace/datasets/DIGEST mri-128
 
-The methods have the options of ``tasks/presets.py`` and as many noise levels as the calls allow. Baselines, which
-make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of ``--subjects`` (people whom
+The methods have the options of ``tasks/planning/presets.py`` and as many noise levels as the calls allow. Baselines,
+which make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of ``--subjects`` (people whom
 neither the priors nor the tuning have seen). Every point is kept as one line of ``--keep``, so a comparison that was
 stopped goes on, and calls or methods are added to it, by several processes if each has its own methods.
 """
@@ -30,7 +30,7 @@ from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, reconstruct
 from storage.datasets import DatasetStore
-from tasks.presets import COMPARED
+from tasks.planning.presets import COMPARED
 from tasks.workers.priors import load_prior
 
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)

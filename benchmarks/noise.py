@@ -28,7 +28,7 @@ from scoreinv.shipped import examples_folder
 from storage.datasets import DatasetStore
 from storage.resample import prepare
 from storage.sources import DicomSource
-from tasks.presets import BASELINES, PRESETS
+from tasks.planning.presets import BASELINES, PRESETS
 
 RESULTS = Path(__file__).parent / "results" / "noise.md"
 COLUMNS = ("mean noise", "most attenuation", "TV", "noise of the data set", "of the slice", "of each ray")

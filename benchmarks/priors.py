@@ -32,7 +32,7 @@ from scoreinv.training.loop import TrainState, train
 from scoreinv.training.objectives import MODEL, Denoising
 from storage.models import read_contract
 from tasks.recipes import TrainRecipe
-from tasks.workers.training_images import TrainingImages, read_images
+from tasks.workers.training.training_images import TrainingImages, read_images
 
 N_SIGMAS = 9
 N_PARTS = 6

@@ -45,7 +45,7 @@ import tasks.progress
 import tasks.reconstruct
 import tasks.report
 import tasks.train
-import tasks.tune
+import tasks.tuning.tune
 from scoreinv.baselines import Direct, TotalVariation
 from scoreinv.contract import ImageContract
 from scoreinv.measurement import GaussianNoise
@@ -60,8 +60,6 @@ from storage.sources import PhantomSource
 from storage.uri import write_json
 from storage.verify import STAGES as RESULTS
 from storage.verify import problems_of
-from tasks.cluster import Inline
-from tasks.mistakes import explain
 from tasks.recipes import (
     EvaluateRecipe,
     IngestRecipe,
@@ -73,9 +71,11 @@ from tasks.recipes import (
     TrainRecipe,
     TuneRecipe,
 )
-from tasks.shards import Execution
-from tasks.torchrun import TrainJob
-from tasks.workers.train import main as train_one_process
+from tasks.running.cluster import Inline
+from tasks.running.mistakes import explain
+from tasks.running.shards import Execution
+from tasks.running.torchrun import TrainJob
+from tasks.workers.training.train import main as train_one_process
 
 KEPT = Path("benchmarks/results/races.jsonl")
 HEAD = """# Several commands of one recipe at once
@@ -308,7 +308,7 @@ def _run(stage: str, workspace: str, references: References | None) -> None:
 def _without_artifacts() -> Iterator[None]:
     """A block in which nothing is shown of a run while it goes on, as that needs a server."""
     with ExitStack() as undone:
-        for module in (tasks.artifacts, tasks.progress, tasks.tune, tasks.train):
+        for module in (tasks.artifacts, tasks.progress, tasks.tuning.tune, tasks.train):
             for name in [name for name in vars(module) if re.match("(create|update)_.*_artifact", name)]:
                 undone.enter_context(patch.object(module, name, lambda *_, **__: uuid.uuid4()))
         yield
@@ -393,7 +393,7 @@ def _train(execution: Execution, given: References) -> str:
 def _tune(execution: Execution, given: References) -> str:
     choice = Reconstruction(method=TotalVariation(weight=1e-3, n_iters=3))
     recipe = TuneRecipe(measurements=given.measurements, reconstruction=choice, n_trials=3, n_slices=4)
-    return str(tasks.tune.tune.fn(recipe, execution))
+    return str(tasks.tuning.tune.tune.fn(recipe, execution))
 
 
 STAGES: dict[str, Callable[[Execution, Any], str]] = {

@@ -32,7 +32,7 @@ from scoreinv.problem import InverseProblem, reconstruct
 from storage.resample import prepare
 from storage.sources import DicomSource, NiftiSource, Source
 from storage.sources.source import mri_offset_and_scale
-from tasks.presets import PRESETS
+from tasks.planning.presets import PRESETS
 
 
 def main() -> None:

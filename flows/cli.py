@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
 def _failed(error: Exception) -> int:
     """Say why; where the fault is the program's, where it is. The exit code."""
     from flows.recipe_errors import RecipeError
-    from tasks.mistakes import explain
+    from tasks.running.mistakes import explain
 
     message = explain(error)
     if message is None or os.environ.get("SCOREINV_TRACEBACK"):

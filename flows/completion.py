@@ -116,7 +116,7 @@ def _words_of(kind: type[Spec]) -> list[str]:
     """Every key with "=" behind it, and with each of its choices; of what holds keys, these alone."""
     from flows.keys import key_rows
     from storage.models import shipped
-    from tasks.shards import Execution
+    from tasks.running.shards import Execution
 
     rows = [*key_rows(kind), *key_rows(Execution, "execution.")]
     holders = {key.rpartition(".")[0].removesuffix(".0") for key, *_ in rows}

@@ -5,8 +5,8 @@ from prefect import flow
 from tasks.evaluate import evaluate
 from tasks.progress import announced
 from tasks.recipes import EvaluateRecipe
-from tasks.shards import Execution
-from tasks.stopping import outcome
+from tasks.running.shards import Execution
+from tasks.running.stopping import outcome
 from tasks.workspace import open_workspace
 
 

@@ -5,7 +5,7 @@ import yaml
 from flows.keys import key_rows
 from scoreinv.spec import Spec
 from tasks.recipes import PipelineRecipe, Study, TuneRecipe
-from tasks.shards import Execution
+from tasks.running.shards import Execution
 
 
 def show_keys(kind: type[Spec], *, prefix: str = "") -> None:

@@ -5,8 +5,8 @@ from prefect import flow
 from tasks.ingest import ingest
 from tasks.progress import announced
 from tasks.recipes import IngestRecipe
-from tasks.shards import Execution
-from tasks.stopping import outcome
+from tasks.running.shards import Execution
+from tasks.running.stopping import outcome
 from tasks.workspace import open_workspace
 
 

@@ -5,8 +5,8 @@ from prefect import flow
 from tasks.measure import measure
 from tasks.progress import announced
 from tasks.recipes import MeasureRecipe
-from tasks.shards import Execution
-from tasks.stopping import outcome
+from tasks.running.shards import Execution
+from tasks.running.stopping import outcome
 from tasks.workspace import open_workspace
 
 

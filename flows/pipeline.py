@@ -9,7 +9,6 @@ from flows.reconstruct import reconstruct_flow
 from flows.train import train_flow
 from tasks.artifacts import show_report
 from tasks.checks import check_pipeline
-from tasks.cluster import kept_running
 from tasks.progress import announced
 from tasks.recipes import (
     EvaluateRecipe,
@@ -21,8 +20,9 @@ from tasks.recipes import (
     Study,
 )
 from tasks.report import report
-from tasks.shards import Execution
-from tasks.stopping import outcome
+from tasks.running.cluster import kept_running
+from tasks.running.shards import Execution
+from tasks.running.stopping import outcome
 from tasks.workspace import open_workspace
 
 

@@ -6,11 +6,11 @@ from prefect.logging import get_run_logger
 
 from storage.uri import join, write_bytes
 from tasks.artifacts import key_of
-from tasks.plan import make_plan
-from tasks.plan_text import plan_text
+from tasks.planning.plan import make_plan
+from tasks.planning.plan_text import plan_text
 from tasks.progress import announced
 from tasks.recipes import PlanRequest
-from tasks.shards import Execution
+from tasks.running.shards import Execution
 from tasks.workspace import open_workspace, reference
 
 

@@ -5,10 +5,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tasks.plan import make_plan
-from tasks.plan_text import header, plan_text
+from tasks.planning.plan import make_plan
+from tasks.planning.plan_text import header, plan_text
 from tasks.recipes import PlanRecipe
-from tasks.shards import Execution
+from tasks.running.shards import Execution
 
 
 def plan(recipe: PlanRecipe, execution: Execution, *, is_dry: bool) -> None:

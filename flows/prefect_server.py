@@ -8,7 +8,7 @@ migrations of a new database disturb each other.
 
 import socket
 
-from tasks.processes import end_with_parent, say_ready
+from tasks.running.processes import end_with_parent, say_ready
 
 
 def main() -> None:

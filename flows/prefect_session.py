@@ -20,8 +20,8 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from tasks.mistakes import explain
-from tasks.processes import Child, stop
+from tasks.running.mistakes import explain
+from tasks.running.processes import Child, stop
 
 ROUTINE = (
     "Beginning ",

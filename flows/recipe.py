@@ -16,7 +16,7 @@ from flows.recipe_errors import RecipeError
 from flows.recipe_files import RECIPES, load_execution, load_recipe
 from storage.uri import join, read_bytes
 from tasks.recipes import PipelineRecipe
-from tasks.shards import Execution
+from tasks.running.shards import Execution
 from tasks.workspace import locate
 
 FOLDER_VARIABLE = "SCOREINV_RECIPES"

@@ -6,8 +6,8 @@ from tasks.artifacts import show_report
 from tasks.progress import announced
 from tasks.recipes import ReportRecipe
 from tasks.report import report
-from tasks.shards import Execution
-from tasks.stopping import outcome
+from tasks.running.shards import Execution
+from tasks.running.stopping import outcome
 from tasks.workspace import open_workspace
 
 

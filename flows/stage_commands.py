@@ -13,7 +13,7 @@ from scoreinv.spec import Spec
 from storage.uri import join
 
 if TYPE_CHECKING:  # pulls in Dask
-    from tasks.shards import Execution
+    from tasks.running.shards import Execution
 
 TEXTS = {
     "demo": "the whole pipeline on the slices that come with the project",
@@ -78,7 +78,7 @@ def run_flow(stage: str, recipe: Spec, execution: "Execution") -> str:
 def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
     """What and how, from the file and from the command line."""
     from flows.recipe_files import find_recipe, load_execution, load_recipe
-    from tasks.shards import Execution
+    from tasks.running.shards import Execution
 
     changes, execution_changes = _split(options.changes)
     path = _recipe_path(options, changes, find_recipe)
@@ -88,9 +88,9 @@ def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, E
 
 
 def _planned_execution(device: str | None) -> "Execution":
-    from tasks.cluster import LocalWorkers
-    from tasks.shards import Execution
-    from tasks.timing import machine_workers
+    from tasks.planning.timing import machine_workers
+    from tasks.running.cluster import LocalWorkers
+    from tasks.running.shards import Execution
 
     return Execution(cluster=LocalWorkers(n_workers=machine_workers(device or "auto")))
 
@@ -185,7 +185,7 @@ class _Help(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from flows.help import show_keys
-        from tasks.shards import Execution
+        from tasks.running.shards import Execution
 
         parser.print_help()
         print("\nkeys of the recipe:")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from scoreinv.errors import UserError
 
 if TYPE_CHECKING:  # pulls in Dask
-    from tasks.shards import Execution
+    from tasks.running.shards import Execution
     from tasks.workspace import StageName
 
 COMMANDS = {"measurements": "measure", "reconstructions": "reconstruct", "scores": "evaluate", "priors": "train"}
@@ -43,7 +43,7 @@ def run_verify(options: argparse.Namespace) -> int:
 
 def run_repair(options: argparse.Namespace) -> int:
     """Make again what is damaged of each result; 1 if something is left."""
-    from tasks.mistakes import explain
+    from tasks.running.mistakes import explain
 
     execution, n_left = _execution(options), 0
     for stage, ref in _results(options, execution.workspace):
@@ -118,7 +118,7 @@ def _locate(workspace: str, stage: str, ref: str) -> str:
 def _execution(options: argparse.Namespace) -> "Execution":
     from flows.recipe_files import load_execution
     from flows.stage_commands import shortcuts
-    from tasks.shards import Execution
+    from tasks.running.shards import Execution
 
     changes = [text.removeprefix(EXECUTION) for text in options.results if text.startswith(EXECUTION)]
     return load_execution(Execution(), None, [*shortcuts(options), *changes])

@@ -4,8 +4,8 @@ from prefect import flow
 
 from tasks.progress import announced
 from tasks.recipes import TrainRecipe
-from tasks.shards import Execution
-from tasks.stopping import outcome
+from tasks.running.shards import Execution
+from tasks.running.stopping import outcome
 from tasks.train import train
 from tasks.workspace import open_workspace
 

@@ -4,9 +4,9 @@ from prefect import flow
 
 from tasks.progress import announced
 from tasks.recipes import TuneRecipe
-from tasks.shards import Execution
-from tasks.stopping import outcome
-from tasks.tune import tune
+from tasks.running.shards import Execution
+from tasks.running.stopping import outcome
+from tasks.tuning.tune import tune
 from tasks.workspace import open_workspace
 
 

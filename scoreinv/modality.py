@@ -1,8 +1,8 @@
 """The modalities, each as one row: what its values mean, how they are shown, what its files and its data are.
 
 What is added here is known everywhere: to data sets, sources, priors, scores and reports. A modality also wants an
-operator (``scoreinv/operators``) and tuned methods (``tasks/presets.py``); nothing else asks for one by its name, but
-the sources that know its files.
+operator (``scoreinv/operators``) and tuned methods (``tasks/planning/presets.py``); nothing else asks for one by its
+name, but the sources that know its files.
 """
 
 from typing import Literal, NamedTuple

@@ -10,9 +10,9 @@ from storage.uri import join, size_of, write_bytes
 from tasks.artifacts import show_table
 from tasks.progress import follow
 from tasks.recipes import EvaluateRecipe
-from tasks.retry import worth_retrying
-from tasks.shards import Execution, map_shards
-from tasks.stopping import stoppable
+from tasks.running.retry import worth_retrying
+from tasks.running.shards import Execution, map_shards
+from tasks.running.stopping import stoppable
 from tasks.study import headline_table, section_of
 from tasks.workers.evaluate import VERSION, Candidate, EvaluateJob, evaluate_shard
 from tasks.workers.stores import simulation_of

@@ -15,9 +15,9 @@ from storage.sources.source import Volume
 from storage.uri import join
 from tasks.progress import LOG_SECONDS, follow
 from tasks.recipes import IngestRecipe
-from tasks.retry import worth_retrying
-from tasks.shards import Execution, map_shards
-from tasks.stopping import stoppable
+from tasks.running.retry import worth_retrying
+from tasks.running.shards import Execution, map_shards
+from tasks.running.stopping import stoppable
 from tasks.workers.ingest import VERSION, IngestJob, ingest_shard
 from tasks.workspace import reference
 

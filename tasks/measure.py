@@ -13,9 +13,9 @@ from storage.uri import join
 from tasks.checks import require_fit
 from tasks.progress import follow
 from tasks.recipes import MeasureRecipe
-from tasks.retry import worth_retrying
-from tasks.shards import Execution, map_shards
-from tasks.stopping import stoppable
+from tasks.running.retry import worth_retrying
+from tasks.running.shards import Execution, map_shards
+from tasks.running.stopping import stoppable
 from tasks.workers.measure import VERSION, MeasureJob, measure_shard
 from tasks.workers.stores import CONTEXT
 from tasks.workspace import locate, reference

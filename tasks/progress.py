@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from storage.shards import ShardedStore
 from tasks.artifacts import artifact_key, key_of
-from tasks.shards import Events
+from tasks.running.shards import Events
 
 ARTIFACT_SECONDS = 2.0
 """The server should not be asked more often than this."""

@@ -19,8 +19,8 @@ from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainSpec
 from scoreinv.training.objectives import AnyObjective, Denoising
 from storage.sources import AnySource
-from tasks.presets import PresetName
-from tasks.search_spaces import Search, SearchRange, check_search, default_search
+from tasks.planning.presets import PresetName
+from tasks.tuning.search_spaces import Search, SearchRange, check_search, default_search
 
 
 class IngestRecipe(Spec):

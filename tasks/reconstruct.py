@@ -8,9 +8,9 @@ from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
 from tasks.progress import follow
 from tasks.recipes import Reconstruction, ReconstructRecipe
-from tasks.retry import worth_retrying
-from tasks.shards import Execution, map_shards
-from tasks.stopping import stoppable
+from tasks.running.retry import worth_retrying
+from tasks.running.shards import Execution, map_shards
+from tasks.running.stopping import stoppable
 from tasks.workers.priors import image_contract, require_match
 from tasks.workers.reconstruct import VERSION, ReconstructJob, reconstruct_shard
 from tasks.workers.stores import dataset_of, simulation_of

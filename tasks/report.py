@@ -14,8 +14,8 @@ from storage.reports import PAGE, write_report
 from storage.uri import join
 from tasks.recipes import ReportRecipe
 from tasks.rendering import ReportSection, panel_png, render_report
-from tasks.shards import Execution
-from tasks.stopping import stoppable
+from tasks.running.shards import Execution
+from tasks.running.stopping import stoppable
 from tasks.study import headline_table, section_of
 from tasks.workspace import locate, reference
 

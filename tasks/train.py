@@ -16,10 +16,10 @@ from storage.uri import join, size_of, write_json
 from tasks.checks import require_shared
 from tasks.progress import progress_artifact
 from tasks.recipes import TrainRecipe
-from tasks.shards import Execution
-from tasks.stopping import stoppable
-from tasks.torchrun import torchrun
-from tasks.workers.train_job import TrainJob
+from tasks.running.shards import Execution
+from tasks.running.stopping import stoppable
+from tasks.running.torchrun import torchrun
+from tasks.workers.training.train_job import TrainJob
 from tasks.workspace import locate, locate_prior, reference, subjects_of
 
 PATIENCE_SECONDS = 15.0

@@ -33,7 +33,7 @@ from scoreinv.samplers.start import GradedTVStart, TVStart
 from scoreinv.spec import Spec
 from scoreinv.training.objectives import Adversarial, AnyObjective, Denoising, Supervised
 from storage.sources import DicomSource, NiftiSource, OpenKBPSource, PhantomSource, SeveralSources, Source
-from tasks.cluster import Inline, LocalWorkers, RemoteWorkers
+from tasks.running.cluster import Inline, LocalWorkers, RemoteWorkers
 
 MEASUREMENTS: dict[str, MeasurementSpec] = {
     "mri_paper": CartesianMRI(acceleration=4),

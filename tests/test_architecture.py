@@ -12,7 +12,7 @@ import pytest
 from scoreinv.nets import AnyNetwork
 from scoreinv.training.objectives import AnyObjective
 from storage.sources import AnySource
-from tasks.cluster import AnyCluster
+from tasks.running.cluster import AnyCluster
 from tests.cases import CLUSTERS, NETWORKS, OBJECTIVES, SOURCES, missing
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.priors import load_prior
 from scoreinv.problem import InverseProblem, Method, reconstruct
-from tasks.presets import BASELINES, PRESETS
+from tasks.planning.presets import BASELINES, PRESETS
 from tests.test_priors import images
 
 NAMES = ["a", "b"]

@@ -14,7 +14,7 @@ from scoreinv.problem import InverseProblem
 from scoreinv.spec import Spec
 from storage.shards import Shard, ShardedStore
 from tasks.recipes import Reconstruction
-from tasks.shards import Report
+from tasks.running.shards import Report
 from tasks.workers.priors import image_contract
 from tasks.workers.stores import Identity, as_images, open_dataset, read_identities, read_measured
 

@@ -2,7 +2,7 @@
 
 from scoreinv.spec import Spec
 from storage.sources import AnySource
-from tasks.shards import Report
+from tasks.running.shards import Report
 from tasks.workers.stores import open_dataset
 
 VERSION = 1

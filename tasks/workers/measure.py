@@ -7,7 +7,7 @@ from scoreinv.noise import Noise
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
 from tasks.recipes import Simulation
-from tasks.shards import Report
+from tasks.running.shards import Report
 from tasks.workers.stores import CONTEXT, as_images, open_dataset
 
 

@@ -13,7 +13,7 @@ from scoreinv.problem import InverseProblem, Model, Step, run
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction, Simulation
-from tasks.shards import Report
+from tasks.running.shards import Report
 from tasks.workers.priors import image_contract, load_model, pick_device, require_match
 from tasks.workers.stores import read_measured, read_names
 

@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 
-from tasks.processes import GRACE_SECONDS, end_with_parent, say_ready
+from tasks.running.processes import GRACE_SECONDS, end_with_parent, say_ready
 
 SLOT = "SLOT"
 """The Dask resource of which every worker has one."""

@@ -8,7 +8,7 @@ import torch
 from scoreinv.spec import Json, Spec
 from storage.errors import StoreError
 from storage.shards import ShardedStore
-from tasks.shards import Report, Stopped
+from tasks.running.shards import Report, Stopped
 from tasks.workers.evaluate import cells, image_columns
 from tasks.workers.reconstruct import ReconstructJob, draw_samples, load_inputs
 from tasks.workers.stores import as_images, open_dataset

@@ -17,7 +17,6 @@ from scoreinv.training.loop import TrainSpec
 from storage.models import read_contract
 from storage.scores import read_scores
 from storage.sources import PhantomSource
-from tasks.cluster import Inline
 from tasks.recipes import (
     EvaluateRecipe,
     IngestRecipe,
@@ -27,7 +26,8 @@ from tasks.recipes import (
     Simulation,
     TrainRecipe,
 )
-from tasks.shards import Execution
+from tasks.running.cluster import Inline
+from tasks.running.shards import Execution
 from tests.tasks import tiny
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -18,9 +18,9 @@ from flows.pipeline import pipeline_flow
 from flows.recipe_files import RECIPES, load_recipe
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
-from tasks.cluster import LocalWorkers
 from tasks.recipes import PipelineRecipe, ReportRecipe
-from tasks.shards import Execution
+from tasks.running.cluster import LocalWorkers
+from tasks.running.shards import Execution
 from tests.tasks import tiny
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ from scoreinv.contract import ImageContract
 from storage.datasets import DatasetStore
 from storage.errors import SourceError
 from storage.sources import NiftiSource
-from tasks.cluster import Inline
 from tasks.recipes import IngestRecipe
-from tasks.shards import Execution
+from tasks.running.cluster import Inline
+from tasks.running.shards import Execution
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

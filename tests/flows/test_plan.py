@@ -22,12 +22,12 @@ from storage.datasets import Rejected
 from storage.errors import StoreNotFound
 from storage.sources import DicomSource, NiftiSource, PhantomSource
 from tasks.checks import check_pipeline
-from tasks.cluster import Inline, LocalWorkers, RemoteWorkers
-from tasks.plan import Plan, make_plan
-from tasks.plan_text import duration, plan_text
-from tasks.presets import PRESETS
+from tasks.planning.plan import Plan, make_plan
+from tasks.planning.plan_text import duration, plan_text
+from tasks.planning.presets import PRESETS
 from tasks.recipes import PipelineRecipe, PlanRecipe
-from tasks.shards import Execution
+from tasks.running.cluster import Inline, LocalWorkers, RemoteWorkers
+from tasks.running.shards import Execution
 from tasks.workers import probe
 from tests.tasks import tiny
 

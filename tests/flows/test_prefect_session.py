@@ -22,7 +22,7 @@ from prefect.settings import (
 
 from flows.environment import prepare_prefect
 from flows.prefect_session import _drop_strange_proxies, _launch, start_server
-from tasks.processes import Child, stop
+from tasks.running.processes import Child, stop
 
 PROXIES = dict.fromkeys(("HTTP_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
 

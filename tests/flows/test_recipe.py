@@ -10,9 +10,9 @@ from flows.recipe import found_recipe, recipe_flow
 from flows.recipe_errors import RecipeError
 from flows.recipe_files import RECIPES, load_execution, load_recipe
 from storage.errors import StoreNotFound
-from tasks.cluster import Inline
 from tasks.recipes import PipelineRecipe, PlanRequest
-from tasks.shards import Execution
+from tasks.running.cluster import Inline
+from tasks.running.shards import Execution
 from tasks.workers import probe
 from tests.flows.test_flows import artifacts_of
 from tests.tasks import tiny

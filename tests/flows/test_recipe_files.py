@@ -11,7 +11,7 @@ from flows.recipe_files import load_execution, load_recipe
 from scoreinv.contract import ImageContract
 from storage.sources import NiftiSource
 from tasks.recipes import IngestRecipe, PipelineRecipe
-from tasks.shards import Execution
+from tasks.running.shards import Execution
 
 IMAGE = ImageContract(modality="mri", size=16, pixel_mm=1.5, low=0, high=1).model_dump_json()
 CHANGES = ("source.kind=nifti", "source.path=scans", "source.select.every=3")

@@ -6,7 +6,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from storage.shards import ShardedStore
-from tasks.trials import best_of, read_trials
+from tasks.tuning.trials import best_of, read_trials
 from tests.flows.conftest import Command
 from tests.tasks import tiny
 

@@ -8,13 +8,13 @@ from typing import get_args
 import pytest
 
 from scoreinv.modality import MODALITIES, Modality
-from tasks import presets
+from tasks.planning import presets
 
 ROOT = Path(__file__).parents[2]
 
 FILES_OF_A_MODALITY = {
     "scoreinv/modality.py",
-    "tasks/presets.py",
+    "tasks/planning/presets.py",
     # What CT or MR files hold, and how they are told from scouts, phases and labels, differs by its nature.
     "storage/sources/nifti.py",
     "storage/sources/openkbp.py",

@@ -1,11 +1,11 @@
-"""A process for the tests of ``tasks.processes``: python -m tests.tasks.child WHAT."""
+"""A process for the tests of ``tasks.running.processes``: python -m tests.tasks.child WHAT."""
 
 import os
 import signal
 import sys
 import time
 
-from tasks.processes import end_with_parent, say_ready, start
+from tasks.running.processes import end_with_parent, say_ready, start
 
 
 def main(what: str) -> None:

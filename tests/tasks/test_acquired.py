@@ -16,10 +16,10 @@ from scoreinv.operators.mri import CartesianMRI
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.acquired import keep_acquired
-from tasks.cluster import Inline
 from tasks.recipes import EvaluateRecipe, Reconstruction, ReconstructRecipe, ReportRecipe, TuneRecipe
-from tasks.shards import Execution
-from tasks.tune import prepared_tuning
+from tasks.running.cluster import Inline
+from tasks.running.shards import Execution
+from tasks.tuning.tune import prepared_tuning
 from tasks.workers.stores import Identity, read_measured
 from tests.tasks import tiny
 

@@ -11,7 +11,7 @@ import torch
 
 from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction
-from tasks.shards import Execution
+from tasks.running.shards import Execution
 from tasks.workers.priors import load_prior, require_compiler
 from tasks.workers.reconstruct import reconstruct_shard
 from tests.tasks import tiny

@@ -14,10 +14,10 @@ from scoreinv.operators.mri import CartesianMRI
 from storage.datasets import DatasetStore
 from storage.scores import read_scores, write_scores
 from storage.shards import ShardedStore
-from tasks.cluster import Inline
 from tasks.recipes import Reconstruction
 from tasks.rendering.tables import METRICS
-from tasks.shards import Execution, map_shards
+from tasks.running.cluster import Inline
+from tasks.running.shards import Execution, map_shards
 from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard, image_columns, spread_columns
 from tests.tasks import tiny
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from storage.shards import ShardedStore
-from tasks.cluster import Inline, LocalWorkers, connect, kept_running
 from tasks.recipes import Reconstruction
-from tasks.shards import Execution, map_shards
+from tasks.running.cluster import Inline, LocalWorkers, connect, kept_running
+from tasks.running.shards import Execution, map_shards
 from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard
 from tests.tasks import tiny
 

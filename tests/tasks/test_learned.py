@@ -17,14 +17,14 @@ from storage.datasets import DatasetStore
 from storage.models import load
 from storage.shards import ShardedStore
 from tasks.checks import check_pipeline
-from tasks.prior_choice import known_priors, named_prior
+from tasks.planning.prior_choice import known_priors, named_prior
 from tasks.recipes import PipelineRecipe, Reconstruction, TrainRecipe
 from tasks.reconstruct import checked_prior
-from tasks.shards import Launch
+from tasks.running.shards import Launch
 from tasks.workers import train as worker
 from tasks.workers.priors import load_prior
 from tasks.workers.reconstruct import reconstruct_shard
-from tasks.workers.train_job import TrainJob
+from tasks.workers.training.train_job import TrainJob
 from tests.tasks import tiny
 
 MEASUREMENT = CartesianMRI(acceleration=2, noise=GaussianNoise(noise_std=0.02))

@@ -17,10 +17,10 @@ from storage.datasets import DatasetStore, Listing, SliceRecord
 from storage.errors import StoreMismatch
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join, size_of
-from tasks.cluster import Inline
 from tasks.measure import measurement_store
 from tasks.recipes import MeasureRecipe, Reconstruction, Simulation
-from tasks.shards import Execution, map_shards
+from tasks.running.cluster import Inline
+from tasks.running.shards import Execution, map_shards
 from tasks.workers.measure import MeasureJob, measure_shard
 from tasks.workers.reconstruct import reconstruct_shard
 from tasks.workers.stores import read_measured, read_names

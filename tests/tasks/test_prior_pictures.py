@@ -7,8 +7,9 @@ import torch
 
 from scoreinv.denoiser import GaussianDenoiser
 from scoreinv.noise import Noise
-from tasks.workers.curve import CurveRow
-from tasks.workers.prior_pictures import curve_figure, prior_samples, samples_figure, sampling_grid
+from scoreinv.samplers.heun import prior_samples
+from tasks.workers.training.curve import CurveRow
+from tasks.workers.training.prior_pictures import curve_figure, samples_figure, sampling_grid
 
 SIDE = 4
 
@@ -19,7 +20,8 @@ def test_samples_of_a_gaussian_prior_have_its_mean_and_variances() -> None:
     variances = torch.logspace(-3, 0, SIDE**2, dtype=torch.float64)
     mean = torch.linspace(-1, 1, SIDE**2, dtype=torch.float64).view(SIDE, SIDE)
     prior = GaussianDenoiser(mean, basis * variances @ basis.T)
-    samples = prior_samples(prior, Noise(0, [str(i) for i in range(n)]), SIDE, sampling_grid(0.002, 80.0)).double()
+    noise = Noise(0, [str(i) for i in range(n)])
+    samples = prior_samples(prior, sampling_grid(0.002, 80.0), (1, SIDE, SIDE), noise).double()
     centred = (samples - mean).flatten(1) @ basis
     # Four standard errors of a mean, and of a variance: sqrt(2 / n); the steps make the variance 4 % too large.
     assert bool((centred.mean(0).abs() < 4 * (variances / n).sqrt() + 0.002).all())
@@ -30,8 +32,8 @@ def test_samples_of_a_gaussian_prior_have_its_mean_and_variances() -> None:
 
 def test_a_sample_does_not_depend_on_its_neighbours() -> None:
     prior, grid = GaussianDenoiser(torch.zeros(SIDE, SIDE), torch.eye(SIDE**2)), sampling_grid(0.01, 10.0)
-    together = prior_samples(prior, Noise(0, ["a", "b"]), SIDE, grid)
-    torch.testing.assert_close(together[1:], prior_samples(prior, Noise(0, ["b"]), SIDE, grid))
+    together = prior_samples(prior, grid, (1, SIDE, SIDE), Noise(0, ["a", "b"]))
+    torch.testing.assert_close(together[1:], prior_samples(prior, grid, (1, SIDE, SIDE), Noise(0, ["b"])))
 
 
 @pytest.mark.parametrize("validation", [(), (0.1, 0.5)])

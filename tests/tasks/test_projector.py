@@ -12,7 +12,7 @@ from scoreinv.operators.linear import ProjectorName
 from scoreinv.operators.mri import CartesianMRI
 from tasks.checks import require_fit
 from tasks.recipes import MeasureRecipe, Reconstruction
-from tasks.shards import Execution
+from tasks.running.shards import Execution
 from tasks.workers.reconstruct import reconstruct_shard
 from tests.tasks import tiny
 from tests.tasks.test_measure import COUNTED, CT, measured

@@ -17,10 +17,10 @@ from scoreinv.training.levels import LogNormalLevels
 from scoreinv.training.loop import TrainSpec
 from scoreinv.training.objectives import Denoising
 from storage.sources import DicomSource, PhantomSource
-from tasks.cluster import LocalWorkers
 from tasks.recipes import IngestRecipe, PipelineRecipe, Reconstruction, Simulation, Study, Training, TrainRecipe
-from tasks.search_spaces import SearchRange
-from tasks.shards import Execution
+from tasks.running.cluster import LocalWorkers
+from tasks.running.shards import Execution
+from tasks.tuning.search_spaces import SearchRange
 
 CT = {"modality": "ct", "size": 32, "pixel_mm": 10, "low": -1000, "high": 1000}
 VIEWS = {"measurement": {"kind": "sparse_view_ct"}}

@@ -11,9 +11,9 @@ from scoreinv.denoiser import EDMPreconditioning
 from scoreinv.training.checkpoint import build_model, weights_bytes
 from storage.models import load, publish, read_contract, remove_all_but
 from storage.shards import ShardedStore
-from tasks.cluster import Inline
 from tasks.recipes import Reconstruction
-from tasks.shards import Execution, TooManyFailures, map_shards
+from tasks.running.cluster import Inline
+from tasks.running.shards import Execution, TooManyFailures, map_shards
 from tasks.workers import priors
 from tasks.workers.priors import load_prior
 from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard

@@ -24,16 +24,16 @@ from storage.models import load
 from storage.sources.phantom import PhantomSource
 from storage.uri import join
 from storage.verify import problems_of
-from tasks.processes import PARENT
 from tasks.recipes import TrainRecipe
-from tasks.torchrun import GRACE_SECONDS, torchrun
+from tasks.running.processes import PARENT
+from tasks.running.torchrun import GRACE_SECONDS, torchrun
 from tasks.train import is_trained, progress_of
 from tasks.workers import train as worker
-from tasks.workers.curve import CurveRow, add_row, read_curve
-from tasks.workers.launch import fault_path, leave_reason, reason_path
 from tasks.workers.priors import load_prior
-from tasks.workers.train import PROGRESS_SECONDS
-from tasks.workers.training_images import read_images
+from tasks.workers.training.curve import CurveRow, add_row, read_curve
+from tasks.workers.training.launch import fault_path, leave_reason, reason_path
+from tasks.workers.training.train import PROGRESS_SECONDS
+from tasks.workers.training.training_images import read_images
 from tests.tasks.trainings import RECIPE, SIZE, ingested, job_for, run_here
 
 FOREVER = 10_000_000
@@ -326,7 +326,7 @@ def test_a_training_parts_from_the_others_where_its_rates_do(n_images: int, cool
 def test_closing_the_lines_ends_every_process(dataset: str, tmp_path: Path) -> None:
     lines = torchrun(job_for(dataset, tmp_path / "prior", n_images=FOREVER), 2)
     until(lines, "images 48 of")
-    started = [one for one in children_of(psutil.Process().pid) if "tasks.workers.launch" in one.cmdline()]
+    started = [one for one in children_of(psutil.Process().pid) if "tasks.workers.training.launch" in one.cmdline()]
     assert len(started) == 3
     before = time.monotonic()
     lines.close()
@@ -336,8 +336,8 @@ def test_closing_the_lines_ends_every_process(dataset: str, tmp_path: Path) -> N
 
 LAUNCHER = """
 import sys
-from tasks.torchrun import torchrun
-from tasks.workers.train_job import TrainJob
+from tasks.running.torchrun import torchrun
+from tasks.workers.training.train_job import TrainJob
 for line in torchrun(TrainJob.model_validate_json(sys.argv[1]), 2):
     print(line, flush=True)
 """
@@ -357,7 +357,7 @@ def test_a_launcher_that_is_killed_leaves_no_trainer_behind(dataset: str, tmp_pa
 
 
 def test_a_process_whose_starter_is_gone_ends_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tasks.workers.launch", "group", str(tmp_path / "job.json"), "1"]
+    command = [sys.executable, "-m", "tasks.workers.training.launch", "group", str(tmp_path / "job.json"), "1"]
     ended = subprocess.run(
         command, env={**os.environ, PARENT: "1"}, capture_output=True, text=True, timeout=60, check=False
     )

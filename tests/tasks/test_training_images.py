@@ -10,7 +10,7 @@ from scoreinv.training.augment import Augmentation
 from scoreinv.training.data import ImageBatches
 from storage.datasets import DatasetStore
 from storage.sources.phantom import PhantomSource
-from tasks.workers.training_images import N_VALIDATION, read_images
+from tasks.workers.training.training_images import N_VALIDATION, read_images
 from tests.tasks.trainings import RECIPE, SIZE, ingested
 
 

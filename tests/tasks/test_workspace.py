@@ -10,8 +10,8 @@ import pytest
 from storage.identities import SALT_VARIABLE, Hasher
 from storage.uri import write_json
 from tasks.recipes import Reconstruction, TuneRecipe
-from tasks.shards import Execution
-from tasks.tune import prepared_tuning
+from tasks.running.shards import Execution
+from tasks.tuning.tune import prepared_tuning
 from tasks.workspace import open_workspace, subjects_of
 from tests.tasks import tiny
 

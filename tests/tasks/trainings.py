@@ -13,9 +13,9 @@ from scoreinv.training.objectives import Denoising
 from storage.datasets import DatasetStore
 from storage.sources.phantom import PhantomSource
 from tasks.recipes import TrainRecipe
-from tasks.shards import Launch
+from tasks.running.shards import Launch
 from tasks.workers import train as worker
-from tasks.workers.train_job import TrainJob
+from tasks.workers.training.train_job import TrainJob
 
 SIZE = 16
 RECIPE = TrainRecipe(

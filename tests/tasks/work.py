@@ -12,7 +12,7 @@ from scoreinv.spec import Spec
 from storage.errors import full_disk_explained
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import read_bytes
-from tasks.shards import Report
+from tasks.running.shards import Report
 
 
 class Job(Spec):
