@@ -103,10 +103,6 @@ class ScoreModel(nn.Module):
             raw: Tensor = self.network(scale * centred, c.label)
         return skip * centred + out * raw.float() + self.preconditioning.mean
 
-    def score(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Gradient of log p(x; sigma), below ``sigma_min`` that of ``sigma_min``."""
-        return score(self, x, sigma.clamp_min(self.sigma_min))
-
 
 def score(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
     """Gradient of log p(x; sigma) by Tweedie's formula, (denoised - x) / sigma^2.
@@ -161,24 +157,6 @@ class GaussianDenoiser:
         weights = torch.linalg.solve(inner, gain.T).T
         mean = self.mean.flatten() + weights @ (y - matrix @ self.mean.flatten())
         return mean, self.covariance - weights @ gain.T
-
-
-class MixtureDenoiser:
-    """The exact denoiser of a mixture of isotropic Gaussians, all of one standard deviation."""
-
-    def __init__(self, means: Tensor, std: float) -> None:
-        """Take means (components, height, width)."""
-        self.means = means
-        self.std = std
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        variance = self.std**2 + sigma.to(x).expand(len(x)).view(-1, 1) ** 2
-        means = self.means.to(x).flatten(1)
-        # Its shortcut by matrix products, taken from 26 images on, loses small distances in single precision.
-        distance = torch.cdist(x.flatten(1), means, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-        weights = torch.softmax(-0.5 * distance / variance, dim=1)
-        centre = weights @ means
-        return (centre + self.std**2 / variance * (x.flatten(1) - centre)).view(x.shape)
 
 
 def log_uniform_sigmas(n: int, sigma_min: float, sigma_max: float) -> Tensor:

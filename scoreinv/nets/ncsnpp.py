@@ -76,22 +76,6 @@ class NCSNpp(Spec):
         return NCSNppNetwork(self, n_in, n_out)
 
 
-BRATS_240 = NCSNpp()
-"""The paper's network for BraTS 2021, 2.68 million parameters; trained with sigma_max 128."""
-
-LIDC_320 = NCSNpp(image_size=320, channel_multipliers=(1, 1, 2, 2, 2, 2, 2), attention_sizes=(20,))
-"""The paper's network for LIDC, 4.12 million parameters; trained with sigma_max 128."""
-
-LDCT_512 = NCSNpp(
-    image_size=512,
-    n_features=16,
-    channel_multipliers=(1, 2, 4, 8, 16, 32, 32),
-    n_blocks=1,
-    attention_sizes=(16,),
-)
-"""The paper's network for LDCT, 75.7 million parameters; trained with sigma_max 220."""
-
-
 class NCSNppNetwork(nn.Module):
     """Minus the noise in x, from images x whose clean values are in [0, 1] and label = log sigma."""
 

@@ -2,14 +2,25 @@
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from scoreinv.denoiser import ScoreModel, VEPreconditioning
 from scoreinv.nets.layers import Attention
-from scoreinv.nets.ncsnpp import BRATS_240, LDCT_512, LIDC_320, NCSNpp
+from scoreinv.nets.ncsnpp import NCSNpp
+from scoreinv.shipped import recipes_folder
 
 TINY = NCSNpp(image_size=16, n_features=8, channel_multipliers=(1, 2, 2), n_blocks=1, attention_sizes=(8,))
+
+
+def of_recipe(name: str) -> NCSNpp:
+    """The paper's network, as the recipe of its experiment has it."""
+    recipe = yaml.safe_load((recipes_folder() / f"{name}.yaml").read_text())
+    return NCSNpp.model_validate(recipe["studies"][0]["training"]["train"]["network"])
+
+
+BRATS_240, LIDC_320, LDCT_512 = (of_recipe(name) for name in ("brats-240", "lidc-320", "ldct-512"))
 
 
 @pytest.fixture(autouse=True)
