@@ -21,9 +21,9 @@ from tasks.planning.prior_choice import known_priors, named_prior
 from tasks.recipes import PipelineRecipe, Reconstruction, TrainRecipe
 from tasks.reconstruct import checked_prior
 from tasks.running.shards import Launch
-from tasks.workers import train as worker
 from tasks.workers.priors import load_prior
 from tasks.workers.reconstruct import reconstruct_shard
+from tasks.workers.training import train as worker
 from tasks.workers.training.train_job import TrainJob
 from tests.tasks import tiny
 

@@ -28,8 +28,8 @@ from tasks.recipes import TrainRecipe
 from tasks.running.processes import PARENT
 from tasks.running.torchrun import GRACE_SECONDS, torchrun
 from tasks.train import is_trained, progress_of
-from tasks.workers import train as worker
 from tasks.workers.priors import load_prior
+from tasks.workers.training import train as worker
 from tasks.workers.training.curve import CurveRow, add_row, read_curve
 from tasks.workers.training.launch import fault_path, leave_reason, reason_path
 from tasks.workers.training.train import PROGRESS_SECONDS

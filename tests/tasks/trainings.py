@@ -14,7 +14,7 @@ from storage.datasets import DatasetStore
 from storage.sources.phantom import PhantomSource
 from tasks.recipes import TrainRecipe
 from tasks.running.shards import Launch
-from tasks.workers import train as worker
+from tasks.workers.training import train as worker
 from tasks.workers.training.train_job import TrainJob
 
 SIZE = 16
