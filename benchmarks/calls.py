@@ -4,9 +4,10 @@
         --study workspace/datasets/DIGEST ct-128 --study workspace/datasets/DIGEST mri-128
 
 The methods have the options of ``tasks/planning/presets.py`` and as many noise levels as the calls allow. Baselines,
-which make none, are level lines. Data: 23 views or 8 times faster, noiseless, of slices of ``--subjects`` (people whom
-neither the priors nor the tuning have seen). Every point is kept as one line of ``--keep``, so a comparison that was
-stopped goes on, and calls or methods are added to it, by several processes if each has its own methods.
+which make none, are level lines. Data: 23 views or 8 times faster, noiseless, simulated from the finer images of a data
+set that holds them, of slices of ``--subjects`` (people whom neither the priors nor the tuning have seen). Every point
+is kept as one line of ``--keep``, so a comparison that was stopped goes on, and calls or methods are added to it, by
+several processes if each has its own methods.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from scoreinv.contract import Modality
 from scoreinv.denoiser import ScoreModel
-from scoreinv.measurement import MeasurementSpec
+from scoreinv.measurement import MeasurementSpec, simulate
 from scoreinv.metrics.image import psnr, ssim
 from scoreinv.noise import Noise
 from scoreinv.operators.ct import SparseViewCT
@@ -44,11 +45,12 @@ KNEE_DB = 0.2
 
 
 class Study(NamedTuple):
-    """Slices (n, 1, height, width) with their names, and the network that serves them."""
+    """Slices (n, 1, height, width) with their names, their problem, and the network that serves them."""
 
     modality: Modality
     names: list[str]
     images: Tensor
+    problem: InverseProblem
     denoiser: ScoreModel
     key: str
     """Of the slices, the weights and the precision: what was measured with others is not taken for this."""
@@ -91,11 +93,17 @@ def read_study(uri: str, prior: str, options: argparse.Namespace) -> Study:
     store, subjects, n_slices = DatasetStore.open(uri), options.subjects, options.slices
     places = [i for i, record in enumerate(store.records) if not subjects or record.subject_id in subjects]
     places = [places[(2 * i + 1) * len(places) // (2 * n_slices)] for i in range(n_slices)]
-    images = torch.from_numpy(store.images(0, len(store)))[places, None]
     names = [store.records[i].slice_id for i in places]
+    images = torch.from_numpy(store.shards.read_places("images", places))[:, None]
+    fine = (
+        torch.from_numpy(store.shards.read_places("images_fine", places))[:, None] if store.fine_factor > 1 else images
+    )
+    spec = MEASUREMENTS[store.contract.modality]
+    problem = InverseProblem.of(spec, simulate(spec, fine, store.contract, Noise(0, names)), store.contract)
     denoiser, contract = load_prior(prior, "cpu", options.precision)
-    key = hashlib.sha256(json.dumps([names, contract.sha256, options.precision]).encode()).hexdigest()[:8]
-    return Study(store.contract.modality, names, images, denoiser, key)
+    about = [names, contract.sha256, options.precision, store.fine_factor]
+    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]
+    return Study(store.contract.modality, names, images, problem, denoiser, key)
 
 
 def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
@@ -147,10 +155,8 @@ def kept(
 @torch.no_grad()
 def point(study: Study, kind: str, method: Method, calls: int) -> Point:
     """Reconstruct the slices together and compare them with the truth."""
-    operator = MEASUREMENTS[study.modality].operator(study.images.shape[-1])
     start = time.perf_counter()
-    problem = InverseProblem(operator, operator.forward(study.images))
-    x = reconstruct(method, problem, study.denoiser, noise=Noise(0, study.names)).x.clamp(0, 1)
+    x = reconstruct(method, study.problem, study.denoiser, noise=Noise(0, study.names)).x.clamp(0, 1)
     truth = study.images.clamp(0, 1)
     means = [float(metric(x, truth, data_range=1.0).mean()) for metric in (psnr, ssim)]
     return Point(kind, method.label, calls, *means, seconds=time.perf_counter() - start)

@@ -116,7 +116,7 @@ def profile(prior: str, method: Method, batch: int, options: argparse.Namespace)
     denoiser, contract = load_prior(prior, "cpu", options.precision, options.compile)
     problem, names = simulated(contract, batch)
     with torch.no_grad():
-        denoiser(torch.zeros(problem.image_batch_shape), torch.ones(batch))
+        denoiser(torch.zeros(batch, *problem.operator.image_shape), torch.ones(batch))
         runs = [watched(method, problem, denoiser, Noise(0, names)) for _ in range(options.repeats)]
     return Profile(prior, method, batch, {part: min(run[part] for run in runs) for part in PARTS})
 
@@ -127,7 +127,7 @@ def simulated(contract: PriorContract, batch: int) -> tuple[InverseProblem, list
     heads = np.stack([rasterise(varied_head(generator), 2 * size, supersampling=4) for _ in range(batch)])
     measurement, names = MEASUREMENTS[contract.image.modality], [str(place) for place in range(batch)]
     data = simulate(measurement, torch.from_numpy(heads)[:, None], contract.image, Noise(0, names))
-    problem = InverseProblem(measurement.operator(size), data.y, data.noise_std)
+    problem = InverseProblem.of(measurement, data, contract.image)
     problem.operator.direct(data.y)  # builds matrices, once in a process
     return problem, names
 

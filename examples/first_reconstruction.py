@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     method = PRESETS[grid.modality]["balanced"].method
     with torch.no_grad():
         step = reconstruct(method, problem, prior, noise=Noise(0, ["my slice"]))
-    pictures = {"truth": image, operator.direct_name: operator.direct(problem.y)}
+    pictures = {"truth": image, measurement.direct_name: operator.direct(problem.y)}
     draw({**pictures, f"{method.label}, {step.nfe} network calls": step.x}, measurement.title(), options.output)
 
 
