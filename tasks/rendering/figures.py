@@ -1,6 +1,7 @@
 """Images as PNG: single views for the page, a whole panel for a dashboard."""
 
 import io
+import itertools
 import math
 import textwrap
 from typing import Any
@@ -115,10 +116,11 @@ def _panel_figure(panel: Panel) -> Figure:
         _draw_view(axes, view)
         caption = f"{textwrap.shorten(view.name, 34, placeholder='…')}\n{caption_of(panel, view)}"
         axes.text(0, -0.06, caption, transform=axes.transAxes, va="top", fontsize=7, linespacing=1.4, parse_math=False)
-        if view.role == "truth":
+        if place == 0:
             _draw_scale_bar(axes, panel)
-    for first, last in ((0, 2), (3, 4), (5, 5)):
-        _draw_colour_bar(figure, views[first].scale, (first, last))
+    for _, group in itertools.groupby(range(len(views)), key=lambda place: views[place].scale):
+        places = list(group)
+        _draw_colour_bar(figure, views[places[0]].scale, (places[0], places[-1]))
     return figure
 
 

@@ -79,8 +79,10 @@ def metric_names(rows: Sequence[MethodRow]) -> list[str]:
 
 
 def split_metrics(rows: Sequence[MethodRow]) -> tuple[list[str], list[str]]:
-    """The metrics of the main table, and those of the table of details."""
+    """The metrics of the main table, and those of the table of details; without a truth all are in the first."""
     names = metric_names(rows)
+    if "psnr" not in names:
+        return names, []
     return [n for n in names if not metric_of(n).is_detail], [n for n in names if metric_of(n).is_detail]
 
 
@@ -162,6 +164,9 @@ def lede(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
     if not winners:
         return ""
     row, cell, metric = rows[winners[0]], column[winners[0]], metric_of(name)
+    if metric.better == "near 1":
+        # Whoever explains the data best has not found the best image.
+        return ""
     n = row.counts.get(name, row.n)
     gain = f", {cell.gain} {metric.unit}".rstrip() + f" against {baseline}" if cell.gain else ""
     return f"Best mean {score_text(name, row.metrics[name][0])}: {row.method}{gain}, over {n} slices."

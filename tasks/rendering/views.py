@@ -43,27 +43,27 @@ class View(NamedTuple):
 
 
 def panel_views(panel: Panel) -> list[View]:
-    """Truth, naive, result, the errors of the two on one scale, and the spread, in this order."""
+    """Truth, naive, result, the errors of the two on one scale, and the spread, in this order.
+
+    Where nobody knows the truth, neither it nor the errors are among them.
+    """
     window = Scale(GREY, panel.low, panel.high, panel.value_label, 255)
     spread = Scale(
         SPREAD, 0.0, nice_ceiling(0.0 if panel.std is None else _top(panel.std, PERCENTILE)), panel.value_label, 127
     )
     return [
-        View("truth", "Truth", "reference" if panel.truth is not None else "not known", panel.truth, window),
+        *([] if panel.truth is None else [View("truth", "Truth", "reference", panel.truth, window)]),
         View("naive", panel.naive_name, "", panel.naive, window),
         View("result", panel.result_name, "", panel.result, window),
-        *_error_views(panel),
+        *([] if panel.truth is None else _error_views(panel, panel.truth)),
         View("spread", *_spread_words(panel), panel.std, spread),
     ]
 
 
-def _error_views(panel: Panel) -> list[View]:
+def _error_views(panel: Panel, truth: Image) -> list[View]:
     """Of the naive image and of the result, on one scale."""
     names = [f"Error of {panel.naive_name}", f"Error of {panel.result_name}"]
-    if panel.truth is None:
-        empty = Scale(ERROR, -1.0, 1.0, panel.value_label, 127)
-        return [View("error", name, "not known without a truth", None, empty) for name in names]
-    errors = [panel.naive - panel.truth, panel.result - panel.truth]
+    errors = [panel.naive - truth, panel.result - truth]
     tops = [_top(np.abs(e), share) for e, share in zip(errors, (NAIVE_PERCENTILE, PERCENTILE), strict=True)]
     limit = nice_ceiling(max(tops))
     scale = Scale(ERROR, -limit, limit, panel.value_label, 127)
