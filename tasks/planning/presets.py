@@ -144,8 +144,8 @@ SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {
 """Every other solver with what ``scoreinv tune`` found for it without noise: 7 to 16 trials of 50 levels (the last four
 67 or 100, CT's Projection 200) on 2 to 4 slices of held-out people, MRI with the prior after 52,000 images. Their own
 defaults suit a posterior that is known; images want a lower first level and less noise. Mirrored calls, a low
-temperature and fresh noise at the first levels alone, which all samplers that add noise now have, give 0.1 to 2.4 dB
-more (3 slices of held-out people); where they were tried and gave nothing they are left out. DPIR has 12 trials in CT."""
+temperature and fresh noise at the first levels alone, which all samplers that add noise have, give 0.1 to 2.4 dB more
+(3 slices of held-out people); where they were tried and gave nothing they are left out. DPIR has 12 trials in CT."""
 
 COMPARED: dict[Modality, tuple[AnyMethod, ...]] = {
     modality: (Direct(), BASELINES[modality].method, WAVELETS[modality], *others, PRESETS[modality]["balanced"].method)

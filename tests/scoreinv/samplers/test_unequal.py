@@ -10,9 +10,21 @@ from scoreinv.measurement import MeasurementSpec
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, reconstruct
-from scoreinv.samplers import DAPS, DDS, DPIR, DPS, DiffPIR, Langevin, PiGDM, REDDiff, ScoreSDE
+from scoreinv.samplers import (
+    DAPS,
+    DDS,
+    DPIR,
+    DPS,
+    DiffPIR,
+    Langevin,
+    LangevinProjection,
+    PiGDM,
+    Projection,
+    REDDiff,
+    ScoreSDE,
+)
 from scoreinv.samplers.grid import SigmaGrid
-from tests.scoreinv.samplers.gaussians import SIZE, BatchNoise, compare, two_channels, varying_prior
+from tests.scoreinv.samplers.gaussians import SIZE, BatchNoise, compare, stationary_prior, two_channels, varying_prior
 
 N = 150
 MRI = CartesianMRI(acceleration=2)
@@ -62,6 +74,17 @@ def test_images_of_two_channels_are_found_as_those_of_one(name: str, measurement
     errors = compare(method, operator, prior, noise_std=0.05, n=N)
     assert errors.mean_measured < bound
     assert errors.mean_unmeasured < bound
+
+
+@pytest.mark.parametrize(("kind", "snr"), [(Projection, 0.1), (LangevinProjection, 0.386)])
+def test_projections_of_complex_images_keep_the_prior_where_nothing_is_measured(kind: type[Method], snr: float):
+    """A real image's spectrum has mirrors, a complex one's has none: every entry that is not measured is free."""
+    operator, prior = MRI.operator(SIZE, n_channels=2), two_channels(stationary_prior())
+    grid = SigmaGrid(n_levels=100, sigma_max=10.0, sigma_min=0.005, spacing="geometric")
+    method = kind.model_validate({"grid": grid, "strength": 1.0, "snr": snr})
+    errors = compare(method, operator, prior, noise_std=0.02, n=N)
+    assert errors.mean_unmeasured < 3 * errors.monte_carlo
+    assert errors.variance_unmeasured == pytest.approx(1.1, abs=0.25)
 
 
 @each_modality
