@@ -19,7 +19,7 @@ def test_a_dry_run_shows_what_is_searched_and_the_cost(command: Command) -> None
     code, out, err = command("tune", "measurements=measurements/tiny", *changes, "--dry-run")
     assert code == 0, err
     assert "# 10 trials of dds on up to 3 slices: 3000 network calls" in out
-    assert "#   eta: 0 to 1\n" in out
+    assert "#   renoise.eta: 0 to 1\n" in out
     assert "#   grid.sigma_max: 0.1 to 10 by factors\n" in out
     code, out, _ = command("tune", *TV, "search=[{key: n_iters, choices: [10, 20]}]", "--dry-run")
     assert "# 40 trials of tv on up to 16 slices\n#   n_iters: 10, 20\n" in out
