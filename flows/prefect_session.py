@@ -95,10 +95,11 @@ def _launch() -> Child:
         settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = "sqlite+aiosqlite:///prefect.db"
     child = Child("flows.prefect_server", environment=EPHEMERAL | settings, cwd=str(home))
     try:
-        child.has_spoken.wait(seconds)
+        has_spoken = child.has_spoken.wait(seconds)
         if child.is_ready:
             return child
-        reason = f"it was not ready after {seconds} s" if child.is_alive else child.failure()
+        # One that has spoken and is not ready has closed its mouth for good, though it may take a moment to end.
+        reason = child.failure() if has_spoken else f"it was not ready after {seconds} s"
     except BaseException:
         stop([child.process])
         raise
