@@ -64,12 +64,6 @@ def test_no_preset_has_lost_a_tenth_of_a_decibel(measurement: str, method: str):
     assert measured(measurement, method) == pytest.approx(FOUND[measurement, method], abs=TOLERANCE_DB)
 
 
-@pytest.mark.parametrize("measurement", MEASUREMENTS)
-def test_the_preset_is_far_above_total_variation_on_both_slices(measurement: str):
-    gains = [a - b for a, b in zip(FOUND[measurement, "fast"], FOUND[measurement, "tv"], strict=True)]
-    assert min(gains) > 2
-
-
 if __name__ == "__main__":
     for key in FOUND:
         print(f"    {key}: {[round(value, 2) for value in measured(*key)]},".replace("'", '"'), flush=True)

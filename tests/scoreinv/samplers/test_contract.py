@@ -56,6 +56,11 @@ def solve(method: Method, modality: str, names: list[str], *, seed: int = 0) -> 
     return reconstruct(method, part, prior(), noise=Noise(seed, names)).x
 
 
+def rounding(method: Method) -> float:
+    """What another order of sums may change: these two make more of it in a corner that CT hardly sees."""
+    return 3e-4 if method.kind in ("daps", "diffpir") else 1e-4
+
+
 def test_every_method_has_a_case():
     assert missing(METHODS, AnyMethod) == set()
 
@@ -67,7 +72,7 @@ def test_a_batch_of_one_equals_a_batch_of_eight(method: Method, modality: str):
     together = solve(method, modality, names)
     for name in ("0", "5"):
         alone = solve(method, modality, [name])
-        torch.testing.assert_close(alone[0], together[int(name)], rtol=1e-4, atol=3e-4)
+        torch.testing.assert_close(alone[0], together[int(name)], rtol=1e-4, atol=rounding(method))
 
 
 @each_modality
@@ -78,7 +83,7 @@ def test_every_image_has_its_own_noise_whatever_that_of_its_neighbours(method: M
     for place, name in enumerate(names):
         alone = InverseProblem(whole.operator, whole.y[place : place + 1], float(whole.noise_std[place]))
         x = reconstruct(method, alone, prior(), noise=Noise(0, [name])).x
-        torch.testing.assert_close(x[0], together[place], rtol=1e-4, atol=3e-4)
+        torch.testing.assert_close(x[0], together[place], rtol=1e-4, atol=rounding(method))
 
 
 @each_modality
