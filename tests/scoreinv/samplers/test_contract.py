@@ -1,5 +1,7 @@
 """What every method promises, on both modalities."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -56,9 +58,18 @@ def solve(method: Method, modality: str, names: list[str], *, seed: int = 0) -> 
     return reconstruct(method, part, prior(), noise=Noise(seed, names)).x
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As in a worker: with several, the order of sums hangs on the batch, and some methods make much of the last bit."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 def rounding(method: Method) -> float:
-    """What another order of sums may change: these two make more of it in a corner that CT hardly sees."""
-    return 3e-4 if method.kind in ("daps", "diffpir") else 1e-4
+    """What another order of sums may change: these make more of it in a corner that CT hardly sees."""
+    return 3e-4 if method.kind in ("daps", "diffpir", "dpir") else 1e-4
 
 
 def test_every_method_has_a_case():
