@@ -60,7 +60,7 @@ def solve(method: Method, modality: str, names: list[str], *, seed: int = 0) -> 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """As in a worker: with several, the order of sums hangs on the batch, and some methods make much of the last bit."""
+    """As in a worker: with several, the order of sums hangs on the batch; some methods make much of the last bit."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
