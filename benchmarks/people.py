@@ -1,0 +1,93 @@
+"""Methods compared over people: one mean per person, intervals over people, and the gain over the best baseline.
+
+    python -m benchmarks.people workspace/scores/DIGEST [workspace/scores/DIGEST ...] --metric psnr
+
+The scores are those of `scoreinv evaluate`, or of the studies of a pipeline; people of several are put together, where
+methods of one kind and number of calls are the same method. A baseline is what has no prior; the best is that with the
+highest mean over people. Baselines are to be tuned before, on other people.
+"""
+
+import argparse
+
+from storage.scores import Cell, read_scores
+from tasks.means import left_out
+from tasks.people import OverPeople, gains, means_of_people, over_people
+
+Method = tuple[str, str, int, str]
+"""Kind, prior, network calls, estimate."""
+
+
+def main() -> None:
+    """Print the table of methods, then that of people."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scores", nargs="+", help="folders of scores")
+    parser.add_argument("--metric", default="psnr", help="a column of the scores (default: %(default)s)")
+    options = parser.parse_args()
+    people = people_of([read_scores(uri) for uri in options.scores], options.metric)
+    print("\n".join(table_of_methods(people, options.metric) + [""] + table_of_people(people)))
+
+
+def people_of(studies: list[list[dict[str, Cell]]], metric: str) -> dict[Method, dict[str, float]]:
+    """Of each method, each person's mean."""
+    found: dict[Method, dict[str, float]] = {}
+    for rows in studies:
+        out = left_out(rows, metric)
+        for method in dict.fromkeys(map(method_of, rows)):
+            mine = [row for row in rows if method_of(row) == method]
+            found.setdefault(method, {}).update(means_of_people(mine, metric, out))
+    return {method: means for method, means in found.items() if means}
+
+
+def method_of(row: dict[str, Cell]) -> Method:
+    """What a row's image was made by."""
+    return str(row["method"]), str(row["prior"] or ""), int(row["nfe"] or 0), str(row["estimate"])
+
+
+def best_baseline(people: dict[Method, dict[str, float]]) -> Method:
+    """Of the methods without a prior that with the highest mean over people.
+
+    Raises:
+        ValueError: if all have a prior.
+    """
+    without = [method for method in people if not method[1]]
+    if not without:
+        raise ValueError("all methods have a prior: evaluate a baseline (kind tv or wavelet) together with them")
+    return max(without, key=lambda method: over_people(people[method]).mean)
+
+
+def table_of_methods(people: dict[Method, dict[str, float]], metric: str) -> list[str]:
+    """Mean, interval, gain over the best baseline with its interval, and the smallest gain of anybody."""
+    baseline = best_baseline(people)
+    lines = [f"| method | calls | people | {metric} | gain over {baseline[0]} | least gain |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
+    for method, means in people.items():
+        ahead = gains(means, people[baseline])
+        gain, least = ("", "") if method == baseline else (interval(over_people(ahead)), f"{min(ahead.values()):.2f}")
+        one = over_people(means)
+        lines.append(f"| {name_of(method)} | {method[2] or ''} | {one.n} | {interval(one)} | {gain} | {least} |")
+    return lines
+
+
+def table_of_people(people: dict[Method, dict[str, float]]) -> list[str]:
+    """One row per person, one column per method."""
+    names = sorted({person for means in people.values() for person in means})
+    lines = ["| person | " + " | ".join(map(name_of, people)) + " |", "| --- |" + " ---: |" * len(people)]
+    for name in names:
+        cells = [f"{means[name]:.2f}" if name in means else "" for means in people.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def name_of(method: Method) -> str:
+    """Kind, prior and which image of it."""
+    kind, prior, _, estimate = method
+    return kind + (f", {prior}" if prior else "") + (", mean of samples" if estimate == "mean" else "")
+
+
+def interval(one: OverPeople) -> str:
+    """The mean, and its interval in brackets."""
+    return f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]" if one.n > 1 else f"{one.mean:.2f}"
+
+
+if __name__ == "__main__":
+    main()
