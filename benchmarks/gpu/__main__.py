@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
         from benchmarks.gpu.publishing import add_options as add
         from benchmarks.gpu.publishing import main as run
     add(parser)
-    run(parser.parse_args(arguments[1:]))
+    run(parser.parse_intermixed_args(arguments[1:]))
 
 
 if __name__ == "__main__":

@@ -85,8 +85,9 @@ def read_images(folder: Path, *, size: int) -> Images:
     """The images of a packed folder; those to train on may be finer than ``size``."""
     with np.load(folder / "images.npz") as file:
         train, held_out, weights = (file[name] for name in ("train", "held_out", "weights"))
-    held = _whole(held_out).images(torch.arange(len(held_out)))
-    return Images(_whole(train), torch.from_numpy(weights), F.avg_pool2d(held, held.shape[-1] // size))
+    held = _whole(held_out)
+    images = held.images(torch.arange(len(held.values)))
+    return Images(_whole(train), torch.from_numpy(weights), F.avg_pool2d(images, images.shape[-1] // size))
 
 
 def _bytes_of(images: np.ndarray) -> np.ndarray:

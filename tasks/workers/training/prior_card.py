@@ -27,12 +27,8 @@ def prior_card(
             "\n## Training\n",
             f"- {contract.images_seen} images seen, drawn from {n_images} different ones and varied",
             *([f"- of them {images_before} as {initial}, from whose weights this training went on"] if initial else []),
-            *(
-                [f"- the best of {total} images on held-out people: training went on, and got no better"]
-                if total > contract.images_seen
-                else []
-            ),
             *_average(told),
+            *([f"- the best on held-out people of {total} images of training"] if total > contract.images_seen else []),
             f"- {hours:.1f} hours; {_parts(contract)}; their options are in contract.json",
             "\n## Training data\n",
             *([f"- {name}" for name in contract.training_data] or ["Unstated."]),
