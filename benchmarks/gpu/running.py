@@ -33,7 +33,7 @@ class Limited(NamedTuple):
 
 PARTS: dict[str, Limited] = {
     "card": Limited(rates.card, 40),
-    "training rates": Limited(training.rates, 120),
+    "training rates": Limited(training.rates, 150),
     "two processes": Limited(checks.ranks, 40),
     "memory": Limited(checks.memory, 30),
     "batch": Limited(sampling.batches, 40),

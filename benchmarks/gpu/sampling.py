@@ -24,7 +24,7 @@ def presets(setting: Setting) -> Iterator[Row]:
     images = _images(setting)
     for precision in ("float32", "bfloat16"):
         model = _model(setting, precision)
-        for name, method in setting.plan.methods.items():
+        for name, method in _methods(setting).items():
             for batch in (1, 2) if setting.is_small else (1, 8, 32, 128):
                 row: Row = {"preset": name, "calls": method.n_calls, "precision": precision, "batch": batch}
                 try:
@@ -37,8 +37,7 @@ def presets(setting: Setting) -> Iterator[Row]:
 def _rate(setting: Setting, method: Method, model: ScoreModel, images: Tensor, batch: int) -> Row:
     problem, names = _problem(setting, images, batch)
     # A few levels choose convolutions and make matrices, which the first batch of a run does once.
-    grid = dict(method)["grid"]
-    _reconstructed(method.model_copy(update={"grid": grid.model_copy(update={"n_levels": 3})}), problem, names, model)
+    _reconstructed(_with_levels(method, 3), problem, names, model)
     wait(setting.device)
     start = time.perf_counter()
     _reconstructed(method, problem, names, model)
@@ -49,7 +48,7 @@ def _rate(setting: Setting, method: Method, model: ScoreModel, images: Tensor, b
 def batches(setting: Setting) -> Iterator[Row]:
     """The largest difference between images of a batch of 32 and the same ones alone; a data range is 1."""
     images, n = _images(setting), setting.choice(3, 32)
-    name, method = min(setting.plan.methods.items(), key=lambda item: item[1].n_calls)
+    name, method = min(_methods(setting).items(), key=lambda item: item[1].n_calls)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     for precision in ("float32", "bfloat16"):
         model = _model(setting, precision)
@@ -60,6 +59,17 @@ def batches(setting: Setting) -> Iterator[Row]:
             x = _reconstructed(method, alone, names[place : place + 1], model)
             difference = float((x[0] - together[place]).abs().max())
             yield {"preset": name, "precision": precision, "batch": n, "place": place, "difference": difference}
+
+
+def _methods(setting: Setting) -> dict[str, Method]:
+    """The presets, by their names."""
+    methods = setting.plan.methods
+    return {name: _with_levels(one, 4) if setting.is_small else one for name, one in methods.items()}
+
+
+def _with_levels(method: Method, n: int) -> Method:
+    """The same with so many noise levels."""
+    return method.model_copy(update={"grid": dict(method)["grid"].model_copy(update={"n_levels": n})})
 
 
 def _reconstructed(method: Method, problem: InverseProblem, names: list[str], model: ScoreModel) -> Tensor:

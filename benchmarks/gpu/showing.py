@@ -17,6 +17,8 @@ NOTHING = """Not measured: no machine with a GPU was at hand. Tests run the whol
 nothing of speed. The commands that measure it are in `benchmarks/gpu/__init__.py`; `show` replaces this page with what
 they found.
 """
+HIDDEN = ("part", "sigmas", "rmse_by_half_life")
+"""What a table leaves to results.jsonl."""
 TITLES = {
     "card": "The card",
     "training rates": "Training, images a second",
@@ -68,7 +70,7 @@ def _tables(rows: Iterable[dict[str, Any]]) -> list[str]:
     kinds = dict[tuple[str, ...], list[dict[str, Any]]]()
     for row in rows:
         if "status" not in row:
-            kinds.setdefault(tuple(name for name in row if name != "part"), []).append(row)
+            kinds.setdefault(tuple(name for name in row if name not in HIDDEN), []).append(row)
     lines = []
     for names, mine in kinds.items():
         lines += ["| " + " | ".join(name.replace("_", " ") for name in names) + " |", "| " + " --- |" * len(names)]

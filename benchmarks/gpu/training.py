@@ -65,6 +65,8 @@ def begin(setting: Setting, way: Way, spec: TrainSpec) -> Trial:
     if weights:
         go_on_from(state, weights, seen)
     if way.is_compiled:
+        # What was compiled for another batch would be compiled for all sizes now, which is slower.
+        torch.compiler.reset()
         model.get_submodule("network").compile()  # type: ignore[no-untyped-call]
     images = read_images(setting.packed, size=plan.image.size)
     batches = ImageBatches(

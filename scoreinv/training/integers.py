@@ -57,7 +57,7 @@ def as_integers(images: Tensor) -> Integers | None:
 
 def _scale(images: Tensor) -> float:
     """The first scale that fits a part of the values; 0 if none does."""
-    looked_at = images.flatten()[:: max(1, images.numel() // N_LOOKED_AT)].unique()
+    looked_at = images.flatten()[:: max(1, images.numel() // N_LOOKED_AT)].unique()  # type: ignore[no-untyped-call]
     looked_at = looked_at[(looked_at > 0) & (looked_at < 1)]
     fitting = (float(one) for one in SCALES if torch.equal((looked_at * one).round() / one, looked_at))
     return next(fitting, 0.0)
