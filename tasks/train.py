@@ -8,6 +8,8 @@ from prefect import task
 from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 
+from scoreinv.training.best import mean_log
+from scoreinv.training.loop import TrainSpec
 from storage.errors import StoreError
 from storage.holds import refuse_held
 from storage.models import load, read_contract
@@ -19,6 +21,7 @@ from tasks.recipes import TrainRecipe
 from tasks.running.shards import Execution
 from tasks.running.stopping import stoppable
 from tasks.running.torchrun import torchrun
+from tasks.workers.training.curve import read_curve
 from tasks.workers.training.train_job import TrainJob
 from tasks.workspace import locate, locate_prior, reference, subjects_of
 
@@ -81,7 +84,19 @@ def is_trained(target: str, recipe: TrainRecipe) -> bool:
         return False
     texts = (contract.name, tuple(contract.training_data), contract.licence)
     has_texts = texts == (recipe.name, recipe.training_data, recipe.licence) and bool(size_of(join(prior, "card.md")))
-    return has_texts and contract.images_seen >= recipe.training.n_images
+    return has_texts and _has_seen(target, contract.images_seen, recipe.training)
+
+
+def _has_seen(target: str, images_seen: int, training: TrainSpec) -> bool:
+    """Whether a model that has seen so many images is the last that its training publishes.
+
+    The best one may be from before the end; then the curve has got to the end, and none of its rows is better.
+    """
+    if images_seen >= training.n_images or not training.keeps_best:
+        return images_seen >= training.n_images
+    rows = [row for row in read_curve(target) if row.validation_rmse]
+    is_over = bool(rows) and rows[-1].images_seen >= training.n_images
+    return is_over and min(rows, key=lambda row: mean_log(row.validation_rmse)).images_seen == images_seen
 
 
 def progress_of(line: str) -> float | None:

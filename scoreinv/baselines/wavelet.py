@@ -19,7 +19,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
-import pywt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -86,6 +85,9 @@ def undecimated(height: int, width: int, *, family: Family, n_scales: int) -> Te
 
     First the coarsest approximation, then three details a scale, from fine to coarse, for ``torch.fft.rfft2``.
     """
+    # Imported when chosen: where images are only learned from it need not be installed.
+    import pywt
+
     wavelet = pywt.Wavelet(family)
     rows, columns = torch.fft.fftfreq(height, dtype=torch.float64), torch.fft.rfftfreq(width, dtype=torch.float64)
     low = torch.ones(height, width // 2 + 1, dtype=torch.complex128)

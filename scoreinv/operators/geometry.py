@@ -12,12 +12,24 @@ from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import ClassVar, NamedTuple, Self
 
+import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from scoreinv.errors import UserError
 from scoreinv.operators.linear import MaskedTransform
+
+
+class SparseRows(NamedTuple):
+    """A sparse matrix by its rows (CSR): those of row i lie between indptr[i] and indptr[i + 1], its columns ascending.
+
+    A ``scipy.sparse.csr_matrix`` has these fields, too, and serves as well; scipy itself is not needed.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+    shape: tuple[int, int]
 
 
 class Geometry(ABC):
@@ -37,7 +49,7 @@ class Geometry(ABC):
         """(n_views, n_bins)."""
 
     @abstractmethod
-    def rows(self, view: int) -> sparse.csr_matrix:
+    def rows(self, view: int) -> SparseRows:
         """The rows (n_bins, size * size) of one view: line integrals, or their means over the width of a bin."""
 
     @property
@@ -94,6 +106,22 @@ def moved(x: Tensor, move: int) -> Tensor:
 def moved_back(x: Tensor, move: int) -> Tensor:
     """The inverse of ``moved``, and its adjoint."""
     return torch.rot90(x.flip(-1) if move % 2 else x, -(move // 2), (-2, -1))
+
+
+def sorted_rows(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> SparseRows:
+    """The matrix with these entries, each named once; the columns of a row stay in the order in which they come."""
+    order = _order(rows)
+    counts = np.bincount(rows, minlength=shape[0])
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return SparseRows(indptr, columns[order].astype(np.int32), values[order], shape)
+
+
+def _order(keys: np.ndarray) -> np.ndarray:
+    """The stable order of keys from 0 to 2^31 - 1, in two passes over 16 bits, which numpy sorts in linear time."""
+    order = np.argsort((keys & 0xFFFF).astype(np.uint16), kind="stable")
+    if len(keys) and keys.max() > 0xFFFF:
+        order = order[np.argsort((keys[order] >> 16).astype(np.uint16), kind="stable")]
+    return order
 
 
 def covering_n_bins(size: int) -> int:

@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from scipy import sparse
 from torch import Tensor
 
 from scoreinv.operators.fourier_slice import FourierSlice, from_sinogram
-from scoreinv.operators.geometry import Fold, Geometry, ramp_filter
+from scoreinv.operators.geometry import Fold, Geometry, SparseRows, ramp_filter, sorted_rows
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -60,7 +59,7 @@ class ParallelBeam(Geometry):
         step = (max(self.angles) - min(self.angles)) / (n_views - 1)
         return math.pi / n_views if step * n_views > math.pi * (1 - 1e-9) else step
 
-    def rows(self, view: int) -> sparse.csr_matrix:
+    def rows(self, view: int) -> SparseRows:
         angle, width, n_pixels = self.angles[view], self.bin_spacing, self.size**2
         position = _positions(self.size, angle) + width * self.n_bins / 2
         half_base = (abs(math.cos(angle)) + abs(math.sin(angle))) / 2
@@ -70,7 +69,7 @@ class ParallelBeam(Geometry):
         bins = bins[:, :-1].astype(np.int32)
         kept = (values > 1e-9) & (bins >= 0) & (bins < self.n_bins)
         pixels = np.broadcast_to(np.arange(n_pixels, dtype=np.int32)[:, None], bins.shape)
-        return sparse.csr_matrix((values[kept], (bins[kept], pixels[kept])), shape=(self.n_bins, n_pixels))
+        return sorted_rows(bins[kept], pixels[kept], values[kept], (self.n_bins, n_pixels))
 
     def refined(self, factor: int) -> Self:
         return replace(self, size=self.size * factor, n_bins=self.n_bins * factor)

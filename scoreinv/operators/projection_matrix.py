@@ -6,15 +6,14 @@ far slower. A larger matrix lies in a file (``stored_matrix``).
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
 
+import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
-from scoreinv.operators.geometry import Geometry
+from scoreinv.operators.geometry import Geometry, SparseRows, sorted_rows
 
 ENTRIES_PER_LINE = 1.6
 """Pixels that a bin of one pixel's width sees, per pixel of the image's side: (1 + 4 / pi) / sqrt(2) for parallel
@@ -41,10 +40,25 @@ def projection_matrix(
     return as_csr(starts.int(), columns.int(), torch.from_numpy(matrix.data).to(dtype), matrix.shape)
 
 
-def rows_of(geometry: Geometry, views: Iterable[int], *, transposed: bool = False) -> Any:
-    """The rows of some views one below the other, as a CSR matrix, or their transpose."""
-    rows = sparse.vstack([geometry.rows(view) for view in views], format="csr")
-    return rows.T.tocsr() if transposed else rows
+def rows_of(geometry: Geometry, views: Iterable[int], *, transposed: bool = False) -> SparseRows:
+    """The rows of some views one below the other, or their transpose."""
+    rows = _stacked([geometry.rows(view) for view in views])
+    return _transposed(rows) if transposed else rows
+
+
+def _stacked(parts: Sequence[SparseRows]) -> SparseRows:
+    counts = np.concatenate([np.diff(part.indptr) for part in parts])
+    return SparseRows(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        np.concatenate([part.indices for part in parts]).astype(np.int32),
+        np.concatenate([part.data for part in parts]),
+        (len(counts), parts[0].shape[1]),
+    )
+
+
+def _transposed(matrix: SparseRows) -> SparseRows:
+    rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int32), np.diff(matrix.indptr))
+    return sorted_rows(matrix.indices, rows, matrix.data, (matrix.shape[1], matrix.shape[0]))
 
 
 def as_csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:

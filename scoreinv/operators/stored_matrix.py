@@ -231,7 +231,7 @@ def _write(file: BinaryIO, wanted: Wanted) -> None:
     file.seek(_head_bytes(len(wanted.views())))
     for views in wanted.views():
         matrix = rows_of(wanted.geometry, views, transposed=wanted.is_transposed)
-        counts.append(matrix.nnz)
+        counts.append(len(matrix.data))
         _write_padded(file, matrix.indptr.astype(np.int32), 8)
         _write_padded(file, matrix.indices.astype(np.int32), 8)
         _write_padded(file, matrix.data.astype(value_type), PAGE)

@@ -6,6 +6,7 @@ averaged down, so that interpolation does not teach the prior to blur.
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scoreinv.spec import Spec
+from scoreinv.training.device import sent
 
 AIR = 0.1
 """Values below may be air; the scale of MRI images makes their bright tissue 1."""
@@ -26,6 +28,10 @@ class Augmentation(Spec):
     degrees: float = Field(10.0, ge=0, le=180)
     zoom: float = Field(0.12, ge=0, lt=1, description="Relative, in the logarithm.")
     shift: float = Field(0.06, ge=0, lt=1, description="Relative to the image's side.")
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        "bilinear",
+        description="Of images that are moved; bilinear blurs those that are no finer than the network's grid.",
+    )
     gain: float = Field(0.0, ge=0, lt=1, description="Relative change of all values; 0 where values have a unit (CT).")
     gamma: float = Field(
         0.0,
@@ -45,13 +51,13 @@ class Augmentation(Spec):
 
     def apply(self, images: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """Augmented images (batch, n_channels, size, size) of images whose side is a whole multiple of ``size``."""
-        draws = (2 * torch.rand(len(images), 7, generator=generator) - 1).to(images.device)
+        draws = sent(2 * torch.rand(len(images), 7, generator=generator) - 1, images.device)
         is_moved = (draws[:, 5] + 1) / 2 < self.probability
         if self.probability > 0:
-            moved = F.grid_sample(images, self._grid(draws, images), mode="bilinear", align_corners=False)
+            moved = F.grid_sample(images, self._grid(draws, images), mode=self.interpolation, align_corners=False)
             images = torch.where(is_moved.view(-1, 1, 1, 1), moved, images)
         if self.can_flip:
-            coin = torch.rand(len(images), generator=generator).to(images.device) < 0.5
+            coin = sent(torch.rand(len(images), generator=generator), images.device) < 0.5
             images = torch.where(coin.view(-1, 1, 1, 1), images.flip(-1), images)
         images = _in_some(self.strip, _stripped, images, generator)
         images = _in_some(self.remap, _remapped, images, generator)
@@ -75,7 +81,7 @@ def _in_some(
     if share == 0:
         return images
     # Places, found on the CPU: a GPU would have to be waited for to count a mask.
-    chosen = (torch.rand(len(images), generator=generator) < share).nonzero()[:, 0].to(images.device)
+    chosen = sent((torch.rand(len(images), generator=generator) < share).nonzero()[:, 0], images.device)
     return images.index_copy(0, chosen, change(images[chosen], generator))
 
 
@@ -85,7 +91,7 @@ def _remapped(images: Tensor, generator: torch.Generator) -> Tensor:
     The curves may fall, as from T1 to T2. Source: the nonlinear intensity transformation of Zhou et al. 2019 (Models
     Genesis, arXiv:1908.06912); here air keeps its value.
     """
-    knots = torch.rand(len(images), 3, generator=generator).to(images)
+    knots = sent(torch.rand(len(images), 3, generator=generator), images.device)
     rises = F.pad(knots, (1, 0)).diff(dim=1).unbind(1)
     place = 3 * images.clamp(0, 1)
     parts = [rise.view(-1, 1, 1, 1) * (place - i).clamp(0, 1) for i, rise in enumerate(rises)]
@@ -104,7 +110,7 @@ def _stripped(images: Tensor, generator: torch.Generator) -> Tensor:
     for _ in range(3):
         objects = F.avg_pool2d(objects, 5, stride=1, padding=2)
     objects = F.interpolate(objects, size=side, mode="bilinear", align_corners=False)
-    depth = 0.5 + 0.48 * torch.rand(len(images), 1, 1, 1, generator=generator).to(images)
+    depth = 0.5 + 0.48 * sent(torch.rand(len(images), 1, 1, 1, generator=generator), images.device)
     return images * (objects > depth)
 
 

@@ -15,6 +15,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.denoiser import AnyPreconditioning, ScoreModel
 from scoreinv.errors import UserError
 from scoreinv.nets import AnyNetwork
+from scoreinv.training.best import Best
 from scoreinv.training.loop import TrainState
 from scoreinv.training.objectives import MODEL, AnyObjective
 
@@ -59,6 +60,7 @@ def checkpoint_bytes(state: TrainState, recipe_digest: str) -> bytes:
             "models": {name: model.state_dict() for name, model in state.models.items()},
             "emas": [ema.model.state_dict() for ema in state.emas],
             "optimizers": {name: optimizer.state_dict() for name, optimizer in state.optimizers.items()},
+            **({"best": state.best._asdict()} if state.best else {}),
         },
         buffer,
     )
@@ -84,13 +86,19 @@ def restore(state: TrainState, data: bytes, recipe_digest: str) -> None:
         ema.model.load_state_dict(saved)
     state.images_seen = content["images_seen"]
     state.images_before = content["images_before"]
+    state.best = Best(**content["best"]) if "best" in content else None
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """A state that was perhaps saved on another device, where the optimiser computes in another way."""
+    """A state that was perhaps saved on another device, where the optimiser and its tensors' layout are others."""
     for mine, theirs in zip(optimizer.param_groups, saved["param_groups"], strict=True):
         theirs["fused"] = mine["fused"]
     optimizer.load_state_dict(saved)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                # A fused optimiser takes no other layout than the parameter's.
+                values[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def go_on_from(state: TrainState, weights: bytes, images_seen: int) -> None:

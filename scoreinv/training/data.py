@@ -14,6 +14,8 @@ from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem
 from scoreinv.spec import MAX_SEED
 from scoreinv.training.augment import Augmentation
+from scoreinv.training.device import sent
+from scoreinv.training.integers import Integers
 
 Batch = Tensor | tuple[InverseProblem, Tensor]
 """Images (batch, n_channels, height, width), or a problem and the images that solve it."""
@@ -27,7 +29,7 @@ class ImageBatches:
 
     Args:
         images: (n, n_channels, side, side), the side a whole multiple of ``size``; in memory, in a file that is mapped
-            into memory, or on the device.
+            into memory, or on the device, there perhaps as integers.
         size: side of the images that are given out.
         weights: relative chance of each image, (n,).
         augmentation: how images are varied.
@@ -35,14 +37,13 @@ class ImageBatches:
     """
 
     def __init__(
-        self, images: Tensor, size: int, *, weights: Tensor, augmentation: Augmentation, device: torch.device
+        self, images: Tensor | Integers, size: int, *, weights: Tensor, augmentation: Augmentation, device: torch.device
     ) -> None:
-        if len(weights) != len(images):
-            raise ValueError(f"{len(images)} images came with {len(weights)} weights: give one for each")
-        if images.shape[-1] != images.shape[-2] or images.shape[-1] % size:
-            raise UserError(
-                f"images of {tuple(images.shape[-2:])} pixels are no whole multiple of {size}: resample them"
-            )
+        n, *_, height, width = (images if isinstance(images, Tensor) else images.values).shape
+        if len(weights) != n:
+            raise ValueError(f"{n} images came with {len(weights)} weights: give one for each")
+        if height != width or width % size:
+            raise UserError(f"images of {(height, width)} pixels are no whole multiple of {size}: resample them")
         self.images = images
         self.size = size
         self.weights = weights
@@ -51,8 +52,14 @@ class ImageBatches:
 
     def __call__(self, n: int, generator: torch.Generator) -> Tensor:
         """n images (n, n_channels, size, size)."""
-        index = torch.multinomial(self.weights, n, replacement=True, generator=generator).to(self.images.device)
-        return self.augmentation.apply(self.images[index].to(self.device), self.size, generator)
+        places = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        return self.augmentation.apply(self._images(places).to(self.device), self.size, generator)
+
+    def _images(self, places: Tensor) -> Tensor:
+        """The images in some places, where they are kept."""
+        if isinstance(self.images, Integers):
+            return self.images.images(sent(places, self.images.values.device))
+        return self.images[sent(places, self.images.device)]
 
 
 class MeasuredBatches:

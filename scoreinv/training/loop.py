@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from scoreinv.errors import UserError
 from scoreinv.noise import stream
 from scoreinv.spec import MAX_SEED, Spec
+from scoreinv.training.best import Best
 from scoreinv.training.data import Batches
 from scoreinv.training.ema import EMA
 from scoreinv.training.objectives.objective import MODEL, Examples, Models, Objective
@@ -41,6 +42,10 @@ class TrainSpec(Spec):
     ema_half_life: int = Field(20_000, ge=1, description="In images seen.")
     more_half_lives: tuple[PositiveInt, ...] = Field(
         (), description="Of further averages; the one that is best on held-out subjects is published."
+    )
+    keeps_best: bool = Field(
+        False,
+        description="Publish the average of the validation that was best on held-out subjects, not that of the last.",
     )
     is_bfloat16: bool = Field(True, description="Run the network under bfloat16 autocast; weights stay float32.")
     seed: int = Field(0, ge=0, le=MAX_SEED)
@@ -104,6 +109,8 @@ class TrainState:
     images_seen: int = 0
     images_before: int = 0
     """Those seen in an earlier training, whose weights this one started from."""
+    best: Best | None = None
+    """The best average so far, kept by whoever validates."""
 
     @classmethod
     def fresh(cls, models: Mapping[str, nn.Module], spec: TrainSpec) -> "TrainState":

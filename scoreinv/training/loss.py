@@ -7,6 +7,8 @@ from scoreinv.denoiser import Denoiser
 from scoreinv.training.levels import AnyLevels
 
 N_AT_ONCE = 4
+"""Images that a validation denoises together; a GPU, which would wait for so few, takes ``N_ON_GPU``."""
+N_ON_GPU = 32
 
 
 def denoising_loss(denoiser: Denoiser, images: Tensor, sigma: Tensor, normal: Tensor, levels: AnyLevels) -> Tensor:
@@ -33,9 +35,11 @@ def denoising_curve(denoiser: Denoiser, images: Tensor, sigmas: Tensor, *, seed:
     """
     generator = torch.Generator().manual_seed(seed)
     normal = torch.randn(images.shape, generator=generator).to(images.device)
-    pairs = list(zip(torch.split(images, N_AT_ONCE), torch.split(normal, N_AT_ONCE), strict=True))
-    squares = [sum(float(_error(denoiser, x, n, sigma).sum()) for x, n in pairs) for sigma in sigmas.to(images.device)]
-    return torch.tensor(squares).div(images.numel()).sqrt()
+    n_at_once = N_ON_GPU if images.is_cuda else N_AT_ONCE
+    pairs = list(zip(torch.split(images, n_at_once), torch.split(normal, n_at_once), strict=True))
+    # Read once, at the end: a GPU has the next images to denoise meanwhile.
+    squares = [torch.stack([_error(denoiser, x, n, s).sum() for x, n in pairs]) for s in sigmas.to(images.device)]
+    return torch.stack(squares).double().sum(1).cpu().div(images.numel()).sqrt().float()
 
 
 def _error(denoiser: Denoiser, images: Tensor, normal: Tensor, sigma: Tensor) -> Tensor:

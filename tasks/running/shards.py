@@ -48,6 +48,12 @@ class Launch(Spec):
         description="That go through the network of a process, which sums their gradients up; 0: its part of the "
         "batch. Halved where the memory of a GPU is not enough.",
     )
+    is_compiled: bool = Field(
+        False,
+        title="Compiled network",
+        description="Train a network that torch.compile has compiled: minutes at first, then faster on most GPUs, and "
+        "slower on CPUs. Needs a compiler; weights change by rounding.",
+    )
     max_minutes: float = Field(
         0.0,
         ge=0,

@@ -439,6 +439,47 @@ def test_of_several_averages_the_best_is_published(dataset: str, one_process: Pa
     assert f"averaged with a half-life of {row.half_life} images, of 40, 8, 1000000 the best on held-out people" in card
 
 
+def test_the_best_average_of_all_validations_is_published_where_the_recipe_wants_it(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if held-out people were denoised worse and worse after the second of four validations."""
+    run_here(job_for(dataset, tmp_path / "until" / "prior", n_images=96), make_folder(tmp_path / "until"))
+    errors = {48: 0.3, 96: 0.2, 144: 0.25, 160: 0.21}
+    monkeypatch.setattr(worker, "_errors", lambda recipe, state, images: {40: (errors[state.images_seen],) * 9})
+    recipe = longer(RECIPE, 160)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"keeps_best": True})})
+    job = job_for(dataset, tmp_path / "prior").model_copy(update={"recipe": recipe})
+    run_here(job, tmp_path)
+    weights, contract = load(join(job.target, "prior"))
+    assert weights == load(str(tmp_path / "until" / "prior" / "prior"))[0]
+    assert contract.images_seen == 96
+    assert is_trained(job.target, recipe)
+    assert not is_trained(job.target, longer(recipe, 161))
+    card = (tmp_path / "prior" / "prior" / "card.md").read_text()
+    assert "the best on held-out people of 160 images of training" in card
+    assert "| noise level | after 48 images | after 96 images |" in card
+    # The checkpoint knows it, too.
+    (tmp_path / "prior" / "prior" / "contract.json").unlink()
+    run_here(job, tmp_path)
+    assert load(join(job.target, "prior")) == (weights, contract)
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_a_network_is_compiled_if_the_execution_wants_it(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a compiler: that a compiled network gives the images of another is tested elsewhere."""
+    compiled = []
+    monkeypatch.setattr(worker, "require_compiler", lambda device: compiled.append(device.type))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
+    run_here(job_for(dataset, tmp_path / "prior", n_images=8, launch={"is_compiled": True}), tmp_path)
+    assert compiled == ["cpu", "UNetNetwork"]
+
+
 def test_progress_is_read_from_its_lines_alone() -> None:
     assert progress_of("images 1200 of 4800, 5.3 images/s, about 0:11:19 left") == 25.0
     assert progress_of("images 160 of 150, loss 0.3") == 100.0

@@ -8,9 +8,10 @@ import torch
 
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.data import ImageBatches
+from scoreinv.training.integers import Integers
 from storage.datasets import DatasetStore
 from storage.sources.phantom import PhantomSource
-from tasks.workers.training.training_images import N_VALIDATION, read_images
+from tasks.workers.training.training_images import N_VALIDATION, for_device, read_images
 from tests.tasks.trainings import RECIPE, SIZE, ingested
 
 
@@ -90,3 +91,17 @@ def test_of_many_held_out_images_some_are_taken_evenly_over_all_data_sets(datase
     chosen = coarse[torch.linspace(0, len(coarse) - 1, N_VALIDATION).long()]
     found = read_images(recipe, [dataset, other]).held_out
     torch.testing.assert_close(found[:, 0], chosen, atol=1e-5, rtol=0)
+
+
+def test_on_a_cpu_images_stay_where_they_are() -> None:
+    images = torch.zeros(3, 1, 4, 4)
+    assert for_device(images, torch.device("cpu")) is images
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu_images_are_integers_where_they_can() -> None:
+    whole = torch.arange(48.0).view(3, 1, 4, 4) / 2000
+    stored = for_device(whole, torch.device("cuda"))
+    assert isinstance(stored, Integers)
+    assert torch.equal(stored.images(torch.arange(3, device="cuda")).cpu(), whole)
+    assert isinstance(for_device(whole.exp() / 3, torch.device("cuda")), torch.Tensor)

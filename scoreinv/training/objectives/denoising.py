@@ -15,6 +15,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.denoiser import AnyPreconditioning, Denoiser, EDMPreconditioning, ScoreModel, log_uniform_sigmas
 from scoreinv.nets import AnyNetwork
 from scoreinv.training.data import Batch, Batches
+from scoreinv.training.device import normal_like, sent
 from scoreinv.training.levels import AnyLevels, LogNormalLevels, stratified
 from scoreinv.training.loss import denoising_curve, denoising_loss
 from scoreinv.training.objectives.objective import MODEL, Examples, Models, Objective
@@ -45,9 +46,8 @@ class Denoising(Objective):
     def examples(self, batch: Batch, generator: torch.Generator) -> Examples:
         """Noise levels (batch,), standard normal draws, and the images."""
         images = batch if isinstance(batch, Tensor) else batch[1]
-        sigma = self.levels.draw(stratified(len(images), generator)).to(images.device)
-        normal = torch.randn(images.shape, generator=generator).to(images.device)
-        return sigma, normal, images
+        sigma = sent(self.levels.draw(stratified(len(images), generator)), images.device)
+        return sigma, normal_like(images, generator), images
 
     def loss(self, models: Models, examples: Examples, group: str = MODEL) -> Tensor:
         """Of each image, (batch,)."""

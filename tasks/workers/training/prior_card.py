@@ -14,7 +14,8 @@ def prior_card(
 
     ``initial`` is the model whose weights it went on from, after ``images_before`` images.
     """
-    image = contract.image
+    image, total = contract.image, max([contract.images_seen, *(row.images_seen for row in rows)])
+    told = [row for row in rows if row.images_seen <= contract.images_seen]
     hours = sum(row.seconds for row in rows) / 3600
     return "\n".join(
         [
@@ -26,12 +27,13 @@ def prior_card(
             "\n## Training\n",
             f"- {contract.images_seen} images seen, drawn from {n_images} different ones and varied",
             *([f"- of them {images_before} as {initial}, from whose weights this training went on"] if initial else []),
-            *_average(rows),
+            *_average(told),
+            *([f"- the best on held-out people of {total} images of training"] if total > contract.images_seen else []),
             f"- {hours:.1f} hours; {_parts(contract)}; their options are in contract.json",
             "\n## Training data\n",
             *([f"- {name}" for name in contract.training_data] or ["Unstated."]),
             f"\n## Licence of the weights\n\n{contract.licence}\n",
-            *_validation([row for row in rows if row.validation_rmse]),
+            *_validation([row for row in told if row.validation_rmse]),
             *_limits(contract, n_images),
         ]
     )

@@ -1,5 +1,6 @@
 """What a training publishes: weights, contract, card and pictures, the contract last."""
 
+import copy
 import hashlib
 
 from torch import nn
@@ -20,10 +21,11 @@ from tasks.workers.training.training_images import TrainingImages
 
 
 def publish_model(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
-    """Publish the average that was best at the last validation."""
+    """Publish the average that was best at the last validation, or at any, as the recipe wants it."""
     place, weights = join(job.target, "prior"), weights_bytes(_best(job, state))
     sha256 = hashlib.sha256(weights).hexdigest()
-    contract = contract_of(job.recipe, images.contract, images_seen=state.images_seen, sha256=sha256)
+    images_seen = state.best.images_seen if state.best else state.images_seen
+    contract = contract_of(job.recipe, images.contract, images_seen=images_seen, sha256=sha256)
     kept = {contract.sha256, _published_sha256(place)}
     curve, initial = read_curve(job.target), job.recipe.initial
     card = prior_card(contract, curve, len(images.images), initial=initial, images_before=state.images_before)
@@ -44,6 +46,10 @@ def picture_model(job: TrainJob, state: TrainState, images: TrainingImages) -> N
 
 
 def _best(job: TrainJob, state: TrainState) -> nn.Module:
+    if state.best:
+        model = copy.deepcopy(state.ema.model)
+        model.load_state_dict(state.best.weights)
+        return model
     curve = read_curve(job.target)
     half_life = curve[-1].half_life if curve else 0
     return next((ema.model for ema in state.emas if ema.half_life == half_life), state.ema.model)

@@ -16,17 +16,19 @@ import torch
 import torch.distributed as dist
 
 from scoreinv.errors import UserError
+from scoreinv.training.best import best_half_life, better_of
 from scoreinv.training.data import Batches, ImageBatches
+from scoreinv.training.device import prefer_speed
 from scoreinv.training.loop import TrainState, TrainStep, train
 from storage.holds import held
 from storage.mapped import remove_mapped
 from tasks.recipes import TrainRecipe
-from tasks.workers.priors import pick_device
+from tasks.workers.priors import pick_device, require_compiler
 from tasks.workers.training.checkpoints import Begun, begin, save
 from tasks.workers.training.curve import CurveRow, add_row
 from tasks.workers.training.publishing import picture_model, publish_model
 from tasks.workers.training.train_job import TrainJob
-from tasks.workers.training.training_images import TrainingImages, read_images
+from tasks.workers.training.training_images import TrainingImages, for_device, read_images
 
 PROGRESS_SECONDS = 30.0
 CHECKPOINT_SECONDS = 300.0
@@ -52,7 +54,11 @@ def main(path: str) -> None:
 def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int, *, start: float) -> None:
     recipe, launch = job.recipe, job.launch
     images = read_images(recipe, job.datasets, max_gib=launch.memory_gib, cache=launch.cache)
+    prefer_speed(device)
     begun = begin(job, images.contract, device, is_first=rank == 0)
+    if launch.is_compiled:
+        require_compiler(device)
+        begun.state.model.get_submodule("network").compile()  # type: ignore[no-untyped-call]
     steps = train(
         begun.state,
         _batches(recipe, images, device),
@@ -72,10 +78,7 @@ def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int, *, star
 
 
 def _batches(recipe: TrainRecipe, images: TrainingImages, device: torch.device) -> Batches:
-    stored = images.images
-    # A GPU with much room to spare need not wait for its images.
-    if device.type == "cuda" and stored.nbytes < torch.cuda.mem_get_info(device)[0] / 4:
-        stored = stored.to(device)
+    stored = for_device(images.images, device)
     drawn = ImageBatches(stored, images.side, weights=images.weights, augmentation=recipe.augmentation, device=device)
     return recipe.objective.batches(drawn, images.contract)
 
@@ -170,7 +173,9 @@ def _row(
     seconds: float,
 ) -> CurveRow:
     errors = _errors(recipe, state, images)
-    best = min(errors, key=lambda half_life: float(np.mean(np.log(errors[half_life]))), default=0)
+    best = best_half_life(errors) if errors else 0
+    if errors and recipe.training.keeps_best:
+        state.best = better_of(state.best, state.emas, errors, step.images_seen)
     return CurveRow(
         images_seen=step.images_seen,
         loss=float(np.mean([float(loss) for loss in losses])),

@@ -19,6 +19,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.spec import digest_of
 from scoreinv.training.data import balanced_weights
+from scoreinv.training.integers import Integers, as_integers
 from storage.datasets import DatasetStore
 from storage.mapped import cache_folder, mapped
 from tasks.recipes import TrainRecipe
@@ -73,6 +74,20 @@ def read_images(
         side=contract.size * factor,
         file=path,
     )
+
+
+def for_device(images: Tensor, device: torch.device) -> Tensor | Integers:
+    """The images where a training on a device takes them from: in its own memory, if that has much room to spare.
+
+    There they are integers, where these give every value back to the bit.
+    """
+    if device.type != "cuda":
+        return images
+    room = torch.cuda.mem_get_info(device)[0] / 4
+    # As integers they take half of it.
+    stored = (images.nbytes < 2 * room and as_integers(images)) or images
+    n_bytes = stored.values.nbytes if isinstance(stored, Integers) else stored.nbytes
+    return stored.to(device) if n_bytes < room else images
 
 
 def _require_alike(stores: list[DatasetStore]) -> None:

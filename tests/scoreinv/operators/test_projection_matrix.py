@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
+from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.geometry import covering_n_bins
 from scoreinv.operators.parallel_beam import ParallelBeam
-from scoreinv.operators.projection_matrix import projection_matrix
+from scoreinv.operators.projection_matrix import projection_matrix, rows_of
 
 CPU = torch.device("cpu")
 
@@ -68,3 +70,16 @@ def test_one_geometry_is_built_once() -> None:
     angles = (0.1, 0.2)
     first = projection_matrix(ParallelBeam(8, angles, 12), torch.float32, CPU)
     assert projection_matrix(ParallelBeam(8, angles, 12), torch.float32, CPU) is first
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_rows_are_sorted_as_scipy_sorts_them(transposed: bool) -> None:
+    """To the byte: files of large matrices are named by some of their rows."""
+    geometry = SparseViewCT(n_views=5).geometry(300)
+    mine = rows_of(geometry, range(5), transposed=transposed)
+    parts = [geometry.rows(view) for view in range(5)]
+    theirs = sparse.vstack([sparse.csr_matrix((p.data, p.indices, p.indptr), p.shape) for p in parts], format="csr")
+    theirs = theirs.T.tocsr() if transposed else theirs
+    assert (mine.shape, mine.indices.dtype, mine.indptr.dtype) == (theirs.shape, np.int32, np.int32)
+    for name in ("indptr", "indices", "data"):
+        np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))

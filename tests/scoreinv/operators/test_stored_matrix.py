@@ -13,6 +13,7 @@ import torch
 
 from scoreinv.errors import UserError
 from scoreinv.operators import stored_matrix
+from scoreinv.operators.geometry import SparseRows
 from scoreinv.operators.parallel_beam import ParallelBeam
 from scoreinv.operators.projection_matrix import projection_matrix
 from scoreinv.operators.stored_matrix import FOLDER, Wanted
@@ -164,5 +165,9 @@ def test_code_that_computes_other_rows_finds_no_older_ones(monkeypatch: pytest.M
     assert Wanted(BEAM, torch.float64, is_transposed=False).name() != before
     assert Wanted(BEAM, torch.float32, is_transposed=True).name() != before
     rows = ParallelBeam.rows
-    monkeypatch.setattr(ParallelBeam, "rows", lambda self, view: 1.001 * rows(self, view))
+
+    def other(self: ParallelBeam, view: int) -> SparseRows:
+        return rows(self, view)._replace(data=1.001 * rows(self, view).data)
+
+    monkeypatch.setattr(ParallelBeam, "rows", other)
     assert Wanted(BEAM, torch.float32, is_transposed=False).name() != before
