@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--metric", default="psnr", help="a column of the scores (default: %(default)s)")
     options = parser.parse_args()
     people = people_of([read_scores(uri) for uri in options.scores], options.metric)
-    print("\n".join(table_of_methods(people, options.metric) + [""] + table_of_people(people)))
+    print("\n".join([*table_of_methods(people, options.metric), "", *table_of_people(people)]))
 
 
 def people_of(studies: list[list[dict[str, Cell]]], metric: str) -> dict[Method, dict[str, float]]:

@@ -1,7 +1,7 @@
 """Statistics over people: slices of one person are alike, so a person counts once, with the mean of their slices.
 
-Intervals are bootstrapped over people (bias-corrected and accelerated; Efron 1987, doi 10.2307/2289144), and gains of one
-method over another are taken person by person before that.
+Intervals are bootstrapped over people (bias-corrected and accelerated; Efron 1987, doi 10.2307/2289144), and gains of
+one method over another are taken person by person before that.
 """
 
 import math

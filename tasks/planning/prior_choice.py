@@ -19,7 +19,7 @@ MAX_UPSAMPLING = 2.0
 """Pixels more than this much finer than those of the images would hold no detail."""
 
 TRAINING = (
-    "Train one on images like these: copy {folder}/prior-{modality}-128.yaml, name your images under "
+    "Train one on images like these: copy {folder}/prior-{example}.yaml, name your images under "
     "training.ingest and their grid under image, and run `scoreinv pipeline` on it"
 )
 
@@ -51,7 +51,7 @@ def choose_prior(priors: dict[str, PriorContract], images: Fingerprint, wanted: 
         known = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise UserError(
             f"no prior fits these {images.modality} images ({known or 'there is none at all'}). "
-            + TRAINING.format(folder=recipes_folder(), modality=images.modality)
+            + TRAINING.format(folder=recipes_folder(), example=_example(priors, images.modality))
         )
     best, *others = sorted(fitting, key=lambda name: _distance(priors[name], images))
     return Choice(best, priors[best], tuple(others))
@@ -70,6 +70,12 @@ def misfit(contract: PriorContract, images: Fingerprint, wanted: ImageContract |
     if pixel / image.pixel_mm > MAX_UPSAMPLING:
         return f"its pixels are {image.pixel_mm:g} mm, these are {pixel:.3g} mm"
     return None
+
+
+def _example(priors: dict[str, PriorContract], modality: str) -> str:
+    """The finest prior that ships for a modality, or, where none does, for another."""
+    ours = {name: contract.image for name, contract in priors.items() if name in shipped()}
+    return max(ours, key=lambda name: (ours[name].modality == modality, ours[name].size), default="ct-256")
 
 
 def _distance(contract: PriorContract, images: Fingerprint) -> tuple[float, ...]:
