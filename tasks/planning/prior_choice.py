@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from scoreinv.contract import ImageContract, PriorContract
 from scoreinv.errors import UserError
-from scoreinv.shipped import recipes_folder
+from scoreinv.shipped import prior_contract, recipes_folder
 from storage.errors import StoreNotFound
 from storage.fingerprint import Fingerprint
 from storage.models import read_contract, shipped
@@ -51,7 +51,7 @@ def choose_prior(priors: dict[str, PriorContract], images: Fingerprint, wanted: 
         known = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise UserError(
             f"no prior fits these {images.modality} images ({known or 'there is none at all'}). "
-            + TRAINING.format(folder=recipes_folder(), example=_example(priors, images.modality))
+            + TRAINING.format(folder=recipes_folder(), example=_example(images.modality))
         )
     best, *others = sorted(fitting, key=lambda name: _distance(priors[name], images))
     return Choice(best, priors[best], tuple(others))
@@ -72,10 +72,10 @@ def misfit(contract: PriorContract, images: Fingerprint, wanted: ImageContract |
     return None
 
 
-def _example(priors: dict[str, PriorContract], modality: str) -> str:
+def _example(modality: str) -> str:
     """The finest prior that ships for a modality, or, where none does, for another."""
-    ours = {name: contract.image for name, contract in priors.items() if name in shipped()}
-    return max(ours, key=lambda name: (ours[name].modality == modality, ours[name].size), default="ct-256")
+    images = {name: prior_contract(name).image for name in shipped()}
+    return max(images, key=lambda name: (images[name].modality == modality, images[name].size))
 
 
 def _distance(contract: PriorContract, images: Fingerprint) -> tuple[float, ...]:
