@@ -21,12 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scoreinv.contract import ImageContract
 from scoreinv.denoiser import EDMPreconditioning
 from scoreinv.nets.unet import UNet
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.checkpoint import build_model, load_weights
-from scoreinv.training.data import ImageBatches, balanced_weights
+from scoreinv.training.data import Batches, ImageBatches, balanced_weights
 from scoreinv.training.levels import LogNormalLevels
 from scoreinv.training.loop import TrainSpec, TrainState, train
 from scoreinv.training.loss import denoising_curve
@@ -87,36 +86,28 @@ def measure(name: str, options: argparse.Namespace) -> None:
     model = build_model(candidate.network, EDMPreconditioning(mean=0.13, sigma_data=std), size=image.size)
     if options.initial:
         load_weights(model, load(options.initial)[0]).requires_grad_(True)
-    state, n_pixels = TrainState.fresh({MODEL: model}, TrainSpec()), 0
+    state, n_seen = TrainState.fresh({MODEL: model}, TrainSpec()), 0.0
+    levels = LogNormalLevels(mean=-1.8, std=1.4, sigma_min=0.005, sigma_data=std)
     for crop, share in candidate.phases:
-        n_pixels += learn(state, batches, crop, 60 * options.minutes * share, candidate, options, image, std)
+        per_image = (image.size / crop) ** 2 if crop else 1.0
+        n = 1 if candidate.has_few_crops else round(per_image)
+        spec = TrainSpec(batch_size=options.batch_size * n, learning_rate=options.rate, warmup_images=1000 * n)
+        objective = Denoising(levels=levels, crop=crop)
+        seen = learn(state, objective.batches(batches, image), objective, spec, 60 * options.minutes * share)
+        n_seen += seen / per_image
     errors = denoising_curve(state.ema.model, held_out, SIGMAS)
-    row = [f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M", f"{n_pixels / image.size**2:.0f}"]
+    row = [f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M", f"{n_seen:.0f}"]
     row += [f"{float(error):.4f}" for error in (errors.log().mean().exp(), *errors)]
     print(f"| {name} | {' | '.join(row)} |", flush=True)
 
 
-def learn(
-    state: TrainState,
-    batches: ImageBatches,
-    crop: int,
-    seconds: float,
-    candidate: Candidate,
-    options: argparse.Namespace,
-    image: ImageContract,
-    std: float,
-) -> int:
-    """Train for so many seconds of CPU time; the number of pixels that were seen."""
-    levels = LogNormalLevels(mean=-1.8, std=1.4, sigma_min=0.005, sigma_data=std)
-    objective = Denoising(levels=levels, crop=crop)
-    side = crop or image.size
-    n = 1 if candidate.has_few_crops else round((image.size / side) ** 2)
-    spec = TrainSpec(batch_size=options.batch_size * n, learning_rate=options.rate, warmup_images=1000 * n)
+def learn(state: TrainState, batches: Batches, objective: Denoising, spec: TrainSpec, seconds: float) -> int:
+    """Train for so many seconds of CPU time; how many images or crops were seen."""
     begun, start = state.images_seen, time.process_time()
-    for _ in train(state, objective.batches(batches, image), objective, spec):
+    for _ in train(state, batches, objective, spec):
         if time.process_time() - start > seconds:
             break
-    return (state.images_seen - begun) * side**2
+    return state.images_seen - begun
 
 
 def images_of(uri: str, held_out_subjects: Sequence[str]) -> tuple[ImageBatches, Tensor, float]:
