@@ -17,6 +17,9 @@ from scoreinv.modality import MODALITIES
 from scoreinv.modality import Modality as Modality
 from scoreinv.spec import Json, Spec
 
+MAX_PIXEL_RATIO = 1.1
+"""Pixels that are this much larger or smaller than those that a model was trained for are still served."""
+
 WATER_PER_MM = 0.0192
 """Linear attenuation of water at 70 keV in 1/mm (NIST XCOM: 0.1929 cm^2/g)."""
 
@@ -84,21 +87,29 @@ class ModelContract(Spec):
                 f"{self.sha256}): fetch it again"
             )
 
+    def served_sizes(self) -> tuple[int, int]:
+        """The least and the largest side of images that it serves at its pixel size, in pixels."""
+        return self.image.size, self.image.size
+
     def mismatch(self, image: ImageContract) -> str | None:
         """Why images under another contract cannot use this model, as one sentence; None if they can."""
-        for field in ("modality", "size", "low", "high", "n_channels"):
+        for field in ("modality", "low", "high", "n_channels"):
             ours, theirs = getattr(self.image, field), getattr(image, field)
             if ours != theirs:
                 return (
                     f"{self.kind} {self.name!r} was trained for {field}={ours} but the data have {field}={theirs}: "
                     f"ingest the data with {field}={ours}, or choose another {self.kind}"
                 )
-        if abs(self.image.pixel_mm / image.pixel_mm - 1) > 0.1:
-            return (
-                f"{self.kind} {self.name!r} was trained at {self.image.pixel_mm} mm a pixel but the data have "
-                f"{image.pixel_mm} mm: ingest the data at {self.image.pixel_mm} mm"
-            )
-        return None
+        least, most = self.served_sizes()
+        is_alike = 1 / MAX_PIXEL_RATIO < image.pixel_mm / self.image.pixel_mm < MAX_PIXEL_RATIO
+        if least <= image.size <= most and is_alike:
+            return None
+        sizes, pixel_mm = str(least) if least == most else f"{least} to {most}", f"{self.image.pixel_mm:g}"
+        return (
+            f"{self.kind} {self.name!r} is for images with a side of {sizes} pixels of {pixel_mm} mm but the data have "
+            f"{image.size} of {image.pixel_mm:g} mm: ingest the data with size={sizes} and pixel_mm={pixel_mm}, or "
+            f"choose another {self.kind}"
+        )
 
 
 class PriorContract(ModelContract):
@@ -108,12 +119,26 @@ class PriorContract(ModelContract):
     preconditioning: dict[str, Json] = Field(description="The preconditioning's spec.")
     sigma_min: float = Field(gt=0)
     sigma_max: float = Field(gt=0)
+    sizes: tuple[int, int] | None = Field(
+        None, description="The least and the largest side that it serves at its pixel size; none: its own alone."
+    )
 
     @model_validator(mode="after")
     def _levels_are_ordered(self) -> "PriorContract":
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min={self.sigma_min} must be below sigma_max={self.sigma_max}")
         return self
+
+    @model_validator(mode="after")
+    def _its_own_size_is_served(self) -> "PriorContract":
+        least, most = self.served_sizes()
+        if not least <= self.image.size <= most:
+            raise ValueError(f"sizes={least} to {most} must hold the prior's own size={self.image.size}")
+        return self
+
+    def served_sizes(self) -> tuple[int, int]:
+        """As ``ModelContract.served_sizes``."""
+        return self.sizes or super().served_sizes()
 
 
 class ReconstructorContract(ModelContract):

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from scoreinv.linalg import spread
+from scoreinv.nets.position import position_of
 from scoreinv.sde import VE, VP
 from scoreinv.spec import Spec
 
@@ -84,24 +85,33 @@ class ScoreModel(nn.Module):
     autocast; everything around it stays in float32, where sigma^2 and x at large sigma need it.
 
     Below ``sigma_min``, the smallest level it was trained on, a network answers at random: it is asked for that level.
+
+    Images of another side than ``size``, the one that it was trained for, and crops come to the network with the
+    position of their pixels, network(x, label, position (batch, 2, height, width)); without a size all are whole.
     """
 
-    def __init__(self, network: nn.Module, preconditioning: AnyPreconditioning) -> None:
+    def __init__(self, network: nn.Module, preconditioning: AnyPreconditioning, *, size: int | None = None) -> None:
         super().__init__()
         self.network = network
         self.preconditioning = preconditioning
+        self.size = size
         self.sigma_min = 0.0
         self.autocast_dtype: torch.dtype | None = None
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Denoised images, float32, the shape of x."""
+    def forward(self, x: Tensor, sigma: Tensor, place: Tensor | None = None) -> Tensor:
+        """Denoised images, float32, the shape of x; ``place`` is that of crops, as ``position_of`` takes it."""
         sigma = sigma.to(x.device, torch.float32).expand(len(x)).clamp_min(self.sigma_min)
         c = self.preconditioning.coefficients(sigma)
         skip, out, scale = (v.view(-1, 1, 1, 1) for v in (c.skip, c.out, c.input))
         centred = x - self.preconditioning.mean
         with torch.autocast(x.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
-            raw: Tensor = self.network(scale * centred, c.label)
+            raw: Tensor = self.network(scale * centred, c.label, *self._position(centred, place))
         return skip * centred + out * raw.float() + self.preconditioning.mean
+
+    def _position(self, x: Tensor, place: Tensor | None) -> tuple[Tensor, ...]:
+        """What the network is told besides; nothing of the images that it knows."""
+        is_known = self.size is None or tuple(x.shape[-2:]) == (self.size, self.size)
+        return () if is_known and place is None else (position_of(x, self.size or 0, place),)
 
 
 def score(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from scoreinv.measurement import PoissonNoise
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
 from scoreinv.operators.linear import ProjectorName
+from scoreinv.training.objectives import Denoising
 from storage.datasets import DatasetStore
 from storage.models import load
 from storage.uri import is_in_memory
@@ -78,24 +79,28 @@ def _check_models(study: Study, image: ImageContract, workspace: str) -> None:
         if not choice.prior:
             continue
         if choice.prior == "trained" and study.training is not None:
-            contract = contract_of(study.training.train, image)
+            contract = contract_of(study.training.train, study.training.ingest[0].image)
         else:
             _, contract = load(locate_prior(workspace, choice.prior))
         require_match(contract, image, method=choice.method, measurement=study.simulation.measurement)
 
 
 def _check_training(training: Training, image: ImageContract) -> None:
+    first = training.ingest[0].image
+    if reason := contract_of(training.train, first).mismatch(image):
+        raise UserError(f"training.ingest.0.image: {reason}")
     for number, recipe in enumerate(training.ingest):
         for field in ("modality", "size", "low", "high"):
-            theirs, ours = getattr(recipe.image, field), getattr(image, field)
+            theirs, ours = getattr(recipe.image, field), getattr(first, field)
             if theirs != ours:
                 raise UserError(
-                    f"training.ingest.{number}.image.{field}={theirs} but the images to reconstruct have {ours}: "
-                    "a prior is for images of its own grid and values"
+                    f"training.ingest.{number}.image.{field}={theirs} but training.ingest.0.image.{field}={ours}: "
+                    "a prior is trained on images of one grid and of its own values"
                 )
-    multiple = training.train.network.size_multiple
-    if image.size % multiple:
+    multiple, objective = training.train.network.size_multiple, training.train.objective
+    sizes = objective.sizes(first) if isinstance(objective, Denoising) else (first.size,)
+    if size := next((one for one in sizes if one % multiple), 0):
         raise UserError(
-            f"for training.train.network the images' size must be a multiple of {multiple}, got {image.size}: "
+            f"for training.train.network the size of images and of crops must be a multiple of {multiple}, got {size}: "
             "take fewer channel_multipliers, a smaller patch, or another size"
         )

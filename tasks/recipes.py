@@ -120,6 +120,8 @@ class TrainRecipe(Spec):
                 chosen["preconditioning"] = own["preconditioning"]
             if "levels" in own:
                 chosen["training"] = {**chosen.get("training", {}), "levels": own["levels"]}
+            if "crop" in own:
+                chosen["objective"] = {"crop": own["crop"]}
         return chosen
 
     def address(self, initial_sha256: str = "") -> str:

@@ -112,6 +112,7 @@ NETWORKS: dict[str, Spec] = {
 
 OBJECTIVES: dict[str, AnyObjective] = {
     "denoising": Denoising(),
+    "denoising_of_crops": Denoising(crop=8),
     "supervised_mri": Supervised(measurement=CartesianMRI(acceleration=4)),
     "supervised_ct": Supervised(measurement=SparseViewCT(n_views=9, noise=GaussianNoise(noise_std=0.1)), l1_share=0.5),
     "adversarial": Adversarial(

@@ -97,8 +97,8 @@ class NCSNppNetwork(nn.Module):
         self.decoder = nn.ModuleList(DecoderLevel(spec, level) for level in reversed(range(spec.n_levels)))
         self.heads = nn.ModuleList(_head(width, n_out) for width in reversed(spec.widths))
 
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        """The raw output (batch, n_out, height, width).
+    def forward(self, x: Tensor, label: Tensor, position: Tensor | None = None) -> Tensor:
+        """The raw output (batch, n_out, height, width); of the position of the pixels it takes no notice.
 
         Raises:
             ValueError: if the image cannot be halved once per level.

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from scoreinv.errors import UserError
 from scoreinv.nets.layers import silu
+from scoreinv.nets.position import position_of
 from scoreinv.spec import Spec
 
 N_HEAD = 64
@@ -33,7 +34,9 @@ class UNet(Spec):
     n_middle: int = Field(
         1, ge=0, title="Middle blocks", description="Residual blocks and attentions at the coarsest level."
     )
-    has_position: bool = Field(True, description="Two input channels that hold the pixel's position in [-1, 1].")
+    has_position: bool = Field(
+        True, description="Two input channels that hold the pixel's position, in [-1, 1] at the trained size."
+    )
 
     @model_validator(mode="after")
     def _channels_divide_among_the_heads(self) -> "UNet":
@@ -47,7 +50,7 @@ class UNet(Spec):
 
     @property
     def size_multiple(self) -> int:
-        """Height and width must be multiples of this."""
+        """Height and width should be multiples of this: others are mirrored at their edges up to the next one."""
         return self.patch << (len(self.channel_multipliers) - 1)
 
     def build(self, n_in: int = 1, n_out: int = 1) -> "UNetNetwork":
@@ -56,7 +59,10 @@ class UNet(Spec):
 
 
 class UNetNetwork(nn.Module):
-    """network(x (batch, n_in, height, width), label (batch,)) -> (batch, n_out, height, width)."""
+    """network(x (batch, n_in, height, width), label (batch,)) -> (batch, n_out, height, width).
+
+    Images that are not as those it was trained on come with the position (batch, 2, height, width) of their pixels.
+    """
 
     def __init__(self, spec: UNet, n_in: int = 1, n_out: int = 1) -> None:
         super().__init__()
@@ -72,12 +78,14 @@ class UNetNetwork(nn.Module):
         self.norm = _norm(widths[0])
         self.head = _zero(nn.Conv2d(widths[0], n_folded * n_out, 3, padding=1))
 
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        return self.with_channels(torch.cat([x, position_of(x)], 1) if self.spec.has_position else x, label)
+    def forward(self, x: Tensor, label: Tensor, position: Tensor | None = None) -> Tensor:
+        height, width = x.shape[-2:]
+        if self.spec.has_position:
+            x = torch.cat([x, position_of(x) if position is None else position], 1)
+        x, top, left = self._padded(x)
+        return self._features(x, label)[..., top : top + height, left : left + width]
 
-    def with_channels(self, x: Tensor, label: Tensor) -> Tensor:
-        """The same of images with position channels (batch, n_in + 2, height, width), for parts of images."""
-        self._check(x)
+    def _features(self, x: Tensor, label: Tensor) -> Tensor:
         emb = self.label(label)
         h = self.stem(F.pixel_unshuffle(x, self.spec.patch))
         skips = [h]
@@ -90,10 +98,16 @@ class UNetNetwork(nn.Module):
             h = layer(h, emb) if isinstance(layer, Upsample) else layer(torch.cat([h, skips.pop()], 1), emb)
         return F.pixel_shuffle(self.head(silu(self.norm(h))), self.spec.patch)
 
-    def _check(self, x: Tensor) -> None:
+    def _padded(self, x: Tensor) -> tuple[Tensor, int, int]:
+        """x with its edges mirrored, image and position alike, and how many rows and columns come before it."""
         multiple = self.spec.size_multiple
-        if x.shape[-1] % multiple or x.shape[-2] % multiple:
-            raise UserError(f"images of {tuple(x.shape[-2:])} pixels do not divide by {multiple}: pad them")
+        rows, columns = (-n % multiple for n in x.shape[-2:])
+        if not rows and not columns:
+            return x, 0, 0
+        if min(x.shape[-2:]) < multiple:
+            raise UserError(f"images of {tuple(x.shape[-2:])} pixels are fewer than {multiple}: take a smaller network")
+        top, left = rows // 2, columns // 2
+        return F.pad(x, (left, columns - left, top, rows - top), mode="reflect"), top, left
 
 
 class LabelEmbedding(nn.Module):
@@ -214,10 +228,3 @@ def _zero(conv: nn.Conv2d) -> nn.Conv2d:
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
-
-
-def position_of(x: Tensor) -> Tensor:
-    """Row and column of every pixel in [-1, 1], (batch, 2, height, width)."""
-    rows = torch.linspace(-1, 1, x.shape[-2], device=x.device, dtype=x.dtype)
-    columns = torch.linspace(-1, 1, x.shape[-1], device=x.device, dtype=x.dtype)
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(x), -1, -1, -1)

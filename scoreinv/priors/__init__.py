@@ -45,7 +45,8 @@ def prior_from(
     """The denoiser of published weights (safetensors), built as their contract says; arguments as ``load_prior``."""
     network = TypeAdapter[AnyNetwork](AnyNetwork).validate_python(contract.network)
     preconditioning = TypeAdapter[AnyPreconditioning](AnyPreconditioning).validate_python(contract.preconditioning)
-    model = build_model(network, preconditioning, n_channels=contract.image.n_channels)
+    image = contract.image
+    model = build_model(network, preconditioning, n_channels=image.n_channels, size=image.size)
     model = load_weights(model, weights).to(device)
     model.sigma_min = contract.sigma_min
     model.autocast_dtype = torch.bfloat16 if precision == "bfloat16" else None

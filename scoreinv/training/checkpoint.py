@@ -36,12 +36,17 @@ def build_models(
 
 
 def build_model(
-    network: AnyNetwork, preconditioning: AnyPreconditioning, *, n_channels: int = 1, seed: int = 0
+    network: AnyNetwork,
+    preconditioning: AnyPreconditioning,
+    *,
+    n_channels: int = 1,
+    size: int | None = None,
+    seed: int = 0,
 ) -> ScoreModel:
     """A new score model, made as ``build_models`` makes it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ScoreModel(network.build(n_channels, n_channels), preconditioning)
+        model = ScoreModel(network.build(n_channels, n_channels), preconditioning, size=size)
     return _channels_last(model)
 
 

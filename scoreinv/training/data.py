@@ -17,8 +17,9 @@ from scoreinv.training.augment import Augmentation
 from scoreinv.training.device import sent
 from scoreinv.training.integers import Integers
 
-Batch = Tensor | tuple[InverseProblem, Tensor]
-"""Images (batch, n_channels, height, width), or a problem and the images that solve it."""
+Batch = Tensor | tuple[InverseProblem | Tensor, Tensor]
+"""Images (batch, n_channels, height, width), alone or after what they belong to: the problem that they solve, or, of
+crops, their places (batch, 2)."""
 
 Batches = Callable[[int, torch.Generator], Batch]
 """(batch size, generator) -> a batch, the same for the same state of the generator."""

@@ -11,7 +11,7 @@ from scoreinv.errors import UserError
 from storage.datasets import DatasetStore
 from storage.fingerprint import Fingerprint, fingerprint_of_dataset, fingerprint_of_source
 from tasks.planning.presets import BASELINES, PRESETS, Preset
-from tasks.planning.prior_choice import Choice, choose_prior, known_priors, named_prior
+from tasks.planning.prior_choice import Choice, choose_prior, grid_for, known_priors, named_prior
 from tasks.planning.timing import time_on
 from tasks.recipes import IngestRecipe, PipelineRecipe, PlanRequest, Reconstruction, Simulation, Study
 from tasks.running.cluster import AnyCluster, LocalWorkers
@@ -53,7 +53,7 @@ class Draft(NamedTuple):
     @property
     def grid(self) -> ImageContract:
         """Of the images, or the one they will be brought to."""
-        return self.images.grid or self.prior.contract.image
+        return self.images.grid or grid_for(self.prior.contract, self.images.fingerprint)
 
 
 class Plan(NamedTuple):

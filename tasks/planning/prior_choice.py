@@ -15,6 +15,9 @@ from tasks.workspace import locate_prior
 MAX_WIDTH_RATIO = 1.5
 """Fields of view further apart hold other body parts, or these at another size."""
 
+SIZE_MULTIPLE = 16
+"""Sides of images that are open to choice are multiples of this: networks halve them again and again."""
+
 MAX_UPSAMPLING = 2.0
 """Pixels more than this much finer than those of the images would hold no detail."""
 
@@ -61,11 +64,11 @@ def misfit(contract: PriorContract, images: Fingerprint, wanted: ImageContract |
     """Why a prior cannot serve images, in a few words; None if it can."""
     if wanted is not None:
         return contract.mismatch(wanted)
-    image = contract.image
+    image = grid_for(contract, images)
     if image.modality != images.modality:
         return f"it is for {image.modality}"
     width, native_width, pixel = image.size * image.pixel_mm, images.width_mm[1], images.pixel_mm[1]
-    if abs(math.log(width / native_width)) > math.log(MAX_WIDTH_RATIO):
+    if _width_ratio(image, images) > MAX_WIDTH_RATIO:
         return f"its field of view is {width:.0f} mm wide, these are {native_width:.0f} mm"
     if pixel / image.pixel_mm > MAX_UPSAMPLING:
         return f"its pixels are {image.pixel_mm:g} mm, these are {pixel:.3g} mm"
@@ -78,12 +81,26 @@ def _example(modality: str) -> str:
     return max(images, key=lambda name: (images[name].modality == modality, images[name].size))
 
 
+def grid_for(contract: PriorContract, images: Fingerprint) -> ImageContract:
+    """The grid to bring images to: the prior's own, or that of the served size whose field of view is like theirs."""
+    image = contract.image
+    if _width_ratio(image, images) <= MAX_WIDTH_RATIO:
+        return image
+    least, most = contract.served_sizes()
+    wanted = math.ceil(images.width_mm[1] / image.pixel_mm / SIZE_MULTIPLE) * SIZE_MULTIPLE
+    return image.model_copy(update={"size": min(max(wanted, least), most)})
+
+
+def _width_ratio(image: ImageContract, images: Fingerprint) -> float:
+    """Of the fields of view, the wider one's to the other's."""
+    return math.exp(abs(math.log(image.size * image.pixel_mm / images.width_mm[1])))
+
+
 def _distance(contract: PriorContract, images: Fingerprint) -> tuple[float, ...]:
     """By what is lost, then by how alike the fields of view are, then by detail, then by training."""
-    image = contract.image
+    image = grid_for(contract, images)
     percent_outside = round(100 * images.share_outside(image.low, image.high))
-    width_ratio = image.size * image.pixel_mm / images.width_mm[1]
-    return percent_outside, round(10 * abs(math.log(width_ratio))), -image.size, -contract.images_seen
+    return percent_outside, round(10 * math.log(_width_ratio(image, images))), -image.size, -contract.images_seen
 
 
 def named_prior(workspace: str, name: str) -> PriorContract:

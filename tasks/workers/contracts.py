@@ -26,6 +26,7 @@ def contract_of(recipe: TrainRecipe, image: ImageContract, *, images_seen: int =
             "preconditioning": objective.preconditioning.model_dump(mode="json"),
             "sigma_min": objective.levels.sigma_min,
             "sigma_max": objective.levels.sigma_max,
+            "sizes": objective.sizes(image) if objective.crop else None,
         }
         return PriorContract.model_validate(shared | own)
     measurement = _supervised(objective).measurement.model_dump(mode="json")

@@ -185,8 +185,11 @@ def test_a_mistake_in_a_recipe_is_one_message_before_anything_starts(
 
 def test_a_training_that_cannot_fit_its_study_is_refused_before_it_starts(command: Command) -> None:
     for change, message in (
-        ("train.network.patch=3", "the images' size must be a multiple of 24, got 128"),
-        ("ingest.1.image.size=64", "training.ingest.1.image.size=64 but the images to reconstruct have 128"),
+        ("train.network.patch=3", "the size of images and of crops must be a multiple of 24, got 128"),
+        ("train.objective.crop=60", "the size of images and of crops must be a multiple of 8, got 60"),
+        ("train.objective.crop=160", "objective.crop=160 is more than the 128 pixels"),
+        ("ingest.1.image.size=64", "training.ingest.1.image.size=64 but training.ingest.0.image.size=128"),
+        ("ingest.0.image.pixel_mm=2", "of 2 mm but the data have 128 of 3.5 mm"),
     ):
         code, _, err = command("pipeline", "prior-ct-128", f"studies.0.training.{change}", "--dry-run")
         assert code == 2
@@ -231,10 +234,10 @@ def test_a_file_that_is_no_recipe_is_named(command: Command, tmp_path: Path) -> 
     ("image", "message"),
     [
         (tiny.MRI.model_copy(update={"modality": "ct", "low": -1000, "high": 1000}), "trained for modality=ct but"),
-        (tiny.MRI.model_copy(update={"size": 64}), "trained for size=64 but the data have size=32"),
+        (tiny.MRI.model_copy(update={"size": 64}), "a side of 64 pixels of 16 mm but the data have 32 of 8 mm"),
         (
             tiny.MRI.model_copy(update={"size": 32, "pixel_mm": 1.0}),
-            "trained at 1.0 mm a pixel but the data have 8.0 mm",
+            "a side of 32 pixels of 1 mm but the data have 32 of 8 mm",
         ),
     ],
     ids=["modality", "size", "pixel size"],

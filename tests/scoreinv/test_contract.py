@@ -63,12 +63,15 @@ def test_data_under_the_priors_own_contract_fit() -> None:
     ("change", "message"),
     [
         ({"modality": "mri"}, "prior 'chest' was trained for modality=ct but the data have modality=mri"),
-        ({"size": 320}, "ingest the data with size=256, or choose another prior"),
+        ({"size": 320}, "256 pixels of 1.5 mm but the data have 320 of 1.5 mm: ingest the data with size=256 and"),
         ({"low": -1024.0}, "low=-1000.0 but the data have low=-1024.0"),
         ({"high": 3200.0}, "high=1000.0 but the data have high=3200.0"),
         ({"n_channels": 2}, "n_channels=1 but the data have n_channels=2"),
-        ({"pixel_mm": 1.3}, "1.5 mm a pixel but the data have 1.3 mm: ingest the data at 1.5 mm"),
-        ({"pixel_mm": 1.7}, "1.5 mm a pixel but the data have 1.7 mm"),
+        (
+            {"pixel_mm": 1.3},
+            "but the data have 256 of 1.3 mm: ingest the data with size=256 and pixel_mm=1.5, or choose another",
+        ),
+        ({"pixel_mm": 1.7}, "a side of 256 pixels of 1.5 mm but the data have 256 of 1.7 mm"),
     ],
 )
 def test_a_mismatch_names_the_field_both_values_and_the_remedy(change: dict[str, Any], message: str) -> None:
@@ -80,6 +83,24 @@ def test_a_mismatch_names_the_field_both_values_and_the_remedy(change: dict[str,
 @pytest.mark.parametrize("pixel_mm", [1.4, 1.6])
 def test_pixels_may_differ_by_a_tenth(pixel_mm: float) -> None:
     assert prior().mismatch(CT.model_copy(update={"pixel_mm": pixel_mm})) is None
+
+
+def test_a_prior_may_serve_a_range_of_sizes_at_its_pixel_size() -> None:
+    wide = PriorContract.model_validate(prior().model_dump() | {"sizes": (128, 512)})
+    assert (prior().served_sizes(), wide.served_sizes()) == ((256, 256), (128, 512))
+    for size in (128, 200, 512):
+        assert wide.mismatch(CT.model_copy(update={"size": size})) is None
+    for change in ({"size": 120}, {"size": 513}, {"pixel_mm": 3.0}):
+        said = wide.mismatch(CT.model_copy(update=change))
+        assert said is not None
+        assert "for images with a side of 128 to 512 pixels of 1.5 mm" in said
+    assert parse_contract(wide.model_dump_json().encode()) == wide
+
+
+@pytest.mark.parametrize("sizes", [(300, 512), (64, 128)])
+def test_a_range_without_the_priors_own_size_is_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(ValidationError, match="must hold the prior's own size=256"):
+        PriorContract.model_validate(prior().model_dump() | {"sizes": sizes})
 
 
 @pytest.mark.parametrize("change", [{"size": 4}, {"pixel_mm": 0}, {"modality": "pet"}, {"spacing": 1}], ids=str)

@@ -20,6 +20,7 @@ from scoreinv.denoiser import (
     score,
 )
 from scoreinv.nets.ncsnpp import NCSNpp
+from scoreinv.nets.position import position_of
 from scoreinv.sde import VP
 from tests.mixture import MixtureDenoiser
 
@@ -178,6 +179,26 @@ def test_a_model_is_never_asked_for_a_level_below_those_it_was_trained_on() -> N
     expected = torch.tensor([0.02, 0.02, 0.3])
     assert torch.equal(model(x, asked), model(x, expected))
     assert not torch.equal(model(x, asked)[2], model(x, torch.full((3,), 0.02))[2])
+
+
+class Told(nn.Module):
+    """Keeps what it is told besides the image and the level."""
+
+    def forward(self, x: Tensor, label: Tensor, *position: Tensor) -> Tensor:
+        self.position = position
+        return torch.zeros_like(x)
+
+
+def test_a_network_is_told_the_position_in_images_of_other_sizes_and_in_crops_alone() -> None:
+    network, x, sigma = Told(), torch.zeros(2, 1, 8, 8), torch.tensor(1.0)
+    for size in (None, 8):
+        ScoreModel(network, EDMPreconditioning(), size=size)(x, sigma)
+        assert network.position == ()
+    ScoreModel(network, EDMPreconditioning(), size=16)(x, sigma)
+    assert torch.equal(network.position[0], position_of(x, 16))
+    place = torch.tensor([[4.0, -4.0], [0.0, 2.0]])
+    ScoreModel(network, EDMPreconditioning(), size=16)(x, sigma, place)
+    assert torch.equal(network.position[0], position_of(x, 16, place))
 
 
 def test_a_mirrored_denoiser_is_the_denoiser_of_the_mirrored_prior() -> None:

@@ -41,9 +41,9 @@ RECIPE = TrainRecipe(
 )
 
 
-def ingested(uri: str, source: PhantomSource, *, fine_factor: int = 2) -> str:
+def ingested(uri: str, source: PhantomSource, *, fine_factor: int = 2, size: int = SIZE, pixel_mm: float = 20.0) -> str:
     """A data set of phantoms in a folder, made without Prefect and Dask."""
-    contract = ImageContract(modality="ct", size=SIZE, pixel_mm=20.0, low=-1000, high=1000)
+    contract = ImageContract(modality="ct", size=size, pixel_mm=pixel_mm, low=-1000, high=1000)
     store = DatasetStore.create(
         uri, source.listing(), contract=contract, recipe={}, fine_factor=fine_factor, shard_size=8
     )

@@ -22,7 +22,7 @@ def prior_card(
             f"# {contract.name}\n",
             *_what_it_is(contract),
             "## Images it is for\n",
-            f"- {image.size} x {image.size} pixels of {image.pixel_mm:g} mm",
+            f"- {image.size} x {image.size} pixels of {image.pixel_mm:g} mm{_other_sizes(contract)}",
             f"- 0 is {image.low:g} and 1 is {image.high:g} {MODALITIES[image.modality].in_words}",
             "\n## Training\n",
             f"- {contract.images_seen} images seen, drawn from {n_images} different ones and varied",
@@ -51,6 +51,11 @@ def _what_it_is(contract: Contract) -> list[str]:
         f"A reconstructor of {modality} slices: a network that makes the image of data of one measurement,",
         f"{contract.measurement['kind']} ({options}), and of no other.\n",
     ]
+
+
+def _other_sizes(contract: Contract) -> str:
+    least, most = contract.served_sizes()
+    return "" if least == most else f", and any from {least} x {least} to {most} x {most}: it was trained on crops"
 
 
 def _parts(contract: Contract) -> str:

@@ -5,6 +5,7 @@ import hashlib
 
 from torch import nn
 
+from scoreinv.contract import ImageContract
 from scoreinv.denoiser import ScoreModel
 from scoreinv.training.checkpoint import weights_bytes
 from scoreinv.training.loop import TrainState
@@ -27,8 +28,8 @@ def publish_model(job: TrainJob, state: TrainState, images: TrainingImages) -> N
     images_seen = state.best.images_seen if state.best else state.images_seen
     contract = contract_of(job.recipe, images.contract, images_seen=images_seen, sha256=sha256)
     kept = {contract.sha256, _published_sha256(place)}
-    curve, initial = read_curve(job.target), job.recipe.initial
-    card = prior_card(contract, curve, len(images.images), initial=initial, images_before=state.images_before)
+    curve, initial, n_images = read_curve(job.target), _initial(job, images.contract), len(images.images)
+    card = prior_card(contract, curve, n_images, initial=initial, images_before=state.images_before)
     write_bytes(join(place, "card.md"), card.encode())
     publish(place, weights, contract)
     # The weights before these stay: somebody may have read their contract just now.
@@ -53,6 +54,20 @@ def _best(job: TrainJob, state: TrainState) -> nn.Module:
     curve = read_curve(job.target)
     half_life = curve[-1].half_life if curve else 0
     return next((ema.model for ema in state.emas if ema.half_life == half_life), state.ema.model)
+
+
+def _initial(job: TrainJob, image: ImageContract) -> str:
+    """The model that the training went on from, with its grid if that is another one; empty: none."""
+    if not job.recipe.initial:
+        return ""
+    try:
+        began = read_contract(job.initial).image
+    except StoreError:
+        # It was needed at the beginning alone.
+        return job.recipe.initial
+    if (began.size, began.pixel_mm) == (image.size, image.pixel_mm):
+        return job.recipe.initial
+    return f"{job.recipe.initial}, which is for {began.size} x {began.size} pixels of {began.pixel_mm:g} mm"
 
 
 def _published_sha256(place: str) -> str:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from scoreinv.nets.position import position_of
 from scoreinv.nets.unet import LabelEmbedding, ResidualBlock, SelfAttention, UNet, UNetNetwork
 
 SMALL = UNet(patch=2, n_features=16, channel_multipliers=(1, 2), n_blocks=1)
@@ -98,10 +100,23 @@ def test_only_with_position_channels_a_constant_image_shows_where_it_is() -> Non
     assert spread(True) > 1e-3
 
 
-def test_sides_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"images of \(16, 18\) pixels do not divide by 4"):
-        SMALL.build()(torch.zeros(1, 1, 16, 18), LABEL[:1])
-    assert SMALL.build()(torch.zeros(1, 1, 16, 20), LABEL[:1]).shape == (1, 1, 16, 20)
+def test_sides_that_do_not_divide_are_mirrored_at_the_edges_with_their_positions() -> None:
+    network, x = stirred(SMALL), torch.randn(2, 1, 18, 15, generator=generator())
+    position = torch.randn(2, 2, 18, 15, generator=generator(3))
+    padded, padded_position = (F.pad(one, (0, 1, 1, 1), mode="reflect") for one in (x, position))
+    expected = network(padded, LABEL, padded_position)[..., 1:19, :15]
+    assert torch.equal(network(x, LABEL, position), expected)
+    assert network(x, LABEL).shape == x.shape
+    with pytest.raises(ValueError, match=r"images of \(3, 18\) pixels are fewer than 4"):
+        network(torch.zeros(2, 1, 3, 18), LABEL)
+
+
+def test_a_network_is_told_the_position_or_finds_its_own() -> None:
+    network, x = stirred(SMALL), images()
+    assert torch.equal(network(x, LABEL), network(x, LABEL, position_of(x)))
+    assert not torch.equal(network(x, LABEL), network(x, LABEL, position_of(x, 32)))
+    blind = stirred(SMALL.model_copy(update={"has_position": False}))
+    assert torch.equal(blind(x, LABEL), blind(x, LABEL, position_of(x, 32)))
 
 
 def test_channels_last_gives_the_same_images_and_is_kept_throughout() -> None:

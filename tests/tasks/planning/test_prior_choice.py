@@ -8,7 +8,7 @@ import pytest
 from scoreinv.contract import ImageContract, Modality, PriorContract
 from storage.fingerprint import Fingerprint
 from storage.models import shipped
-from tasks.planning.prior_choice import choose_prior, known_priors
+from tasks.planning.prior_choice import choose_prior, grid_for, known_priors, misfit
 from tests.tasks import tiny
 
 CT = ImageContract(modality="ct", size=128, pixel_mm=3.5, low=-1000, high=1000)
@@ -97,11 +97,22 @@ def test_where_none_fits_each_is_named_with_the_reason_and_training_is_explained
         choose_prior({}, found, None)
 
 
+@pytest.mark.parametrize(("width", "size"), [(440, 128), (240, 80), (800, 240), (100, 64), (2000, 256)])
+def test_a_prior_of_several_sizes_serves_the_one_whose_field_of_view_is_nearest(width: float, size: int) -> None:
+    """Its own as long as that fits; 2000 and 100 mm are more and less than the range can show."""
+    several = changed().model_copy(update={"sizes": (64, 256)})
+    found = images(width=width)
+    assert grid_for(several, found).size == size
+    assert grid_for(changed(), found) == CT
+    assert (misfit(several, found, None) is None) == (240 <= width <= 800)
+    assert misfit(several, found, CT.model_copy(update={"size": 200})) is None
+
+
 def test_a_grid_that_is_fixed_decides_alone() -> None:
     """The images of a data set are as they are, however wide their source was."""
     priors = {"mine": changed()}
     assert choose_prior(priors, images(width=240), CT).name == "mine"
-    with pytest.raises(ValueError, match="trained for size=128 but the data have size=64"):
+    with pytest.raises(ValueError, match="128 pixels of 3.5 mm but the data have 64 of 3.5 mm"):
         choose_prior(priors, images(), CT.model_copy(update={"size": 64}))
 
 
