@@ -257,6 +257,26 @@ class DatasetStore:
         reasons = {name: nothing_seen(found, self.contract) for name, found in looks.items()}
         return {places[name]: reason for name, reason in reasons.items() if reason}
 
+    def volume_ranges(self, shard: Shard) -> np.ndarray:
+        """Of each slice of a shard the lowest and the highest physical value of its volume, (n, 2) float64.
+
+        They are of the slices that the data set holds, before values were clipped to the contract's; NaN in a data set
+        from before this was kept.
+
+        Raises:
+            StoreIncomplete: if a shard that holds slices of these volumes is missing.
+        """
+        names = [record.volume_id for record in self.records]
+        wanted, looks = set(names[shard.start : shard.stop]), dict[str, list[Look]]()
+        for other in self.shards.plan():
+            mine = names[other.start : other.stop]
+            if not wanted.isdisjoint(mine):
+                found = read_looks(self.shards.record(other.index).get("looks", ()))
+                for name, look in zip(mine, found, strict=bool(found)):
+                    looks.setdefault(name, []).append(look)
+        ranges = {name: (min(x.lowest for x in seen), max(x.highest for x in seen)) for name, seen in looks.items()}
+        return np.array([ranges.get(name, (np.nan, np.nan)) for name in names[shard.start : shard.stop]])
+
     def _refuse_nothing(self) -> None:
         bad = [f"{self._file_of(place)}: {reason}" for place, reason in self.showing_nothing().items()]
         if bad:

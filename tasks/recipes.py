@@ -92,6 +92,13 @@ class TrainRecipe(Spec):
     validation_subjects: tuple[str, ...] = Field(
         (), description="Subjects that are held out, to measure on; named as their source does."
     )
+    validation_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Of the subjects that are not named, to be held out as well: the same ones for the same names, at "
+        "least one. 0: nobody.",
+    )
     validate_every: int = Field(8_000, ge=1, description="Images between two validations and checkpoints.")
     training_data: tuple[str, ...] = Field((), description="What the model has seen, with licences: for its card.")
     licence: str = Field("unstated", description="Under which the weights may be used.")

@@ -216,7 +216,8 @@ def _intro(results: Sequence[Result], slices: Slices) -> list[str]:
         "Nobody knows the true images: the data residual says whether an image explains the data within their noise, "
         "the spread how far its samples lie apart within the body."
         if slices.truth is None
-        else "PSNR and SSIM on values in [0, 1], data range 1. Coverage and spread within the body."
+        else "PSNR and SSIM on values in [0, 1], data range 1; PSNR of volume's range: from the lowest to the highest "
+        "value of each volume, as Song et al. 2022. Coverage and spread within the body."
     )
     return [
         f"{len(subjects)} subjects, {len(volumes)} volumes, pixels of {slices.contract.pixel_mm:g} mm.",

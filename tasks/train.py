@@ -1,15 +1,19 @@
 """Train a prior: stream the training's log, show how far it is, stop it with the flow."""
 
+import math
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 
 from prefect import task
 from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 
+from scoreinv.errors import UserError
+from scoreinv.spec import digest_of
 from scoreinv.training.best import mean_log
 from scoreinv.training.loop import TrainSpec
+from storage.datasets import DatasetStore
 from storage.errors import StoreError
 from storage.holds import refuse_held
 from storage.models import load, read_contract
@@ -37,12 +41,13 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     Raises:
         RuntimeError: if the training ended with an error, which is in the message.
         StoreHeld: if another process trains this prior; says which one.
-        UserError: if the workspace is in the memory of this process.
+        UserError: if the workspace is in the memory of this process, or if the weights to go on from have seen as many
+            images as this training is to see.
     """
     recipe, log = _with_subjects_as_known(recipe, execution.workspace), get_run_logger()
     require_shared(execution.workspace)
     initial = locate_prior(execution.workspace, recipe.initial)
-    initial_sha256 = read_contract(initial).sha256 if initial else ""
+    initial_sha256 = _require_more_images(initial, recipe) if initial else ""
     ref = reference("priors", recipe.address(initial_sha256))
     target = join(execution.workspace, ref)
     if is_trained(target, recipe):
@@ -66,13 +71,38 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     return ref
 
 
+def _require_more_images(initial: str, recipe: TrainRecipe) -> str:
+    """The sha256 of the weights to go on from, which have seen fewer images than the training is to see."""
+    contract, n_images = read_contract(initial), recipe.training.n_images
+    if contract.images_seen >= n_images:
+        raise UserError(
+            f"initial={recipe.initial} has seen {contract.images_seen} images, and training.n_images={n_images} counts "
+            "these: raise it to that number and the images to come"
+        )
+    return contract.sha256
+
+
 def _with_subjects_as_known(recipe: TrainRecipe, workspace: str) -> TrainRecipe:
-    """What is kept of the recipe, and its address, name people as the data sets do: perhaps by hashes."""
-    if not recipe.validation_subjects:
+    """What is kept of the recipe, and its address, name people as the data sets do: perhaps by hashes.
+
+    A share of the people has become their names, so that a recipe that names the same people is the same training.
+    """
+    if not recipe.validation_subjects and not recipe.validation_share:
         return recipe
     datasets = [locate(workspace, one, "datasets") for one in recipe.datasets]
-    subjects = subjects_of(workspace, datasets, recipe.validation_subjects)
-    return recipe.model_copy(update={"validation_subjects": subjects})
+    named = subjects_of(workspace, datasets, recipe.validation_subjects)
+    known = {subject for uri in datasets for subject in DatasetStore.open(uri).listing.subjects()}
+    chosen = share_of(sorted(known - set(named)), recipe.validation_share)
+    return recipe.model_copy(update={"validation_subjects": (*named, *chosen), "validation_share": 0.0})
+
+
+def share_of(subjects: Sequence[str], share: float) -> tuple[str, ...]:
+    """A share of the subjects, rounded up and sorted: those whose names have the lowest digests.
+
+    Somebody who joins changes at most who is next to the border.
+    """
+    n = math.ceil(share * len(subjects) - 1e-9)
+    return tuple(sorted(sorted(subjects, key=digest_of)[:n]))
 
 
 def is_trained(target: str, recipe: TrainRecipe) -> bool:

@@ -35,6 +35,26 @@ def psnr(images: Tensor, truth: Tensor, *, data_range: float) -> Tensor:
     return 10 * torch.log10(data_range**2 / _mean_square(images - truth))
 
 
+def volume_psnr(images: Tensor, truth: Tensor, *, lowest: Tensor, highest: Tensor) -> Tensor:
+    """``psnr`` on the scale of Song et al. 2022 (arXiv:2111.08005), where every volume spans 0 to 1.
+
+    That is 10 log10((highest - lowest)^2 / MSE), of values clipped to [lowest, highest]: by
+    20 log10((highest - lowest) / data_range) dB more than ``psnr`` where nothing is clipped. NaN where a volume is
+    constant.
+
+    Args:
+        images: (batch, 1, height, width).
+        truth: the same shape.
+        lowest: of the values of each image's whole volume, (batch,).
+        highest: likewise.
+    """
+    images, truth = _checked(images, truth, data_range=1.0)
+    low, high = (limit.to(truth).view(-1, 1, 1, 1) for limit in (lowest, highest))
+    error = _mean_square(images.clamp(low, high) - truth.clamp(low, high))
+    span = (high - low).flatten()
+    return torch.where(span > 0, 10 * torch.log10(span**2 / error), torch.nan)
+
+
 def nmse(images: Tensor, truth: Tensor) -> Tensor:
     """Normalised mean squared error, |image - truth|^2 / |truth|^2."""
     images, truth = _checked(images, truth, data_range=1.0)

@@ -22,7 +22,16 @@ from storage.sources.content import complex_part_reason, foreign_reason, not_hou
 from storage.sources.files import files_below, path_of
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import Scan, read_scan
-from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
+from storage.sources.source import (
+    Checked,
+    Select,
+    Source,
+    Volume,
+    box_offset_and_scale,
+    checked,
+    mri_offset_and_scale,
+    percentile_units,
+)
 
 
 class NiftiSource(Source):
@@ -39,6 +48,11 @@ class NiftiSource(Source):
     pattern: str = Field(default="*", description='Only files whose relative name fits, as "*T1*".')
     modality: Modality = Field(default="mri", description="mri: magnitude images; ct: Hounsfield units as stored.")
     percentile: float = Field(default=99.5, gt=50, le=100, description="MRI: a value of 1, within the foreground.")
+    scale: Literal["percentile", "range"] = Field(
+        default="percentile",
+        description="MRI: what a value of 1 is; range: the highest of the volume, clipped at six deviations, as Song "
+        "et al. 2022 scale BraTS (skull-stripped).",
+    )
     select: Select = Select()
     takes_labels: bool = Field(
         default=False, description="Also what looks like labels, masks, maps or phases, not images."
@@ -95,8 +109,9 @@ class NiftiSource(Source):
         )
 
     def _offset_and_scale(self, values: np.ndarray) -> tuple[float, float]:
-        is_relative = MODALITIES[self.modality].is_relative
-        return mri_offset_and_scale(values, self.percentile) if is_relative else (0.0, 1.0)
+        if not MODALITIES[self.modality].is_relative:
+            return 0.0, 1.0
+        return box_offset_and_scale(values) if self.scale == "range" else mri_offset_and_scale(values, self.percentile)
 
     def _refuse_no_image(self, file: str, scan: Scan) -> None:
         if scan.values.min() == scan.values.max():

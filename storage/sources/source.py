@@ -23,6 +23,9 @@ SPIKE = 10.0
 LONE = 0.2
 """Of voxels that are bright by chance so many have a bright neighbour at most."""
 
+N_DEVIATIONS = 6.0
+"""What is further from the mean is clipped before a volume's range is taken."""
+
 _T = TypeVar("_T")
 
 
@@ -47,6 +50,10 @@ class Select(Spec):
     every: int = Field(default=1, ge=1, description="Take every n-th slice of a volume.")
     min_foreground: float = Field(default=0.0, ge=0, le=1, description="Skip slices with a smaller part of body.")
     max_slices: int | None = Field(default=None, ge=1, description="Of a volume; spread evenly over it.")
+    skip_first: int = Field(
+        default=0, ge=0, description="Of a volume's slices, to leave out from the first one that shows any body on."
+    )
+    skip_last: int = Field(default=0, ge=0, description="The same up to the last one that shows any.")
 
     def thinned(self, slices: Sequence[_T]) -> Sequence[_T]:
         """Every n-th slice of a volume: those that are worth decoding."""
@@ -54,11 +61,19 @@ class Select(Spec):
 
     def chosen(self, slices: Sequence[Checked]) -> tuple[SliceRecord, ...]:
         """The slices with enough foreground, at most ``max_slices`` of them."""
-        records = [item.record for item in slices if item.foreground >= self.min_foreground]
+        records = [item.record for item in self._within(slices) if item.foreground >= self.min_foreground]
         if self.max_slices is None or len(records) <= self.max_slices:
             return tuple(records)
         picks = np.linspace(0, len(records) - 1, self.max_slices).round().astype(int)
         return tuple(records[i] for i in picks)
+
+    def _within(self, slices: Sequence[Checked]) -> Sequence[Checked]:
+        """All slices, or those between the ends of the body that are to be left out."""
+        body = [self.every * i for i, item in enumerate(slices) if item.foreground > 0]
+        if not (self.skip_first or self.skip_last) or not body:
+            return slices
+        low, high = body[0] + self.skip_first, body[-1] - self.skip_last
+        return [item for i, item in enumerate(slices) if low <= self.every * i <= high]
 
 
 class Source(Spec):
@@ -171,6 +186,27 @@ def mri_offset_and_scale(volume: np.ndarray, percentile: float) -> tuple[float, 
         raise SourceError("the volume is empty: all its voxels have the same value, or nearly all")
     foreground = foreground[foreground <= SPIKE * np.percentile(foreground, 95)]
     return offset, float(np.percentile(foreground, percentile))
+
+
+def box_offset_and_scale(volume: np.ndarray) -> tuple[float, float]:
+    """What is subtracted from a magnitude volume (slices, rows, columns), and what it is then divided by, for BraTS.
+
+    As Song et al. 2022 (arXiv:2111.08005) do: within the smallest box that holds all voxels that are not 0, values are
+    clipped to six deviations about their mean; the lowest of them then is 0 and the highest 1. Only skull-stripped
+    volumes have such a box.
+
+    Raises:
+        SourceError: if the volume is constant there.
+    """
+    places = np.nonzero(volume)
+    if places[0].size == 0:
+        raise SourceError("the volume is empty: all its voxels are 0")
+    box = volume[tuple(slice(along.min(), along.max() + 1) for along in places)].astype(np.float64)
+    mean, width = float(box.mean()), N_DEVIATIONS * float(box.std())
+    low, high = max(float(box.min()), mean - width), min(float(box.max()), mean + width)
+    if low == high:
+        raise SourceError(f"the volume is empty: all its voxels that are not 0 have the value {low:g}")
+    return low, high - low
 
 
 def _foreground(values: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ class Metric:
 
 METRICS: Mapping[str, Metric] = {
     "psnr": Metric("PSNR", "dB", 2, "high"),
+    "psnr_volume": Metric("PSNR of volume's range", "dB", 2, "high"),
     "ssim": Metric("SSIM", "", 3, "high"),
     "nmse": Metric("NMSE", "", 4, "low"),
     "spread_skill": Metric("Spread / error", "", 2, "near 1", is_detail=True),

@@ -3,22 +3,24 @@
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from scoreinv.contract import ImageContract
-from scoreinv.metrics.image import magnitude, nmse, psnr, published_scores, scale_error, ssim
+from scoreinv.metrics.image import magnitude, nmse, psnr, published_scores, scale_error, ssim, volume_psnr
 from scoreinv.metrics.posterior import Ensemble, data_residual, ensemble_coverage, ensemble_spread_skill
 from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
 from scoreinv.spec import Spec
+from storage.datasets import DatasetStore
 from storage.shards import Shard, ShardedStore
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
 from tasks.workers.priors import image_contract
 from tasks.workers.stores import Identity, as_images, open_dataset, read_identities, read_measured
 
-VERSION = 4
+VERSION = 5
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
 
 Columns = dict[str, Tensor]
@@ -47,6 +49,8 @@ class Subjects(NamedTuple):
     identities: list[Identity]
     contract: ImageContract
     truth: Tensor | None = None
+    ranges: Tensor | None = None
+    """Lowest and highest value of each slice's volume, on the scale of the images, (n, 2)."""
 
 
 def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
@@ -67,7 +71,14 @@ def _subjects(job: EvaluateJob, shard: Shard) -> Subjects:
     records = dataset.listing.slices[shard.start : shard.stop]
     identities = [Identity(one.slice_id, one.volume_id, one.subject_id) for one in records]
     truth = as_images(dataset.images(shard.start, shard.stop), dataset.contract)
-    return Subjects(identities, dataset.contract, truth)
+    return Subjects(identities, dataset.contract, truth, _ranges(dataset, shard))
+
+
+def _ranges(dataset: DatasetStore, shard: Shard) -> Tensor:
+    """No image shows what lies below its own scale, and in CT files there is padding far below air."""
+    contract = dataset.contract
+    ranges = torch.from_numpy(dataset.volume_ranges(shard))
+    return ((ranges - contract.low) / (contract.high - contract.low)).clamp_min(0)
 
 
 def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[str, object]]:
@@ -94,6 +105,9 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
         }
         images = as_images(store.read(estimate, shard.start, shard.stop), subjects.contract)
         columns = {} if subjects.truth is None else image_columns(images, subjects.truth)
+        if subjects.truth is not None and subjects.ranges is not None:
+            lowest, highest = subjects.ranges.unbind(1)
+            columns |= {"psnr_volume": volume_psnr(images, subjects.truth, lowest=lowest, highest=highest)}
         if bool((problem.noise_std > 0).all()):
             columns |= {"data_residual": data_residual(images, problem)}
         if estimate == "mean":

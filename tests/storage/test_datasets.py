@@ -65,6 +65,16 @@ def test_manifest_counts(uri: str) -> None:
     assert manifest == {"n_slices": 9, "n_volumes": 3, "n_subjects": 3, "rejected": [], "seconds": 1.0}
 
 
+def test_a_volumes_range_is_of_its_own_slices_in_whatever_shard(uri: str) -> None:
+    data = make(uri)
+    fill(data)
+    values = np.stack(list(SOURCE.load(data.records))).reshape(3, -1)
+    expected = np.repeat(np.stack([values.min(1), values.max(1)], 1), 3, axis=0)
+    found = [data.volume_ranges(shard) for shard in data.shards.plan()]
+    assert [len(one) for one in found] == [4, 4, 1], "shards do not end where volumes do"
+    np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-5)
+
+
 def test_without_fine_images(uri: str) -> None:
     data = make(uri, fine_factor=1)
     fill(data)

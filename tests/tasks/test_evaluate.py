@@ -54,7 +54,7 @@ def test_the_truth_itself_explains_its_data_and_has_no_error(tmp_path: Path) -> 
     n_measured = 2 * np.count_nonzero(data.read("y", 0, 1))
     assert [row["slice_id"] for row in rows] == [record.slice_id for record in dataset.records]
     for row in rows:
-        assert row["psnr"] == math.inf
+        assert row["psnr"] == row["psnr_volume"] == math.inf
         assert row["ssim"] == pytest.approx(1)
         assert row["nmse"] == row["scale_error"] == 0
         assert row["data_residual"] == pytest.approx(1, abs=5 * math.sqrt(2 / n_measured))
@@ -82,6 +82,20 @@ def test_a_mean_is_scored_with_its_spread_and_costs_all_samples(tmp_path: Path) 
     for row in samples:
         assert (row["nfe"], row["seconds"], row["n_samples"]) == (7, 2.0, 1)
         assert all(row[name] is None for name in SAMPLED)
+
+
+def test_the_papers_scale_is_the_range_of_each_volume(tmp_path: Path) -> None:
+    dataset = tiny.dataset(tmp_path, n=N_SLICES)
+    data = tiny.measurements(tmp_path, dataset)
+    _, store = tiny.reconstruction(data, tmp_path / "r", Reconstruction(method=Direct()))
+    truth = dataset.images(0, N_SLICES)
+    error = np.where(truth > 0.5, np.float32(-0.1), np.float32(0.1))
+    rows = rows_of(tmp_path, dataset, data, written(store, {"sample": truth + error}))
+    ranges = np.concatenate([dataset.volume_ranges(shard) for shard in dataset.shards.plan()])
+    for row, (lowest, highest) in zip(rows, ranges, strict=True):
+        assert row["psnr"] == pytest.approx(20, abs=1e-3)
+        assert row["psnr_volume"] == pytest.approx(20 + 20 * math.log10(highest - max(lowest, 0)), abs=1e-3)
+    assert len({round(float(row["psnr_volume"]), 3) for row in rows}) == 2, "one scale for each of two volumes"
 
 
 def test_spread_is_judged_within_the_body() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from scoreinv.spec import Spec
+from scoreinv.training.best import mean_log
 from storage.uri import exists, join, read_bytes, write_bytes
 
 
@@ -12,8 +13,8 @@ class CurveRow(Spec):
     """The state of a training at one of its validations."""
 
     images_seen: int
-    loss: float
-    """Mean weighted loss since the row before."""
+    loss: float | None = None
+    """Mean weighted loss since the row before; none in the row of the weights that a training goes on from."""
     learning_rate: float
     seconds: float
     """Of training since the row before, or since it was resumed."""
@@ -30,6 +31,13 @@ class CurveRow(Spec):
 def error_names(row: CurveRow) -> list[str]:
     """What each of a row's errors is of: a noise level, or reconstructions."""
     return [f"{sigma:.3g}" for sigma in row.sigmas] or ["reconstruction"]
+
+
+def is_start_best(rows: Sequence[CurveRow]) -> bool:
+    """Whether held-out images were denoised better before the first step than by the last row's best average."""
+    if not rows or rows[0].loss is not None:
+        return False
+    return mean_log(rows[0].validation_rmse) < mean_log(rows[-1].validation_rmse)
 
 
 def read_curve(uri: str) -> list[CurveRow]:

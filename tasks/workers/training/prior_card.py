@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from scoreinv.contract import Contract, PriorContract
 from scoreinv.modality import MODALITIES
-from tasks.workers.training.curve import CurveRow, error_names
+from tasks.workers.training.curve import CurveRow, error_names, is_start_best
 
 
 def prior_card(
@@ -27,7 +27,7 @@ def prior_card(
             "\n## Training\n",
             f"- {contract.images_seen} images seen, drawn from {n_images} different ones and varied",
             *([f"- of them {images_before} as {initial}, from whose weights this training went on"] if initial else []),
-            *_average(told),
+            *_chosen(told, initial),
             *([f"- the best on held-out people of {total} images of training"] if total > contract.images_seen else []),
             f"- {hours:.1f} hours; {_parts(contract)}; their options are in contract.json",
             "\n## Training data\n",
@@ -65,8 +65,10 @@ def _parts(contract: Contract) -> str:
     return network
 
 
-def _average(rows: Sequence[CurveRow]) -> list[str]:
-    """Which of several averages was published."""
+def _chosen(rows: Sequence[CurveRow], initial: str) -> list[str]:
+    """Which of several averages was published, or that none was worth it."""
+    if is_start_best(rows):
+        return [f"- it did not help on held-out people: these are the weights of {initial}, unchanged"]
     if not rows or not rows[-1].half_life:
         return []
     lengths = ", ".join(str(one) for one in rows[-1].rmse_by_half_life)
@@ -79,11 +81,12 @@ def _validation(rows: Sequence[CurveRow]) -> list[str]:
     if not rows:
         return ["## Validation\n\nNo subject was held out, so that its error on new people is unknown.\n"]
     first, last = rows[0], rows[-1]
+    before_it = ", before this training" if first.loss is None else ""
     table = zip(error_names(last), first.validation_rmse, last.validation_rmse, strict=True)
     what, head = ("denoised images", "noise level") if last.sigmas else ("reconstructions", "of")
     return [
         f"## Validation\n\nRoot mean squared error of {what} of people it was not trained on.\n",
-        f"| {head} | after {first.images_seen} images | after {last.images_seen} images |",
+        f"| {head} | after {first.images_seen} images{before_it} | after {last.images_seen} images |",
         "|---|---|---|",
         *(f"| {name} | {before:.4f} | {after:.4f} |" for name, before, after in table),
         "",

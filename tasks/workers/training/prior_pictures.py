@@ -63,7 +63,8 @@ def curve_figure(rows: Sequence[CurveRow]) -> Figure:
     """The training loss, and the error on held-out images at each noise level, over the images seen."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     loss, validation = figure.subplots(1, 2)
-    loss.plot([row.images_seen for row in rows], [row.loss for row in rows], marker=".")
+    learned = [row for row in rows if row.loss is not None]
+    loss.plot([row.images_seen for row in learned], [row.loss for row in learned], marker=".")
     loss.set(xlabel="images seen", ylabel="training loss", yscale="log")
     _plot_validation(validation, [row for row in rows if row.validation_rmse])
     for axis in (loss, validation):

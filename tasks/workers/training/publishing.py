@@ -7,14 +7,14 @@ from torch import nn
 
 from scoreinv.contract import ImageContract
 from scoreinv.denoiser import ScoreModel
-from scoreinv.training.checkpoint import weights_bytes
+from scoreinv.training.checkpoint import load_weights, weights_bytes
 from scoreinv.training.loop import TrainState
 from scoreinv.training.objectives import Denoising
 from storage.errors import StoreError
-from storage.models import publish, read_contract, remove_all_but
+from storage.models import load, publish, read_contract, remove_all_but
 from storage.uri import join, write_bytes
 from tasks.workers.contracts import contract_of
-from tasks.workers.training.curve import read_curve
+from tasks.workers.training.curve import is_start_best, read_curve
 from tasks.workers.training.prior_card import prior_card
 from tasks.workers.training.prior_pictures import sampling_grid, write_curve_picture, write_pictures
 from tasks.workers.training.train_job import TrainJob
@@ -22,7 +22,10 @@ from tasks.workers.training.training_images import TrainingImages
 
 
 def publish_model(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
-    """Publish the average that was best at the last validation, or at any, as the recipe wants it."""
+    """Publish the average that was best at the last validation, or at any, as the recipe wants it.
+
+    Where the weights that it began from were better, these are published.
+    """
     place, weights = join(job.target, "prior"), weights_bytes(_best(job, state))
     sha256 = hashlib.sha256(weights).hexdigest()
     images_seen = state.best.images_seen if state.best else state.images_seen
@@ -52,6 +55,8 @@ def _best(job: TrainJob, state: TrainState) -> nn.Module:
         model.load_state_dict(state.best.weights)
         return model
     curve = read_curve(job.target)
+    if is_start_best(curve):
+        return load_weights(copy.deepcopy(state.ema.model), load(job.initial, sha256=job.initial_sha256)[0])
     half_life = curve[-1].half_life if curve else 0
     return next((ema.model for ema in state.emas if ema.half_life == half_life), state.ema.model)
 

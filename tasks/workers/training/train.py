@@ -87,6 +87,7 @@ def _follow(job: TrainJob, begun: Begun, images: TrainingImages, steps: Iterator
     """Save and publish at every validation; pictures at the end, also of a training that had only those to do."""
     state, total = begun.state, job.recipe.training.n_images
     print(_describe_start(state, images), flush=True)
+    _validate_start(job, state, images)
     steps = _with_checkpoints(_with_progress(steps, state.images_seen, total), job, begun)
     for row in _rows(job.recipe, state, images, steps):
         add_row(job.target, row)
@@ -100,6 +101,14 @@ def _follow(job: TrainJob, begun: Begun, images: TrainingImages, steps: Iterator
         print(f"{job.launch.max_minutes:g} minutes are up: the same command goes on from here", flush=True)
     elif images.file is not None:
         remove_mapped(images.file)
+
+
+def _validate_start(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
+    """Put the errors of the weights that a training goes on from into its curve, before its first step."""
+    if state.images_seen == state.images_before > 0 and len(images.held_out):
+        row = _row(job.recipe, state, images, learning_rate=0.0, loss=None, seconds=0.0)
+        add_row(job.target, row)
+        print(f"before the first step: {_describe_errors(row)}", flush=True)
 
 
 def _describe_start(state: TrainState, images: TrainingImages) -> str:
@@ -158,34 +167,38 @@ def _rows(
         losses.append(last.loss)
         if last.images_seen >= min(next_stop, recipe.training.n_images):
             next_stop += every
-            yield _row(recipe, state, images, last, losses, time.monotonic() - start)
+            yield _row(recipe, state, images, last.learning_rate, _mean(losses), time.monotonic() - start)
             start, losses = time.monotonic(), []
     if last is not None and losses:
-        yield _row(recipe, state, images, last, losses, time.monotonic() - start)
+        yield _row(recipe, state, images, last.learning_rate, _mean(losses), time.monotonic() - start)
 
 
 def _row(
     recipe: TrainRecipe,
     state: TrainState,
     images: TrainingImages,
-    step: TrainStep,
-    losses: list[torch.Tensor],
+    learning_rate: float,
+    loss: float | None,
     seconds: float,
 ) -> CurveRow:
     errors = _errors(recipe, state, images)
     best = best_half_life(errors) if errors else 0
     if errors and recipe.training.keeps_best:
-        state.best = better_of(state.best, state.emas, errors, step.images_seen)
+        state.best = better_of(state.best, state.emas, errors, state.images_seen)
     return CurveRow(
-        images_seen=step.images_seen,
-        loss=float(np.mean([float(loss) for loss in losses])),
-        learning_rate=step.learning_rate,
+        images_seen=state.images_seen,
+        loss=loss,
+        learning_rate=learning_rate,
         seconds=seconds,
         sigmas=recipe.objective.sigmas(),
         validation_rmse=errors.get(best, ()),
         half_life=best if len(errors) > 1 else 0,
         rmse_by_half_life=errors if len(errors) > 1 else {},
     )
+
+
+def _mean(losses: list[torch.Tensor]) -> float:
+    return float(np.mean([float(loss) for loss in losses]))
 
 
 def _errors(recipe: TrainRecipe, state: TrainState, images: TrainingImages) -> dict[int, tuple[float, ...]]:
@@ -197,11 +210,13 @@ def _errors(recipe: TrainRecipe, state: TrainState, images: TrainingImages) -> d
 
 
 def _describe(row: CurveRow, total: int) -> str:
+    return f"images {row.images_seen} of {total}, loss {row.loss:.4f}, {_describe_errors(row)} ({row.seconds:.0f} s)"
+
+
+def _describe_errors(row: CurveRow) -> str:
     rmse = " ".join(f"{error:.4f}" for error in row.validation_rmse) or "none, as no subject is held out"
     best = f", best half-life {row.half_life}" if row.half_life else ""
-    return (
-        f"images {row.images_seen} of {total}, loss {row.loss:.4f}, validation rmse {rmse}{best} ({row.seconds:.0f} s)"
-    )
+    return f"validation rmse {rmse}{best}"
 
 
 def _device(name: str) -> torch.device:

@@ -12,7 +12,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from scoreinv.metrics.image import inscribed_circle, nmse, psnr, published_scores, scale_error, ssim
+from scoreinv.metrics.image import inscribed_circle, nmse, psnr, published_scores, scale_error, ssim, volume_psnr
 
 
 def grid(size: int) -> tuple[Tensor, Tensor]:
@@ -55,6 +55,18 @@ def test_psnr_of_a_known_error() -> None:
     )
     more = 20 * math.log10(2000)
     torch.testing.assert_close(psnr(images, truth, data_range=2000.0), more + torch.tensor([20.0, 40.0]).double())
+
+
+def test_a_volumes_range_changes_the_scale_and_clips() -> None:
+    """CT on [-1000, 1000] HU of volumes up to 3071: the same error counts 6.2 dB more."""
+    truth, error = torch.full((3, 1, 16, 16), 0.5), 0.1
+    lowest, highest = torch.tensor([0.0, 0.0, 0.4]), torch.tensor([1.0, 4071 / 2000, 0.55])
+    found = volume_psnr(truth + error, truth, lowest=lowest, highest=highest)
+    # Of the third volume's range of 0.15 only a third is missed, as nothing is brighter than its brightest.
+    expected = torch.tensor([20, 20 + 20 * math.log10(4071 / 2000), 20 * math.log10(3)]).double()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert bool(volume_psnr(truth, truth, lowest=lowest, highest=lowest).isnan().all())
+    assert bool(volume_psnr(truth, truth, lowest=torch.full((3,), math.nan), highest=highest).isnan().all())
 
 
 def test_psnr_equals_skimage() -> None:

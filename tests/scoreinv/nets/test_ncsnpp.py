@@ -20,7 +20,7 @@ def of_recipe(name: str) -> NCSNpp:
     return NCSNpp.model_validate(recipe["studies"][0]["training"]["train"]["network"])
 
 
-BRATS_240, LIDC_320, LDCT_512 = (of_recipe(name) for name in ("brats-240", "lidc-320", "ldct-512"))
+BRATS_240, LIDC_320, LDCT_512 = (of_recipe(name) for name in ("paper-brats-240", "paper-lidc-320", "ldct-512"))
 
 
 @pytest.fixture(autouse=True)

@@ -85,6 +85,42 @@ def test_slices_can_be_chosen_by_foreground(tmp_path: Path) -> None:
     assert [record.index for record in found.slices] == [4, 6, 8]
 
 
+def test_slices_can_be_left_out_at_both_ends_of_the_body(tmp_path: Path) -> None:
+    volume = files.anatomy((8, 8, 20))
+    volume[:, :, :3] = 0
+    volume[:, :, 18:] = 0
+    files.save(tmp_path / "a.nii", volume)
+
+    def chosen(**options: int) -> list[int]:
+        select = Select(**options)  # type: ignore[arg-type]
+        return [record.index for record in NiftiSource(path=str(tmp_path), select=select).listing().slices]
+
+    assert chosen() == list(range(20))
+    assert chosen(skip_first=4, skip_last=5) == list(range(7, 13))
+    # Counted in slices of the volume, however many of them are taken: the body of every third begins at the third.
+    assert chosen(skip_first=4, skip_last=5, every=3) == [9]
+    assert chosen(skip_last=5, max_slices=2) == [3, 12]
+    with pytest.raises(SourceError, match="no slice that was asked for"):
+        chosen(skip_first=20)
+
+
+def test_brats_is_scaled_by_its_range_as_the_paper_does(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    volume = np.zeros((20, 20, 6), np.int16)
+    volume[5:15, 5:15, 1:5] = generator.integers(200, 300, (10, 10, 4))
+    volume[7, 7, 2] = 30_000
+    files.save(tmp_path / "a.nii", volume)
+    source = NiftiSource(path=str(tmp_path), scale="range")
+    found = source.listing()
+    box = volume[5:15, 5:15, 1:5].astype(float)
+    clipped = box.clip(box.mean() - 6 * box.std(), box.mean() + 6 * box.std())
+    assert clipped.max() < 30_000, "the spike decides nothing"
+    assert (found.slices[2].offset, found.slices[2].scale) == pytest.approx((200, clipped.max() - 200))
+    values = np.stack(list(source.load(found.slices)))
+    expected = (np.stack([files.axial(volume, k) for k in range(6)]) - 200.0) / (clipped.max() - 200)
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_voxels_that_are_no_numbers_are_background(tmp_path: Path) -> None:
     volume = files.anatomy().astype(np.float32)
     volume[0, 0, 0] = np.nan
