@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS, help="(default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    lines = ["# Fine-tuning", "", f"`python -m benchmarks.fine_tuning`, {options.slices} slices of each person.", ""]
+    lines = ["# Fine-tuning", "", f"`python -m benchmarks.fine_tuning`, slices of each person: {options.slices}.", ""]
     for title, uri in options.data:
         slices = read_slices(title, uri, options.slices)
         found = {

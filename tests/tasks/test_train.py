@@ -20,20 +20,19 @@ from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainStep
 from storage.errors import StoreHeld
 from storage.holds import held
-from storage.models import load, read_contract
+from storage.models import load
 from storage.sources.phantom import PhantomSource
 from storage.uri import join
 from storage.verify import problems_of
 from tasks.recipes import TrainRecipe
 from tasks.running.processes import PARENT
 from tasks.running.torchrun import GRACE_SECONDS, torchrun
-from tasks.train import _require_more_images, _with_subjects_as_known, is_trained, progress_of, share_of
+from tasks.train import _with_subjects_as_known, is_trained, progress_of, share_of
 from tasks.workers.priors import load_prior
 from tasks.workers.training import train as worker
-from tasks.workers.training.curve import CurveRow, add_row, mean_log, read_curve
+from tasks.workers.training.curve import CurveRow, add_row, read_curve
 from tasks.workers.training.launch import fault_path, leave_reason, reason_path
 from tasks.workers.training.train import PROGRESS_SECONDS
-from tasks.workers.training.train_job import TrainJob
 from tasks.workers.training.training_images import read_images
 from tests.tasks.trainings import RECIPE, SIZE, ingested, job_for, run_here
 
@@ -504,55 +503,8 @@ def test_who_is_held_out_hardly_changes_when_somebody_joins() -> None:
     assert len(before - after) <= 1
 
 
-def test_a_training_that_has_nothing_to_add_is_refused(one_process: Path) -> None:
-    initial = join(str(one_process), "prior")
-    assert _require_more_images(initial, longer(RECIPE, 168)) == read_contract(initial).sha256
-    with pytest.raises(UserError, match=r"has seen 160 images, and training\.n_images=160 counts these"):
-        _require_more_images(initial, longer(RECIPE, 160))
-
-
 def test_progress_is_read_from_its_lines_alone() -> None:
     assert progress_of("images 1200 of 4800, 5.3 images/s, about 0:11:19 left") == 25.0
     assert progress_of("images 160 of 150, loss 0.3") == 100.0
     assert progress_of("resumed after 48 images") is None
     assert progress_of("W0101 images 3 of 4") is None
-
-
-def gone_on(dataset: str, initial: Path, folder: Path, **training: Any) -> TrainJob:
-    """A training of 16 images from the weights that another published, run to its end."""
-    uri = join(str(initial), "prior")
-    job = job_for(dataset, folder / "prior").model_copy(
-        update={"initial": uri, "initial_sha256": read_contract(uri).sha256}
-    )
-    spec = RECIPE.training.model_copy(update={"n_images": 176, **training})
-    job = job.model_copy(update={"recipe": RECIPE.model_copy(update={"training": spec, "initial": "tiny-1"})})
-    run_here(job, folder)
-    return job
-
-
-def test_a_curve_begins_with_the_weights_that_a_training_goes_on_from(
-    dataset: str, one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job = gone_on(dataset, one_process, tmp_path, learning_rate=1e-3)
-    start, end = read_curve(job.target)
-    assert (start.images_seen, start.loss, end.images_seen) == (160, None, 176)
-    assert start.validation_rmse == read_curve(str(one_process))[-1].validation_rmse
-    assert mean_log(end.validation_rmse) < mean_log(start.validation_rmse)
-    assert load(join(job.target, "prior"))[0] != load(join(str(one_process), "prior"))[0]
-    card = (tmp_path / "prior" / "prior" / "card.md").read_text()
-    assert "| after 160 images, before this training | after 176 images |" in card
-    assert "before the first step: validation rmse" in capsys.readouterr().out
-
-
-def test_a_training_that_does_not_help_publishes_what_it_began_with(
-    dataset: str, one_process: Path, tmp_path: Path
-) -> None:
-    job = gone_on(dataset, one_process, tmp_path, learning_rate=0.5)
-    start, end = read_curve(job.target)
-    assert mean_log(end.validation_rmse) > mean_log(start.validation_rmse)
-    weights, contract = load(join(job.target, "prior"))
-    assert weights == load(join(str(one_process), "prior"))[0]
-    assert contract.images_seen == 176, "or the training would never be done"
-    card = (tmp_path / "prior" / "prior" / "card.md").read_text()
-    assert "it did not help on held-out people: these are the weights of tiny-1, unchanged" in card
-    assert (tmp_path / "prior" / "prior" / "curve.png").exists()
