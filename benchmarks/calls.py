@@ -2,19 +2,22 @@
 
     python benchmarks/calls.py --precision bfloat16 --slices 2 \
         --study workspace/datasets/DIGEST ct-128 --study workspace/datasets/DIGEST mri-128
+    python benchmarks/calls.py --precision bfloat16 --per-person 3 --subjects A B C --methods bregman dds dpir \
+        --calls 10 20 50 --study workspace/datasets/DIGEST ct-128          (what few calls cost: results/few_calls.md)
 
 The methods have the options of ``tasks/planning/presets.py`` and as many noise levels as the calls allow. Baselines,
 which make none, are level lines. Data: 23 views or 8 times faster, noiseless, simulated from the finer images of a data
 set that holds them, of slices of ``--subjects`` (people whom neither the priors nor the tuning have seen). Every point
 is kept as one line of ``--keep``, so a comparison that was stopped goes on, and calls or methods are added to it, by
-several processes if each has its own methods.
+several processes if each has its own methods. A mean is over people, each with the mean of their slices, where
+``--per-person`` says how many each has, and else over slices.
 """
 
 import argparse
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +34,7 @@ from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, reconstruct
 from storage.datasets import DatasetStore
-from tasks.planning.presets import COMPARED
+from tasks.planning.presets import COMPARED, OF_CALLS, PRESETS
 from tasks.workers.priors import load_prior
 
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -49,6 +52,8 @@ class Study(NamedTuple):
 
     modality: Modality
     names: list[str]
+    groups: list[str]
+    """Whom each slice is of where people count alike; else every slice is a group."""
     images: Tensor
     problem: InverseProblem
     denoiser: ScoreModel
@@ -65,6 +70,8 @@ class Point(NamedTuple):
     psnr: float
     ssim: float
     seconds: float
+    groups: Sequence[float] = ()
+    """The PSNR of each person, or slice, that the mean is over."""
 
 
 def main() -> None:
@@ -73,6 +80,7 @@ def main() -> None:
     parser.add_argument("--study", nargs=2, action="append", required=True, metavar=("DATASET", "PRIOR"))
     parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
     parser.add_argument("--slices", type=int, default=4, help="spread over the subjects' (default: %(default)s)")
+    parser.add_argument("--per-person", type=int, help="slices of every subject, spread, in place of --slices")
     parser.add_argument("--calls", type=int, nargs="*", default=CALLS)
     parser.add_argument("--methods", nargs="*", default=[], help="kinds (default: all)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the networks")
@@ -89,11 +97,11 @@ def main() -> None:
 
 
 def read_study(uri: str, prior: str, options: argparse.Namespace) -> Study:
-    """Slices spread evenly over those of the subjects."""
-    store, subjects, n_slices = DatasetStore.open(uri), options.subjects, options.slices
-    places = [i for i, record in enumerate(store.records) if not subjects or record.subject_id in subjects]
-    places = [places[(2 * i + 1) * len(places) // (2 * n_slices)] for i in range(n_slices)]
+    """Slices spread evenly over those of the subjects, or over those of each."""
+    store = DatasetStore.open(uri)
+    places = chosen_places([record.subject_id for record in store.records], options)
     names = [store.records[i].slice_id for i in places]
+    groups = [store.records[i].subject_id for i in places] if options.per_person else names
     images = torch.from_numpy(store.shards.read_places("images", places))[:, None]
     fine = (
         torch.from_numpy(store.shards.read_places("images_fine", places))[:, None] if store.fine_factor > 1 else images
@@ -101,9 +109,24 @@ def read_study(uri: str, prior: str, options: argparse.Namespace) -> Study:
     spec = MEASUREMENTS[store.contract.modality]
     problem = InverseProblem.of(spec, simulate(spec, fine, store.contract, Noise(0, names)), store.contract)
     denoiser, contract = load_prior(prior, "cpu", options.precision)
-    about = [names, contract.sha256, options.precision, store.fine_factor]
+    about = [names, contract.sha256, options.precision, store.fine_factor, *(groups if options.per_person else [])]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]
-    return Study(store.contract.modality, names, images, problem, denoiser, key)
+    return Study(store.contract.modality, names, groups, images, problem, denoiser, key)
+
+
+def chosen_places(subjects: list[str], options: argparse.Namespace) -> list[int]:
+    """The places of the slices that are taken, of those whose subjects are given."""
+    wanted = [i for i, subject in enumerate(subjects) if not options.subjects or subject in options.subjects]
+    if not options.per_person:
+        return spread_over(wanted, options.slices)
+    people = dict.fromkeys(subjects[i] for i in wanted)
+    theirs = ([i for i in wanted if subjects[i] == person] for person in people)
+    return sorted(i for one in theirs for i in spread_over(one, min(options.per_person, len(one))))
+
+
+def spread_over(places: list[int], n: int) -> list[int]:
+    """n of the places, evenly."""
+    return [places[(2 * i + 1) * len(places) // (2 * n)] for i in range(n)]
 
 
 def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
@@ -114,13 +137,15 @@ def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
         if options.methods and kind not in options.methods:
             continue
         for calls in options.calls if method.needs != "nothing" else [0]:
-            chosen = with_calls(method, calls) if calls else method
+            chosen = with_calls(method, calls, study.modality) if calls else method
             if chosen is not None and (found := kept(known, study, chosen, calls, options)):
                 yield found
 
 
-def with_calls(method: Method, calls: int) -> Method | None:
+def with_calls(method: Method, calls: int, modality: Modality) -> Method | None:
     """The method with as many noise levels as the calls allow; None if they allow no level."""
+    if method == PRESETS[modality]["balanced"].method:
+        return OF_CALLS[modality](calls)
     grid = dict(method)["grid"]
     per_level = method.n_calls / grid.n_levels
     for n_levels in range(int(calls / per_level) + 1, 0, -1):
@@ -158,8 +183,14 @@ def point(study: Study, kind: str, method: Method, calls: int) -> Point:
     start = time.perf_counter()
     x = reconstruct(method, study.problem, study.denoiser, noise=Noise(0, study.names)).x.clamp(0, 1)
     truth = study.images.clamp(0, 1)
-    means = [float(metric(x, truth, data_range=1.0).mean()) for metric in (psnr, ssim)]
-    return Point(kind, method.label, calls, *means, seconds=time.perf_counter() - start)
+    each = [means_by_group(metric(x, truth, data_range=1.0), study.groups) for metric in (psnr, ssim)]
+    means = [sum(one) / len(one) for one in each]
+    return Point(kind, method.label, calls, *means, seconds=time.perf_counter() - start, groups=each[0])
+
+
+def means_by_group(values: Tensor, groups: list[str]) -> list[float]:
+    """The mean of each group's values, in the order of their names."""
+    return [float(values[[i for i, one in enumerate(groups) if one == name]].mean()) for name in sorted(set(groups))]
 
 
 def draw(curves: dict[Modality, list[Point]], path: Path) -> None:

@@ -10,6 +10,7 @@ from scoreinv.samplers import (
     DDS,
     DPIR,
     DPS,
+    Bregman,
     DiffPIR,
     Heun,
     Langevin,
@@ -27,6 +28,7 @@ AnyMethod = Annotated[
     | DDS
     | DiffPIR
     | DPIR
+    | Bregman
     | DAPS
     | REDDiff
     | Projection

@@ -17,6 +17,7 @@ from scoreinv.samplers import (
     DDS,
     DPIR,
     DPS,
+    Bregman,
     DiffPIR,
     Heun,
     Langevin,
@@ -65,6 +66,10 @@ METHODS: dict[str, Method] = {
     "diffpir_without_fresh_noise": DiffPIR(grid=SigmaGrid(n_levels=10), renoise=Renoise(eta=0.0), n_cg=5),
     "dpir": DPIR(grid=SigmaGrid(n_levels=10, sigma_max=0.5)),
     "dpir_from_tv": DPIR(grid=SigmaGrid(n_levels=10, sigma_max=0.5), start=GradedTVStart(n_iters=20), symmetry="flip"),
+    "bregman": Bregman(grid=SigmaGrid(n_levels=10, sigma_max=0.5, sigma_min=0.01)),
+    "bregman_from_tv": Bregman(
+        grid=SigmaGrid(n_levels=10, sigma_max=0.5, sigma_min=0.01), start=GradedTVStart(n_iters=20), symmetry="flip"
+    ),
     "daps": DAPS(grid=SigmaGrid(n_levels=10)),
     "daps_published": DAPS(grid=SigmaGrid(n_levels=10), n_ode=2, split="published"),
     "red_diff": REDDiff(grid=SigmaGrid(n_levels=10, sigma_max=1.0)),

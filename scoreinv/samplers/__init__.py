@@ -1,5 +1,6 @@
 """Samplers: one file per method."""
 
+from scoreinv.samplers.bregman import Bregman
 from scoreinv.samplers.daps import DAPS
 from scoreinv.samplers.dds import DDS
 from scoreinv.samplers.diffpir import DiffPIR
@@ -19,6 +20,7 @@ __all__ = [
     "DDS",
     "DPIR",
     "DPS",
+    "Bregman",
     "DiffPIR",
     "Heun",
     "Langevin",

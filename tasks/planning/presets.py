@@ -3,6 +3,7 @@
 What one costs is not written here: a plan times it where it would run.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from scoreinv.baselines import Direct, TotalVariation, Wavelet
@@ -13,6 +14,7 @@ from scoreinv.samplers import (
     DDS,
     DPIR,
     DPS,
+    Bregman,
     DiffPIR,
     Langevin,
     LangevinProjection,
@@ -35,7 +37,30 @@ class Preset(NamedTuple):
     n_samples: int = 1
 
 
-def _ct(n_calls: int) -> DDS:
+def ct(n_calls: int) -> Bregman:
+    """The preset of CT with so many calls."""
+    # The start is FBP: there is nothing to leave with noise. Of 10 calls, memory and relaxation give 0.35 dB to DPIR.
+    grid = SigmaGrid(n_levels=n_calls, sigma_max=0.1, sigma_min=0.005, spacing="geometric")
+    return Bregman(
+        grid=grid, data_floor=1e-3, symmetry="flip", memory=0.4, relaxation=0.7, temperature=0.0, strength=1.0, n_cg=7
+    )
+
+
+def mri(n_calls: int) -> Bregman:
+    """The preset of MRI with so many calls."""
+    # From the TV image rather than the zero-filled one, with half the noise of a level at which the network leaves TV's
+    # ghosts. Where TV has found nearly all, an image begins lower, at eight times the error that its start seems to
+    # have. The last level hardly matters. More calls bear more memory.
+    grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.08)
+    memory = 0.8 if n_calls < 20 else 0.85
+    return Bregman(grid=grid, start=_GRADED, symmetry="flip", memory=memory, relaxation=0.8, temperature=0.5)
+
+
+_GRADED = GradedTVStart(weight=4e-5, n_iters=200, n_inner=3, factor=8.0)
+
+
+def dds_ct(n_calls: int) -> DDS:
+    """DDS for CT as it was tuned on held-out people."""
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.003)
     # Without noise only data_floor / strength counts. Under noise, a strength of 0.8 is 1.0 dB better than 2.0 with
     # the same ratio (4 slices of held-out people; `scoreinv tune` found 0.79 under noise).
@@ -49,7 +74,8 @@ def _ct(n_calls: int) -> DDS:
     )
 
 
-def _mri(n_calls: int) -> DDS:
+def dds_mri(n_calls: int) -> DDS:
+    """DDS for MRI as it was tuned on held-out people."""
     # From the TV image rather than the zero-filled one: 1.3 dB better without skull (people held out), 0.3 dB with it
     # (people the prior has seen), 8 slices each. Below this first level TV's ghosts outside the head survive, so only
     # what TV seems to have found begins lower: every image at eight times the error that its start seems to have. It
@@ -57,27 +83,28 @@ def _mri(n_calls: int) -> DDS:
     # last level of 0.005, more fresh noise and temperature 0.6: 0.4 to 1.2 dB on held-out heads, imitations of other
     # contrasts, small ends, and stripped FLAIR.
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.08)
-    start = GradedTVStart(weight=4e-5, n_iters=200, n_inner=3, factor=8.0)
     # The strength matters for noisy data alone: at 1, such high last levels leave noise in the background.
     return DDS(
         grid=grid,
-        start=start,
+        start=_GRADED,
         symmetry="flip",
         renoise=Renoise(temperature=0.75, fresh_above=0.29),
         strength=0.3,
     )
 
 
-# The data step of DDS takes the noise's deviation from the measurements, so these serve noisy data as well. Fresh noise
-# at the first levels alone and a low temperature come nearest to the truth: on held-out people, with mirrored calls,
-# 1.1 dB nearer in CT without noise, 0.4 with it, and 0.5 to 0.7 in MRI. Mirrored calls give 0.1 dB. Little is left to
-# chance: the mean of eight gives 0.0 dB more in CT, 0.1 to 0.5 in MRI, and their spread is far too small. For a spread
-# take DAPS, or DDS with fresh noise at all levels and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than
-# one of these in most cases. Nor do more calls help on all data (docs/results.md).
+# Both are one image, near the truth and without a spread (benchmarks/results/few_calls.md says how they were found).
+# Means of eight samples gain nothing there, so `best` is of DDS, which adds fresh noise at its first levels: its mean
+# of eight gives 0.0 dB more than one in CT and 0.1 to 0.5 in MRI, and their spread is far too small. For a spread take
+# DAPS, or DDS with fresh noise at all levels and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than one of
+# these in most cases. The data steps take the noise's deviation from the measurements, so all serve noisy data as well.
 PRESETS: dict[Modality, dict[PresetName, Preset]] = {
-    "ct": {"fast": Preset(_ct(20)), "balanced": Preset(_ct(50)), "best": Preset(_ct(50), n_samples=8)},
-    "mri": {"fast": Preset(_mri(20)), "balanced": Preset(_mri(50)), "best": Preset(_mri(50), n_samples=8)},
+    "ct": {"fast": Preset(ct(10)), "balanced": Preset(ct(20)), "best": Preset(dds_ct(50), n_samples=8)},
+    "mri": {"fast": Preset(mri(10)), "balanced": Preset(mri(20)), "best": Preset(dds_mri(50), n_samples=8)},
 }
+
+OF_CALLS: dict[Modality, Callable[[int], AnyMethod]] = {"ct": ct, "mri": mri}
+"""The preset of one image with other numbers of calls."""
 
 BASELINES: dict[Modality, Preset] = {
     "ct": Preset(TotalVariation(weight=5e-5)),
@@ -120,6 +147,7 @@ SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {
         Langevin(grid=_LONG, rate=0.55, snr=0.72),
         LangevinProjection(grid=_LONG, strength=1.0, snr=0.386),
         Projection(grid=_LONG, strength=0.95, snr=0.78),
+        dds_ct(50),
     ),
     "mri": (
         DiffPIR(
@@ -139,6 +167,7 @@ SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {
         Langevin(grid=_LONG, rate=0.55, snr=0.72),
         LangevinProjection(grid=_LONG, strength=0.83, snr=0.79),
         Projection(grid=_LONG, strength=0.58, snr=0.72),
+        dds_mri(50),
     ),
 }
 """Every other solver with what ``scoreinv tune`` found for it without noise: 7 to 16 trials of 50 levels (the last four

@@ -119,6 +119,12 @@ DEFAULT_SEARCH: dict[str, Search] = {
         _between("grid.sigma_min", 0.001, 0.02, is_log=True),
         _between("data_floor", 1e-5, 0.01, is_log=True),
     ),
+    "bregman": (
+        _between("memory", 0.3, 0.95),
+        _between("relaxation", 0, 1.2),
+        _between("temperature", 0, 1),
+        SIGMA_MAX,
+    ),
     "red_diff": (_between("strength", 0.03, 30, is_log=True), _between("rate", 0.005, 0.3, is_log=True)),
     "dps": (_between("zeta", 0.3, 30, is_log=True), ETA, SIGMA_MAX),
     "pigdm": (ETA, SIGMA_MAX, _between("n_cg", 3, 30, is_log=True)),

@@ -261,6 +261,6 @@ def test_a_plan_for_a_data_set_runs_as_it_is(workspace: Path, monkeypatch: pytes
     path = Path("plan.yaml")
     page = workspace / pipeline_flow(load_recipe(PipelineRecipe, path), load_execution(Execution(), path))
     text = page.read_text()
-    for row in ("zero-filled", "FISTA-TV", "DDS (20 calls)"):
+    for row in ("zero-filled", "FISTA-TV", "Bregman (10 calls)"):
         assert row in text
     assert [path.name for path in (workspace / "datasets").iterdir()] == ["tiny"]
