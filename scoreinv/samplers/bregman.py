@@ -50,7 +50,7 @@ class Bregman(Sampler):
     relaxation: float = Field(
         0.8, ge=0, lt=2, description="How much longer than the prior's own step each is, where there are no data."
     )
-    temperature: float = Field(
+    first_noise: float = Field(
         0.5, ge=0, le=1, description="Noise of the first image, relative to its level: enough to leave its structures."
     )
     strength: float = Field(1.0, gt=0, description="How far the data may move an image, in units of the level.")
@@ -64,7 +64,7 @@ class Bregman(Sampler):
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
         first, levels = self.first(problem, noise)
-        x = first.x + self.temperature * first.sigma * noise.normal_like(first.x)
+        x = first.x + self.first_noise * first.sigma * noise.normal_like(first.x)
         missed = torch.zeros_like(problem.y)
         for level in levels:
             anchor = denoised = denoiser(x, level.sigma.flatten())

@@ -42,7 +42,7 @@ def ct(n_calls: int) -> Bregman:
     # The start is FBP: there is nothing to leave with noise. Of 10 calls, memory and relaxation give 0.35 dB to DPIR.
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.1, sigma_min=0.005, spacing="geometric")
     return Bregman(
-        grid=grid, data_floor=1e-3, symmetry="flip", memory=0.4, relaxation=0.7, temperature=0.0, strength=1.0, n_cg=7
+        grid=grid, data_floor=1e-3, symmetry="flip", memory=0.4, relaxation=0.7, first_noise=0.0, strength=1.0, n_cg=7
     )
 
 
@@ -53,7 +53,7 @@ def mri(n_calls: int) -> Bregman:
     # have. The last level hardly matters. More calls bear more memory.
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.08)
     memory = 0.8 if n_calls < 20 else 0.85
-    return Bregman(grid=grid, start=_GRADED, symmetry="flip", memory=memory, relaxation=0.8, temperature=0.5)
+    return Bregman(grid=grid, start=_GRADED, symmetry="flip", memory=memory, relaxation=0.8, first_noise=0.5)
 
 
 _GRADED = GradedTVStart(weight=4e-5, n_iters=200, n_inner=3, factor=8.0)
@@ -93,7 +93,7 @@ def dds_mri(n_calls: int) -> DDS:
     )
 
 
-# Both are one image, near the truth and without a spread (benchmarks/results/few_calls.md says how they were found).
+# Both are one image, near the truth and without a spread.
 # Means of eight samples gain nothing there, so `best` is of DDS, which adds fresh noise at its first levels: its mean
 # of eight gives 0.0 dB more than one in CT and 0.1 to 0.5 in MRI, and their spread is far too small. For a spread take
 # DAPS, or DDS with fresh noise at all levels and temperature 1, whose mean of eight is 0.3 to 2.5 dB worse than one of

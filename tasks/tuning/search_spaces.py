@@ -122,7 +122,7 @@ DEFAULT_SEARCH: dict[str, Search] = {
     "bregman": (
         _between("memory", 0.3, 0.95),
         _between("relaxation", 0, 1.2),
-        _between("temperature", 0, 1),
+        _between("first_noise", 0, 1),
         SIGMA_MAX,
     ),
     "red_diff": (_between("strength", 0.03, 30, is_log=True), _between("rate", 0.005, 0.3, is_log=True)),

@@ -27,7 +27,7 @@ def problem(measurement: CartesianMRI | SparseViewCT) -> InverseProblem:
 
 @each_modality
 def test_without_memory_relaxation_and_noise_it_is_dpir(measurement):
-    plain = Bregman(grid=SHORT, memory=0.0, relaxation=0.0, temperature=0.0, data_floor=1e-3, strength=2.0, n_cg=10)
+    plain = Bregman(grid=SHORT, memory=0.0, relaxation=0.0, first_noise=0.0, data_floor=1e-3, strength=2.0, n_cg=10)
     ours, dpir = (
         reconstruct(method, problem(measurement), varying_prior(), noise=Noise(0, ["a"])).x
         for method in (plain, DPIR(grid=SHORT))
@@ -39,7 +39,7 @@ def test_without_memory_relaxation_and_noise_it_is_dpir(measurement):
 def test_its_steps_are_those_of_the_formulas(measurement):
     """Done by hand with dense solves: the first and the last level remember nothing and go no further."""
     case, prior = problem(measurement), varying_prior()
-    method = Bregman(grid=SHORT, memory=0.6, relaxation=0.7, temperature=0.5, strength=2.0, n_cg=100)
+    method = Bregman(grid=SHORT, memory=0.6, relaxation=0.7, first_noise=0.5, strength=2.0, n_cg=100)
     matrix, y = real_matrix(case.operator), real_data(case)
     x = (case.operator.direct(case.y) + 0.5 * 0.5 * BatchNoise(1).normal(case.operator.image_shape)).double()
     missed = torch.zeros_like(y)
@@ -78,7 +78,7 @@ def test_a_longer_step_is_nearer_after_as_many_calls():
     case, prior = problem(CT), varying_prior()
     for n_levels, relaxation in ((8, 0.0), (8, 0.8), (300, 0.0)):
         grid = SigmaGrid(n_levels=n_levels, sigma_max=0.03, sigma_min=0.0299)
-        method = Bregman(grid=grid, memory=0.0, relaxation=relaxation, temperature=0.0, n_cg=40)
+        method = Bregman(grid=grid, memory=0.0, relaxation=relaxation, first_noise=0.0, n_cg=40)
         errors.append(reconstruct(method, case, prior, noise=Noise(0, ["a"])).x)
     slow, fast = (float((x - errors[-1]).norm()) for x in errors[:2])
     assert fast < 0.75 * slow
