@@ -40,7 +40,7 @@ class Preset(NamedTuple):
 def ct(n_calls: int) -> Bregman:
     """The preset of CT with so many calls."""
     # From FBP, at a first level above what noise of 1e4 photons leaves in it: 0.1 is 0.1 dB better without noise and
-    # 5 dB worse on the noisiest of the held-out people. The relaxation helps 10 calls without noise (0.7: 0.1 dB more),
+    # 6 dB worse on the noisiest of the held-out people. The relaxation helps 10 calls without noise (0.7: 0.1 dB more),
     # but smooths noisy images, and the more so the more calls.
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.01, spacing="geometric")
     relaxation = 0.3 if n_calls < 20 else 0.0
