@@ -15,6 +15,7 @@ from scoreinv.samplers import (
     DDS,
     DPIR,
     DPS,
+    Bregman,
     DiffPIR,
     Langevin,
     LangevinProjection,
@@ -43,8 +44,9 @@ SAMPLERS: dict[str, Method] = {
     "score_sde": ScoreSDE(grid=LONG, n_cg=20),
     "langevin": Langevin(grid=LONG, n_cg=20),
     "dpir": DPIR(n_cg=40),
+    "bregman": Bregman(grid=SHORT, n_cg=40),
 }
-MEAN_ERRORS = {"diffpir": 0.4, "score_sde": 0.4, "dps": 0.9, "red_diff": 0.8, "dpir": 0.8}
+MEAN_ERRORS = {"diffpir": 0.4, "score_sde": 0.4, "dps": 0.9, "red_diff": 0.8, "dpir": 0.8, "bregman": 0.8}
 """The largest error of the samples' mean, in posterior deviations; 0.3 where it is not here: see each method's file."""
 
 each_sampler = pytest.mark.parametrize("name", SAMPLERS)
