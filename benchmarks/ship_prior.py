@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trained", help="folder of a training, with prior/ in it")
     parser.add_argument("name", help="how recipes will call it")
+    parser.add_argument("--root", type=Path, default=ROOT, help="of the checkout (default: this one)")
     options = parser.parse_args()
     place = join(options.trained, "prior")
     weights, contract = load(place)
@@ -43,13 +44,16 @@ def main() -> None:
     exact = prior_from(weights, contract)
     half = weights_bytes(exact, dtype=torch.float16)
     contract = contract.model_copy(update={"name": options.name, "sha256": hashlib.sha256(half).hexdigest()})
-    target = ROOT / "scoreinv" / "priors"
-    (target / f"{options.name}.safetensors").write_bytes(half)
-    (target / f"{options.name}.json").write_text(contract.model_dump_json(indent=1) + "\n")
-    (target / f"{options.name}.md").write_bytes(read_bytes(join(place, "card.md")))
+    files = {
+        "safetensors": half,
+        "json": (contract.model_dump_json(indent=1) + "\n").encode(),
+        "md": read_bytes(join(place, "card.md")),
+    }
+    for ending, content in files.items():
+        (options.root / "scoreinv" / "priors" / f"{options.name}.{ending}").write_bytes(content)
     for picture in ("curve", "samples"):
         image = Image.open(io.BytesIO(read_bytes(join(place, f"{picture}.png")))).convert("P", colors=N_COLORS)
-        image.save(ROOT / "docs" / "priors" / f"{options.name}-{picture}.png", optimize=True)
+        image.save(options.root / "docs" / "priors" / f"{options.name}-{picture}.png", optimize=True)
     print(f"{options.name}: {len(half) / 1e6:.1f} MB, {contract.images_seen} images seen")
     print("\n".join(cost_of_rounding(exact, prior_from(half, contract), contract)))
 
@@ -67,7 +71,7 @@ def cost_of_rounding(exact: ScoreModel, rounded: ScoreModel, contract: PriorCont
     for level in LEVELS:
         found, other = (model(truth + level * noise, torch.full((len(truth),), level)) for model in (exact, rounded))
         share = (other - found).square().mean().sqrt() / (found - truth).square().mean().sqrt()
-        lines.append(f"noise level {level:g}: half precision moves images by {100 * float(share):.2f} % of their error")
+        lines.append(f"noise level {level:g}: half precision moves images by {100 * float(share):.2g} % of their error")
     return lines
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 import torch
@@ -24,17 +23,15 @@ from storage.models import load
 from storage.sources.phantom import PhantomSource
 from storage.uri import join
 from storage.verify import problems_of
-from tasks.recipes import TrainRecipe
 from tasks.running.processes import PARENT
 from tasks.running.torchrun import GRACE_SECONDS, torchrun
-from tasks.train import _with_subjects_as_known, is_trained, progress_of, share_of
+from tasks.train import is_trained, progress_of
 from tasks.workers.priors import load_prior
 from tasks.workers.training import train as worker
 from tasks.workers.training.curve import CurveRow, add_row, read_curve
 from tasks.workers.training.launch import fault_path, leave_reason, reason_path
 from tasks.workers.training.train import PROGRESS_SECONDS
-from tasks.workers.training.training_images import read_images
-from tests.tasks.trainings import RECIPE, SIZE, ingested, job_for, run_here
+from tests.tasks.trainings import RECIPE, SIZE, ingested, job_for, longer, run_here
 
 FOREVER = 10_000_000
 
@@ -45,11 +42,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ingested(
         str(tmp_path_factory.mktemp("data") / "phantoms"), PhantomSource(n_slices=6, size=32, pixel_mm=10.0)
     )
-
-
-def longer(recipe: TrainRecipe, n_images: int) -> TrainRecipe:
-    """The recipe with another length."""
-    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"n_images": n_images})})
 
 
 def children_of(pid: int) -> list[psutil.Process]:
@@ -420,55 +412,6 @@ def test_a_training_whose_time_is_up_publishes_and_goes_on_later(
     assert load(join(short.target, "prior"))[0] == load(str(unbroken / "prior"))[0]
 
 
-def test_of_several_averages_the_best_is_published(dataset: str, one_process: Path, tmp_path: Path) -> None:
-    training = RECIPE.training.model_copy(update={"more_half_lives": (8, 1_000_000)})
-    recipe = RECIPE.model_copy(update={"training": training})
-    job = job_for(dataset, tmp_path / "prior").model_copy(update={"recipe": recipe})
-    run_here(job, tmp_path)
-    row = read_curve(job.target)[-1]
-    assert list(row.rmse_by_half_life) == [40, 8, 1_000_000]
-    assert row.rmse_by_half_life[40] == read_curve(str(one_process))[-1].validation_rmse
-    mean_log = {length: np.log(errors).mean() for length, errors in row.rmse_by_half_life.items()}
-    assert row.half_life == min(mean_log, key=lambda length: mean_log[length])
-    assert row.validation_rmse == row.rmse_by_half_life[row.half_life]
-    model, contract = load_prior(join(job.target, "prior"), "cpu", "float32")
-    assert (
-        recipe.objective.errors(model, read_images(recipe, [dataset]).held_out, contract.image) == row.validation_rmse
-    )
-    card = (tmp_path / "prior" / "prior" / "card.md").read_text()
-    assert f"averaged with a half-life of {row.half_life} images, of 40, 8, 1000000 the best on held-out people" in card
-
-
-def test_the_best_average_of_all_validations_is_published_where_the_recipe_wants_it(
-    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As if held-out people were denoised worse and worse after the second of four validations."""
-    run_here(job_for(dataset, tmp_path / "until" / "prior", n_images=96), make_folder(tmp_path / "until"))
-    errors = {48: 0.3, 96: 0.2, 144: 0.25, 160: 0.21}
-    monkeypatch.setattr(worker, "_errors", lambda recipe, state, images: {40: (errors[state.images_seen],) * 9})
-    recipe = longer(RECIPE, 160)
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"keeps_best": True})})
-    job = job_for(dataset, tmp_path / "prior").model_copy(update={"recipe": recipe})
-    run_here(job, tmp_path)
-    weights, contract = load(join(job.target, "prior"))
-    assert weights == load(str(tmp_path / "until" / "prior" / "prior"))[0]
-    assert contract.images_seen == 96
-    assert is_trained(job.target, recipe)
-    assert not is_trained(job.target, longer(recipe, 161))
-    card = (tmp_path / "prior" / "prior" / "card.md").read_text()
-    assert "the best on held-out people of 160 images of training" in card
-    assert "| noise level | after 48 images | after 96 images |" in card
-    # The checkpoint knows it, too.
-    (tmp_path / "prior" / "prior" / "contract.json").unlink()
-    run_here(job, tmp_path)
-    assert load(join(job.target, "prior")) == (weights, contract)
-
-
-def make_folder(path: Path) -> Path:
-    path.mkdir()
-    return path
-
-
 def test_a_network_is_compiled_if_the_execution_wants_it(
     dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,29 +421,6 @@ def test_a_network_is_compiled_if_the_execution_wants_it(
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
     run_here(job_for(dataset, tmp_path / "prior", n_images=8, launch={"is_compiled": True}), tmp_path)
     assert compiled == ["cpu", "UNetNetwork"]
-
-
-def test_a_share_of_the_people_is_held_out_by_their_names(dataset: str, tmp_path: Path) -> None:
-    shutil.copytree(dataset, tmp_path / "datasets" / "phantoms")
-
-    def held_out(**changes: Any) -> tuple[str, ...]:
-        known = _with_subjects_as_known(RECIPE.model_copy(update=changes), str(tmp_path))
-        assert known.validation_share == 0, "the same training as one that names them"
-        return known.validation_subjects
-
-    assert held_out() == ("phantom-3",)
-    (chosen,) = held_out(validation_subjects=(), validation_share=0.25)
-    assert held_out(validation_subjects=(), validation_share=0.01) == (chosen,)
-    more = held_out(validation_subjects=("phantom-3",), validation_share=0.5)
-    assert more[0] == "phantom-3"
-    assert len(set(more)) == 3
-
-
-def test_who_is_held_out_hardly_changes_when_somebody_joins() -> None:
-    people = [f"person-{i}" for i in range(40)]
-    before, after = (set(share_of(some, 0.2)) for some in (people, [*people, "newcomer"]))
-    assert len(before) == 8
-    assert len(before - after) <= 1
 
 
 def test_progress_is_read_from_its_lines_alone() -> None:

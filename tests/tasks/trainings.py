@@ -11,6 +11,7 @@ from scoreinv.training.levels import LogNormalLevels
 from scoreinv.training.loop import TrainSpec
 from scoreinv.training.objectives import Denoising
 from storage.datasets import DatasetStore
+from storage.models import read_contract
 from storage.sources.phantom import PhantomSource
 from tasks.recipes import TrainRecipe
 from tasks.running.shards import Launch
@@ -60,6 +61,18 @@ def job_for(dataset: str, target: Path, **changes: Any) -> TrainJob:
     recipe = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update=lengths), **changes})
     trunk = str(target.parent / "trunk")
     return TrainJob(recipe=recipe, datasets=(dataset,), target=str(target), trunk=trunk, launch=launch, device="cpu")
+
+
+def longer(recipe: TrainRecipe, n_images: int) -> TrainRecipe:
+    """The recipe until so many images are seen."""
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"n_images": n_images})})
+
+
+def going_on(job: TrainJob, trained: Path, name: str) -> TrainJob:
+    """The job from the weights that a training published in its folder, which the recipe calls by a name."""
+    uri = str(trained / "prior")
+    recipe = job.recipe.model_copy(update={"initial": name})
+    return job.model_copy(update={"recipe": recipe, "initial": uri, "initial_sha256": read_contract(uri).sha256})
 
 
 def run_here(job: TrainJob, folder: Path) -> None:
