@@ -266,16 +266,24 @@ class DatasetStore:
         Raises:
             StoreIncomplete: if a shard that holds slices of these volumes is missing.
         """
-        names = [record.volume_id for record in self.records]
-        wanted, looks = set(names[shard.start : shard.stop]), dict[str, list[Look]]()
-        for other in self.shards.plan():
-            mine = names[other.start : other.stop]
-            if not wanted.isdisjoint(mine):
-                found = read_looks(self.shards.record(other.index).get("looks", ()))
-                for name, look in zip(mine, found, strict=bool(found)):
-                    looks.setdefault(name, []).append(look)
+        start, stop = self._whole_volumes(shard)
+        looks: dict[str, list[Look]] = {}
+        for other in self.shards.plan()[start // self.shards.shard_size : -(-stop // self.shards.shard_size)]:
+            found = read_looks(self.shards.record(other.index).get("looks", ()))
+            for one, look in zip(self.records[other.start : other.stop], found, strict=bool(found)):
+                looks.setdefault(one.volume_id, []).append(look)
         ranges = {name: (min(x.lowest for x in seen), max(x.highest for x in seen)) for name, seen in looks.items()}
-        return np.array([ranges.get(name, (np.nan, np.nan)) for name in names[shard.start : shard.stop]])
+        mine = self.records[shard.start : shard.stop]
+        return np.array([ranges.get(one.volume_id, (np.nan, np.nan)) for one in mine])
+
+    def _whole_volumes(self, shard: Shard) -> tuple[int, int]:
+        """The places from and up to which the volumes of a shard lie; slices of a volume follow each other."""
+        start, stop, records = shard.start, shard.stop, self.records
+        while start > 0 and records[start - 1].volume_id == records[shard.start].volume_id:
+            start -= 1
+        while stop < len(records) and records[stop].volume_id == records[shard.stop - 1].volume_id:
+            stop += 1
+        return start, stop
 
     def _refuse_nothing(self) -> None:
         bad = [f"{self._file_of(place)}: {reason}" for place, reason in self.showing_nothing().items()]
