@@ -16,6 +16,7 @@ several processes if each has its own methods. A mean is over people, each with 
 import argparse
 import hashlib
 import json
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
+from benchmarks.people import mean_of_each, places_of_people, spread_over
 from scoreinv.contract import Modality
 from scoreinv.denoiser import ScoreModel
 from scoreinv.measurement import MeasurementSpec, simulate
@@ -116,17 +118,10 @@ def read_study(uri: str, prior: str, options: argparse.Namespace) -> Study:
 
 def chosen_places(subjects: list[str], options: argparse.Namespace) -> list[int]:
     """The places of the slices that are taken, of those whose subjects are given."""
-    wanted = [i for i, subject in enumerate(subjects) if not options.subjects or subject in options.subjects]
     if not options.per_person:
+        wanted = [i for i, subject in enumerate(subjects) if not options.subjects or subject in options.subjects]
         return spread_over(wanted, options.slices)
-    people = dict.fromkeys(subjects[i] for i in wanted)
-    theirs = ([i for i in wanted if subjects[i] == person] for person in people)
-    return sorted(i for one in theirs for i in spread_over(one, min(options.per_person, len(one))))
-
-
-def spread_over(places: list[int], n: int) -> list[int]:
-    """n of the places, evenly."""
-    return [places[(2 * i + 1) * len(places) // (2 * n)] for i in range(n)]
+    return places_of_people(subjects, options.subjects, options.per_person)
 
 
 def measured(study: Study, options: argparse.Namespace) -> Iterator[Point]:
@@ -183,14 +178,16 @@ def point(study: Study, kind: str, method: Method, calls: int) -> Point:
     start = time.perf_counter()
     x = reconstruct(method, study.problem, study.denoiser, noise=Noise(0, study.names)).x.clamp(0, 1)
     truth = study.images.clamp(0, 1)
-    each = [means_by_group(metric(x, truth, data_range=1.0), study.groups) for metric in (psnr, ssim)]
-    means = [sum(one) / len(one) for one in each]
-    return Point(kind, method.label, calls, *means, seconds=time.perf_counter() - start, groups=each[0])
-
-
-def means_by_group(values: Tensor, groups: list[str]) -> list[float]:
-    """The mean of each group's values, in the order of their names."""
-    return [float(values[[i for i, one in enumerate(groups) if one == name]].mean()) for name in sorted(set(groups))]
+    each = [mean_of_each(study.groups, metric(x, truth, data_range=1.0).tolist()) for metric in (psnr, ssim)]
+    means = [statistics.fmean(one.values()) for one in each]
+    return Point(
+        kind,
+        method.label,
+        calls,
+        *means,
+        seconds=time.perf_counter() - start,
+        groups=[each[0][name] for name in sorted(each[0])],
+    )
 
 
 def draw(curves: dict[Modality, list[Point]], path: Path) -> None:

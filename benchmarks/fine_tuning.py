@@ -21,8 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.people import interval
-from benchmarks.weights import places_of
+from benchmarks.people import interval, mean_of_each, places_of_people
 from scoreinv.denoiser import Denoiser
 from scoreinv.measurement import simulate
 from scoreinv.metrics.image import psnr
@@ -32,7 +31,7 @@ from scoreinv.problem import InverseProblem, Method, reconstruct
 from scoreinv.spec import digest_of
 from scoreinv.training.loss import denoising_curve
 from storage.datasets import DatasetStore
-from tasks.people import gains, means_of_people, over_people
+from tasks.people import gains, over_people
 from tasks.planning.presets import BASELINES, PRESETS
 from tasks.workers.priors import load_prior
 
@@ -82,7 +81,7 @@ def main() -> None:
 def read_slices(title: str, uri: str, n_slices: int) -> Slices:
     """So many slices of each person, and their data."""
     store = DatasetStore.open(uri)
-    places = places_of(store, [], n_slices)
+    places = places_of_people([record.subject_id for record in store.records], (), n_slices)
     images, fine = (torch.from_numpy(store.shards.read_places(n, places))[:, None] for n in ("images", "images_fine"))
     people, names = [store.records[i].subject_id for i in places], [store.records[i].slice_id for i in places]
     spec = SparseViewCT(n_views=23)
@@ -108,15 +107,14 @@ def kept(path: Path, slices: Slices, prior: str) -> Found:
 def measured(slices: Slices, method: Method, denoiser: Denoiser | None) -> Found:
     """Reconstruct the slices, and denoise each person's."""
     x = reconstruct(method, slices.problem, denoiser, noise=Noise(0, slices.names)).x.clamp(0, 1)
-    values = psnr(x, slices.images.clamp(0, 1), data_range=1.0).tolist()
-    rows = [{"subject_id": who, "psnr": value} for who, value in zip(slices.people, values, strict=True)]
+    means = mean_of_each(slices.people, psnr(x, slices.images.clamp(0, 1), data_range=1.0).tolist())
     if denoiser is None:
-        return Found(means_of_people(rows, "psnr"), {})
+        return Found(means, {})
     errors = dict[str, list[float]]()
     for person in dict.fromkeys(slices.people):
         mine = [i for i, one in enumerate(slices.people) if one == person]
         errors[person] = denoising_curve(denoiser, slices.images[mine], torch.tensor(SIGMAS)).tolist()
-    return Found(means_of_people(rows, "psnr"), errors)
+    return Found(means, errors)
 
 
 def table(slices: Slices, found: dict[str, Found]) -> list[str]:

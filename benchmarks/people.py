@@ -8,6 +8,8 @@ highest mean over people. Baselines are to be tuned before, on other people.
 """
 
 import argparse
+import statistics
+from collections.abc import Collection, Sequence
 
 from storage.scores import Cell, read_scores
 from tasks.means import left_out
@@ -36,6 +38,32 @@ def people_of(studies: list[list[dict[str, Cell]]], metric: str) -> dict[Method,
             mine = [row for row in rows if method_of(row) == method]
             found.setdefault(method, {}).update(means_of_people(mine, metric, out))
     return {method: means for method, means in found.items() if means}
+
+
+def places_of_people(subjects: Sequence[str], wanted: Collection[str], n: int) -> list[int]:
+    """The places of n slices of each person, or all if they have fewer; nobody wanted means everybody.
+
+    Args:
+        subjects: whom each slice is of.
+        wanted: whose slices are taken.
+        n: slices of a person, spread evenly over theirs.
+    """
+    people = [one for one in dict.fromkeys(subjects) if not wanted or one in wanted]
+    theirs = ([i for i, subject in enumerate(subjects) if subject == person] for person in people)
+    return sorted(i for one in theirs for i in spread_over(one, min(n, len(one))))
+
+
+def spread_over(places: Sequence[int], n: int) -> list[int]:
+    """n of the places, evenly."""
+    return [places[(2 * i + 1) * len(places) // (2 * n)] for i in range(n)]
+
+
+def mean_of_each(people: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    """Of each person the mean over their slices."""
+    pairs = list(zip(people, values, strict=True))
+    return {
+        person: statistics.fmean(value for who, value in pairs if who == person) for person in dict.fromkeys(people)
+    }
 
 
 def method_of(row: dict[str, Cell]) -> Method:

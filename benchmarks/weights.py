@@ -1,30 +1,35 @@
 """The weights of TV and wavelets on people held out: no baseline may be a straw man.
 
-    python -m benchmarks.weights workspace/datasets/DIGEST --subjects A056642 KiTS-00072 \
-        --weights 1e-5 2e-5 5e-5 1e-4 2e-4 --iters 300
+    python -m benchmarks.weights workspace/datasets/DIGEST --subjects A056642 KiTS-00072 \\
+        --weights 1e-5 2e-5 5e-5 1e-4 2e-4 --iters 300 --prior ct-256
 
 Data: 23 views or 8 times faster, noiseless, simulated from the finer images of a data set that holds them. One row per
-method and weight: PSNR in dB, one mean per person and then their mean.
+method and weight, and with a prior for the presets of one image: PSNR in dB, one mean per person and then their mean.
 """
 
 import argparse
+from collections.abc import Iterator
 
 import torch
 
 from benchmarks.calls import MEASUREMENTS
+from benchmarks.people import mean_of_each, places_of_people
 from scoreinv.baselines import TotalVariation, Wavelet
+from scoreinv.contract import Modality
 from scoreinv.measurement import simulate
 from scoreinv.metrics.image import psnr
 from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, run
+from scoreinv.problem import InverseProblem, Method, reconstruct
 from storage.datasets import DatasetStore
-from tasks.people import means_of_people, over_people
+from tasks.people import over_people
+from tasks.planning.presets import PRESETS
+from tasks.workers.priors import load_prior
 
 KINDS = {"tv": TotalVariation, "wavelet": Wavelet}
 
 
 def main() -> None:
-    """Print one row per method and weight, as they are found."""
+    """Print one row per method, as they are found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", help="with finer images")
     parser.add_argument("--subjects", nargs="*", default=[], help="of the data set (default: everybody)")
@@ -32,34 +37,32 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--weights", type=float, nargs="+", default=[1e-5, 2e-5, 5e-5, 1e-4, 2e-4])
     parser.add_argument("--iters", type=int, default=300, help="of either method (default: %(default)s)")
+    parser.add_argument("--prior", default="", help="whose presets stand below, in bfloat16")
     options = parser.parse_args()
     torch.set_num_threads(1)
     store = DatasetStore.open(options.dataset)
-    places = places_of(store, options.subjects, options.slices)
-    people = [store.records[place].subject_id for place in places]
+    places = places_of_people([record.subject_id for record in store.records], options.subjects, options.slices)
+    people, names = ([getattr(store.records[place], one) for place in places] for one in ("subject_id", "slice_id"))
     truth, fine = (torch.from_numpy(store.shards.read_places(n, places))[:, None] for n in ("images", "images_fine"))
     spec = MEASUREMENTS[store.contract.modality]
-    names = [store.records[place].slice_id for place in places]
     problem = InverseProblem.of(spec, simulate(spec, fine, store.contract, Noise(0, names)), store.contract)
-    print(f"{len(places)} slices of {len(set(people))} people\n\n| method | weight | PSNR |\n| --- | ---: | ---: |")
+    denoiser = load_prior(options.prior, "cpu", "bfloat16")[0] if options.prior else None
+    print(f"{len(places)} slices of {len(set(people))} people\n\n| method | | PSNR |\n| --- | ---: | ---: |")
+    for name, setting, method in methods_of(options, store.contract.modality):
+        with torch.no_grad():
+            x = reconstruct(method, problem, denoiser, noise=Noise(0, names)).x
+        found = psnr(x.clamp(0, 1), truth.clamp(0, 1), data_range=1.0).tolist()
+        print(f"| {name} | {setting} | {over_people(mean_of_each(people, found)).mean:.2f} |", flush=True)
+
+
+def methods_of(options: argparse.Namespace, modality: Modality) -> Iterator[tuple[str, str, Method]]:
+    """Each method's name, what tells it from the others of this name, and the method."""
     for kind in options.methods:
         for weight in options.weights:
-            method = KINDS[kind](weight=weight, n_iters=options.iters)
-            *_, last = run(method, problem, noise=Noise(0, names))
-            found = psnr(last.x.clamp(0, 1), truth.clamp(0, 1), data_range=1.0).tolist()
-            rows = [{"subject_id": who, "psnr": value} for who, value in zip(people, found, strict=True)]
-            print(f"| {kind} | {weight:g} | {over_people(means_of_people(rows, 'psnr')).mean:.2f} |", flush=True)
-
-
-def places_of(store: DatasetStore, subjects: list[str], n_slices: int) -> list[int]:
-    """Of each person so many slices, spread evenly over those that they have."""
-    chosen: list[int] = []
-    for person in dict.fromkeys(record.subject_id for record in store.records):
-        mine = [place for place, record in enumerate(store.records) if record.subject_id == person]
-        n = min(n_slices, len(mine))
-        if not subjects or person in subjects:
-            chosen += [mine[(2 * k + 1) * len(mine) // (2 * n)] for k in range(n)]
-    return chosen
+            yield kind, f"{weight:g}", KINDS[kind](weight=weight, n_iters=options.iters)
+    for name, preset in PRESETS[modality].items() if options.prior else ():
+        if preset.n_samples == 1:
+            yield name, f"{preset.method.n_calls} calls", preset.method
 
 
 if __name__ == "__main__":

@@ -18,13 +18,11 @@ from safetensors.torch import load as load_tensors
 
 import benchmarks.gpu
 import scoreinv
+from benchmarks.calls import MEASUREMENTS
 from benchmarks.gpu.packed import Plan, write_images, write_weights
 from flows.recipe_files import find_recipe, load_recipe
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
-from scoreinv.operators import AnyMeasurement
-from scoreinv.operators.ct import SparseViewCT
-from scoreinv.operators.mri import CartesianMRI
 from scoreinv.training.data import balanced_weights
 from scoreinv.training.objectives import Denoising
 from storage.datasets import DatasetStore
@@ -35,7 +33,6 @@ from tasks.workspace import locate, locate_prior
 
 N_HELD_OUT = 64
 PRESET_NAMES = ("fast", "balanced")
-MEASUREMENTS: dict[str, AnyMeasurement] = {"ct": SparseViewCT(n_views=23), "mri": CartesianMRI(acceleration=8)}
 
 
 class Chosen(NamedTuple):

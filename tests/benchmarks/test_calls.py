@@ -1,11 +1,10 @@
-"""Which slices a comparison takes, over what it means, and how a preset gets its number of calls."""
+"""Which slices a comparison takes, and how a preset gets its number of calls."""
 
 import argparse
 
 import pytest
-import torch
 
-from benchmarks.calls import chosen_places, means_by_group, with_calls
+from benchmarks.calls import chosen_places, with_calls
 from tasks.planning.presets import COMPARED, PRESETS
 
 SUBJECTS = ["a"] * 9 + ["b"] * 2 + ["c"] * 5
@@ -19,10 +18,6 @@ def test_slices_are_spread_over_all_or_over_each_person():
     assert chosen_places(SUBJECTS, options()) == [2, 6, 10, 14]
     assert chosen_places(SUBJECTS, options(per_person=3)) == [1, 4, 7, 9, 10, 11, 13, 15]
     assert chosen_places(SUBJECTS, options(per_person=1, subjects=["a", "c"])) == [4, 13]
-
-
-def test_people_count_alike_however_many_slices_they_have():
-    assert means_by_group(torch.tensor([1.0, 2.0, 3.0, 10.0]), ["a", "a", "a", "b"]) == [2.0, 10.0]
 
 
 @pytest.mark.parametrize("modality", ["ct", "mri"])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.people import best_baseline, people_of, table_of_methods, table_of_people
+from benchmarks.people import best_baseline, mean_of_each, people_of, table_of_methods, table_of_people
 from tasks.people import gains, means_of_people, over_people
 
 
@@ -40,6 +40,10 @@ def test_one_person_has_no_interval_and_equal_people_one_of_no_width():
 
 def test_gains_are_of_the_same_person():
     assert gains({"ann": 3.0, "bob": 5.0, "eve": 1.0}, {"bob": 1.0, "ann": 2.0}) == {"ann": 1.0, "bob": 4.0}
+
+
+def test_people_count_alike_in_benchmarks_however_many_slices_they_have():
+    assert mean_of_each(["a", "a", "b", "a"], [1.0, 2.0, 10.0, 3.0]) == {"a": 2.0, "b": 10.0}
 
 
 def test_the_table_names_the_best_baseline_and_the_least_gain_of_anybody():
