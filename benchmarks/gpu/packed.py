@@ -9,6 +9,7 @@ into files of at most ``FILE_BYTES``, and stored as bfloat16 where there would b
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +82,7 @@ def write_images(path: Path, train: np.ndarray, weights: np.ndarray, held_out: n
     np.savez_compressed(path, train=_bytes_of(train), held_out=_bytes_of(held_out), weights=weights)
 
 
+@lru_cache(maxsize=1)
 def read_images(folder: Path, *, size: int) -> Images:
     """The images of a packed folder; those to train on may be finer than ``size``."""
     with np.load(folder / "images.npz") as file:

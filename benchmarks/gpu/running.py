@@ -20,7 +20,7 @@ from benchmarks.gpu.results import add_row
 from benchmarks.gpu.setting import Part, Setting
 
 TRAINING = "training"
-SPARE_SECONDS = 25.0
+SPARE_SECONDS = 15.0
 """Of the training's limit: torch is imported, and the last validation may run over."""
 
 
@@ -33,7 +33,7 @@ class Limited(NamedTuple):
 
 PARTS: dict[str, Limited] = {
     "card": Limited(rates.card, 40),
-    "training rates": Limited(training.rates, 150),
+    "training rates": Limited(training.rates, 100),
     "two processes": Limited(checks.ranks, 40),
     "memory": Limited(checks.memory, 30),
     "batch": Limited(sampling.batches, 40),
