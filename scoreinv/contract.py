@@ -61,6 +61,17 @@ class ImageContract(Spec):
         return WATER_PER_MM * self.pixel_mm * (self.high - self.low) / 1000
 
 
+def in_band(image: ImageContract, band: int) -> ImageContract:
+    """The contract of the low frequencies of images: ``band`` pixels a side over the same field of view.
+
+    Raises:
+        UserError: if the images have no more pixels than the band.
+    """
+    if band >= image.size:
+        raise UserError(f"band={band} must be less than the {image.size} pixels of the images: lower it")
+    return image.model_copy(update={"size": band, "pixel_mm": image.pixel_mm * image.size / band})
+
+
 class ModelContract(Spec):
     """What any trained model expects and where it comes from; published beside its weights."""
 
@@ -112,6 +123,16 @@ class ModelContract(Spec):
         )
 
 
+class CoarsePart(Spec):
+    """The model within a prior to which it leaves the low frequencies of its images."""
+
+    size: int = Field(ge=8, description="Pixels a side of the coarse grid, over the field of view of the images.")
+    network: dict[str, Json]
+    preconditioning: dict[str, Json]
+    sigma_min: float = Field(gt=0, description="On the coarse grid.")
+    images_seen: int = Field(ge=0)
+
+
 class PriorContract(ModelContract):
     """That of a prior: a denoiser, which serves every measurement of its images."""
 
@@ -122,6 +143,7 @@ class PriorContract(ModelContract):
     sizes: tuple[int, int] | None = Field(
         None, description="The least and the largest side that it serves at its pixel size; none: its own alone."
     )
+    coarse: CoarsePart | None = Field(None, description="What makes the low frequencies, if that is another network.")
 
     @model_validator(mode="after")
     def _levels_are_ordered(self) -> "PriorContract":

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from scoreinv.band import from_band, low_band
 from scoreinv.linalg import spread
 from scoreinv.nets.position import position_of
 from scoreinv.sde import VE, VP
@@ -88,6 +89,13 @@ class ScoreModel(nn.Module):
 
     Images of another side than ``size``, the one that it was trained for, and crops come to the network with the
     position of their pixels, network(x, label, position (batch, 2, height, width)); without a size all are whole.
+
+    With a ``coarse`` model, of the low frequencies of the same images, these are what it makes of those of x:
+
+        D(x, sigma) = F(x, sigma) + up(C(low(x), sigma m / n) - low(F(x, sigma)))
+
+    for n x n pixels and a band of m x m. A network on a coarse grid learns large structures from many more images in
+    the same time.
     """
 
     def __init__(self, network: nn.Module, preconditioning: AnyPreconditioning, *, size: int | None = None) -> None:
@@ -97,9 +105,18 @@ class ScoreModel(nn.Module):
         self.size = size
         self.sigma_min = 0.0
         self.autocast_dtype: torch.dtype | None = None
+        self.coarse: ScoreModel | None = None
 
     def forward(self, x: Tensor, sigma: Tensor, place: Tensor | None = None) -> Tensor:
         """Denoised images, float32, the shape of x; ``place`` is that of crops, as ``position_of`` takes it."""
+        denoised = self._denoised(x, sigma, place)
+        if self.coarse is None or self.coarse.size is None:
+            return denoised
+        n, m = x.shape[-1], self.coarse.size
+        low = self.coarse(low_band(x, m), sigma * (m / n))
+        return denoised + from_band(low - low_band(denoised, m), n)
+
+    def _denoised(self, x: Tensor, sigma: Tensor, place: Tensor | None) -> Tensor:
         sigma = sigma.to(x.device, torch.float32).expand(len(x)).clamp_min(self.sigma_min)
         c = self.preconditioning.coefficients(sigma)
         skip, out, scale = (v.view(-1, 1, 1, 1) for v in (c.skip, c.out, c.input))

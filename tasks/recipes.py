@@ -83,6 +83,17 @@ class TrainRecipe(Spec):
     objective: AnyObjective = Field(Denoising(), title="Objective")
     training: TrainSpec = Field(TrainSpec(), title="Training")
     augmentation: Augmentation = Field(Augmentation(), title="Augmentation")
+    band: int = Field(
+        0,
+        ge=0,
+        description="Pixels a side of a coarser grid: the model is one of the images' low frequencies alone, for "
+        "another's coarse part. 0: of the images.",
+    )
+    coarse: str = Field(
+        "",
+        description="A prior trained with band, as priors/0a1b2c3d4e5f, to which the published one leaves the low "
+        "frequencies; it must be done before. Empty: none, or that of the prior to go on from.",
+    )
     shares: tuple[NonNegativeFloat, ...] = Field(
         (), description="Relative chance of each data set; empty: by their sizes."
     )
@@ -131,13 +142,15 @@ class TrainRecipe(Spec):
                 chosen["objective"] = {"crop": own["crop"]}
         return chosen
 
-    def address(self, initial_sha256: str = "") -> str:
+    def address(self, initial_sha256: str = "", coarse_sha256: str = "") -> str:
         """The digest of what decides the weights, and of nothing else.
 
         Args:
             initial_sha256: of the weights of ``initial``; a name says nothing: it is published again and again.
+            coarse_sha256: of those of ``coarse``.
         """
-        return digest_of(self._without_texts().digest(), initial_sha256)
+        parts = [self._without_texts().digest(), initial_sha256, *([coarse_sha256] if coarse_sha256 else [])]
+        return digest_of(*parts)
 
     def trunk(self, initial_sha256: str = "") -> str:
         """The address without the length of the training and of its cooldown.
@@ -150,7 +163,7 @@ class TrainRecipe(Spec):
 
     def _without_texts(self) -> "TrainRecipe":
         texts = {"name": "prior", "training_data": (), "licence": ""}
-        return self.model_copy(update={**texts, "initial": "", "validate_every": 1})
+        return self.model_copy(update={**texts, "initial": "", "coarse": "", "validate_every": 1})
 
 
 class Reconstruction(Spec):

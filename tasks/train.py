@@ -9,10 +9,13 @@ from prefect import task
 from prefect.artifacts import update_progress_artifact
 from prefect.logging import get_run_logger
 
+from scoreinv.contract import PriorContract
 from scoreinv.errors import UserError
+from scoreinv.priors import require_coarse
 from scoreinv.spec import digest_of
 from scoreinv.training.best import mean_log
 from scoreinv.training.loop import TrainSpec
+from scoreinv.training.objectives import Denoising
 from storage.datasets import DatasetStore
 from storage.errors import StoreError
 from storage.holds import refuse_held
@@ -48,7 +51,8 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     require_shared(execution.workspace)
     initial = locate_prior(execution.workspace, recipe.initial)
     initial_sha256 = _require_more_images(initial, recipe) if initial else ""
-    ref = reference("priors", recipe.address(initial_sha256))
+    coarse, coarse_sha256 = coarse_part(recipe, execution.workspace)
+    ref = reference("priors", recipe.address(initial_sha256, coarse_sha256 if recipe.coarse else ""))
     target = join(execution.workspace, ref)
     if is_trained(target, recipe):
         log.info("%s has seen %d images: nothing to do", ref, recipe.training.n_images)
@@ -60,6 +64,8 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
         trunk=join(execution.workspace, reference("trainings", recipe.trunk(initial_sha256))),
         initial=initial,
         initial_sha256=initial_sha256,
+        coarse=coarse,
+        coarse_sha256=coarse_sha256,
         launch=execution.training,
         device=execution.device,
     )
@@ -80,6 +86,28 @@ def _require_more_images(initial: str, recipe: TrainRecipe) -> str:
             "these: raise it to that number and the images to come"
         )
     return contract.sha256
+
+
+def coarse_part(recipe: TrainRecipe, workspace: str) -> tuple[str, str]:
+    """The prior that gives the coarse part of what is published, and the sha256 of its weights; empty if there is none.
+
+    It is the one that the recipe names, or the one to go on from, if that has such a part and the images are the same.
+
+    Raises:
+        UserError: if the recipe names one that is not of the low frequencies of the images to train on.
+    """
+    uri = locate_prior(workspace, recipe.coarse or recipe.initial)
+    contract = read_contract(uri) if uri else None
+    if contract is None:
+        return "", ""
+    image = DatasetStore.open(locate(workspace, recipe.datasets[0], "datasets")).contract
+    if recipe.coarse:
+        if not isinstance(contract, PriorContract) or not isinstance(recipe.objective, Denoising):
+            raise UserError(f"coarse={recipe.coarse} is for priors, of priors: leave it out")
+        require_coarse(contract, image, recipe.name)
+        return uri, contract.sha256
+    has_part = isinstance(contract, PriorContract) and contract.coarse is not None and contract.image == image
+    return (uri, contract.sha256) if has_part else ("", "")
 
 
 def _with_subjects_as_known(recipe: TrainRecipe, workspace: str) -> TrainRecipe:

@@ -21,6 +21,9 @@ from scoreinv.training.objectives import MODEL, AnyObjective
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
+COARSE = "coarse."
+"""What the names of a coarse part's weights begin with."""
+
 
 def build_models(
     objective: AnyObjective, network: AnyNetwork, image: ImageContract, *, seed: int = 0
@@ -121,14 +124,15 @@ def go_on_from(state: TrainState, weights: bytes, images_seen: int) -> None:
 
 
 def weights_bytes(model: nn.Module, *, dtype: torch.dtype = torch.float32) -> bytes:
-    """The network's weights as safetensors; ``dtype`` is for the parameters, buffers keep theirs."""
-    network = model.get_submodule("network")
-    parameters = {name for name, _ in network.named_parameters()}
-    state = {
-        name: (value.to(dtype) if name in parameters else value).cpu().contiguous()
-        for name, value in network.state_dict().items()
-    }
-    return save_safetensors(state)
+    """The weights of the network and of a coarse part as safetensors; ``dtype`` is that of parameters alone."""
+    return save_safetensors(
+        {
+            prefix + name: (value.to(dtype) if name in parameters else value).cpu().contiguous()
+            for prefix, network in _networks(model).items()
+            for parameters in [{name for name, _ in network.named_parameters()}]
+            for name, value in network.state_dict().items()
+        }
+    )
 
 
 def load_weights(model: ModelT, data: bytes) -> ModelT:
@@ -138,5 +142,16 @@ def load_weights(model: ModelT, data: bytes) -> ModelT:
 
 
 def _load_network(model: nn.Module, data: bytes) -> None:
+    """Weights of a coarse part are left out where the model has none: a training goes on with the fine network."""
     state = {name: value.float() for name, value in load_safetensors(data).items()}
-    model.get_submodule("network").load_state_dict(state)
+    for prefix, network in _networks(model).items():
+        mine = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        network.load_state_dict({name: value for name, value in mine.items() if not name.startswith(COARSE)})
+
+
+def _networks(model: nn.Module) -> dict[str, nn.Module]:
+    """The networks of a model by what their weights' names begin with."""
+    networks = {"": model.get_submodule("network")}
+    if isinstance(model, ScoreModel) and model.coarse is not None:
+        networks[COARSE] = model.coarse.network
+    return networks

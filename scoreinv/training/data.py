@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scoreinv.band import low_band
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.measurement import MeasurementSpec, simulate
@@ -35,10 +36,18 @@ class ImageBatches:
         weights: relative chance of each image, (n,).
         augmentation: how images are varied.
         device: where the batches are used.
+        band: give out the low frequencies alone, as images of so many pixels a side; 0: all.
     """
 
     def __init__(
-        self, images: Tensor | Integers, size: int, *, weights: Tensor, augmentation: Augmentation, device: torch.device
+        self,
+        images: Tensor | Integers,
+        size: int,
+        *,
+        weights: Tensor,
+        augmentation: Augmentation,
+        device: torch.device,
+        band: int = 0,
     ) -> None:
         n, *_, height, width = (images if isinstance(images, Tensor) else images.values).shape
         if len(weights) != n:
@@ -50,11 +59,13 @@ class ImageBatches:
         self.weights = weights
         self.augmentation = augmentation
         self.device = device
+        self.band = band
 
     def __call__(self, n: int, generator: torch.Generator) -> Tensor:
-        """n images (n, n_channels, size, size)."""
+        """n images (n, n_channels, size, size), or of the band's size."""
         places = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        return self.augmentation.apply(self._images(places).to(self.device), self.size, generator)
+        images = self.augmentation.apply(self._images(places).to(self.device), self.size, generator)
+        return low_band(images, self.band) if self.band else images
 
     def _images(self, places: Tensor) -> Tensor:
         """The images in some places, where they are kept."""

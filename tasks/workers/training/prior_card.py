@@ -30,6 +30,7 @@ def prior_card(
             *_chosen(told, initial),
             *([f"- the best on held-out people of {total} images of training"] if total > contract.images_seen else []),
             f"- {hours:.1f} hours; {_parts(contract)}; their options are in contract.json",
+            *_coarse(contract),
             "\n## Training data\n",
             *([f"- {name}" for name in contract.training_data] or ["Unstated."]),
             f"\n## Licence of the weights\n\n{contract.licence}\n",
@@ -63,6 +64,16 @@ def _parts(contract: Contract) -> str:
     if isinstance(contract, PriorContract):
         return f"{network}, preconditioning {contract.preconditioning.get('kind')}"
     return network
+
+
+def _coarse(contract: Contract) -> list[str]:
+    part = contract.coarse if isinstance(contract, PriorContract) else None
+    if part is None:
+        return []
+    return [
+        f"- the low frequencies come from a coarse part on {part.size} x {part.size} pixels, {part.images_seen} images "
+        "seen; the errors below are without it"
+    ]
 
 
 def _chosen(rows: Sequence[CurveRow], initial: str) -> list[str]:

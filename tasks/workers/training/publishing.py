@@ -5,8 +5,8 @@ import hashlib
 
 from torch import nn
 
-from scoreinv.contract import ImageContract
-from scoreinv.denoiser import ScoreModel
+from scoreinv.contract import Contract, ImageContract, PriorContract
+from scoreinv.priors import joined, prior_from
 from scoreinv.training.checkpoint import load_weights, weights_bytes
 from scoreinv.training.loop import TrainState
 from scoreinv.training.objectives import Denoising
@@ -26,10 +26,7 @@ def publish_model(job: TrainJob, state: TrainState, images: TrainingImages) -> N
 
     Where the weights that it began from were better, these are published.
     """
-    place, weights = join(job.target, "prior"), weights_bytes(_best(job, state))
-    sha256 = hashlib.sha256(weights).hexdigest()
-    images_seen = state.best.images_seen if state.best else state.images_seen
-    contract = contract_of(job.recipe, images.contract, images_seen=images_seen, sha256=sha256)
+    place, (weights, contract) = join(job.target, "prior"), _published(job, state, images)
     kept = {contract.sha256, _published_sha256(place)}
     curve, initial, n_images = read_curve(job.target), _initial(job, images.contract), len(images.images)
     card = prior_card(contract, curve, n_images, initial=initial, images_before=state.images_before)
@@ -39,10 +36,26 @@ def publish_model(job: TrainJob, state: TrainState, images: TrainingImages) -> N
     remove_all_but(place, kept)
 
 
+def _published(job: TrainJob, state: TrainState, images: TrainingImages) -> tuple[bytes, Contract]:
+    """Weights and contract, with the coarse part that the job names."""
+    weights = weights_bytes(_best(job, state))
+    sha256 = hashlib.sha256(weights).hexdigest()
+    images_seen = state.best.images_seen if state.best else state.images_seen
+    contract = contract_of(job.recipe, images.contract, images_seen=images_seen, sha256=sha256)
+    if not job.coarse or not isinstance(contract, PriorContract):
+        return weights, contract
+    coarse_weights, coarse = load(job.coarse, sha256=job.coarse_sha256)
+    assert isinstance(coarse, PriorContract)
+    return joined(weights, contract, (coarse_weights, coarse))
+
+
 def picture_model(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
     """Put pictures beside the model: of how it learned, and of a prior also what it draws."""
-    model, objective = _best(job, state), job.recipe.objective
-    if isinstance(objective, Denoising) and isinstance(model, ScoreModel):
+    objective = job.recipe.objective
+    if isinstance(objective, Denoising):
+        weights, contract = _published(job, state, images)
+        assert isinstance(contract, PriorContract)
+        model = prior_from(weights, contract, device=next(state.ema.model.parameters()).device)
         grid = sampling_grid(objective.levels.sigma_min, objective.levels.sigma_max)
         write_pictures(job.target, model, images.contract, grid)
     else:

@@ -79,7 +79,14 @@ def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int, *, star
 
 def _batches(recipe: TrainRecipe, images: TrainingImages, device: torch.device) -> Batches:
     stored = for_device(images.images, device)
-    drawn = ImageBatches(stored, images.side, weights=images.weights, augmentation=recipe.augmentation, device=device)
+    drawn = ImageBatches(
+        stored,
+        images.side,
+        weights=images.weights,
+        augmentation=recipe.augmentation,
+        device=device,
+        band=recipe.band,
+    )
     return recipe.objective.batches(drawn, images.contract)
 
 

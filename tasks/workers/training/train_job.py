@@ -16,6 +16,9 @@ class TrainJob(Spec):
     """The folder that it shares with trainings of other lengths."""
     initial: str = ""
     initial_sha256: str = ""
+    coarse: str = ""
+    """Of the prior that has, or is, the coarse part of what is published."""
+    coarse_sha256: str = ""
     launch: Launch = Launch()
     device: str = "auto"
 

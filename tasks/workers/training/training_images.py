@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scoreinv.contract import ImageContract
+from scoreinv.band import low_band
+from scoreinv.contract import ImageContract, in_band
 from scoreinv.errors import UserError
 from scoreinv.spec import digest_of
 from scoreinv.training.data import balanced_weights
@@ -63,14 +64,15 @@ def read_images(
     _require_subjects(recipe, stores, free)
     contract, fine_factor = stores[0].contract, stores[0].fine_factor
     factor = recipe.objective.factor(fine_factor)
+    held_out = _held_out_images(stores, free, fine_factor // factor)
     path = None
     if _n_bytes(stores, free) > max_gib * 2**30:
         path = cache_folder(cache) / f"{_digest(recipe, stores)}.images"
     return TrainingImages(
-        contract,
+        in_band(contract, recipe.band) if recipe.band else contract,
         images=_training_images(stores, free, path),
         weights=_weights(recipe, stores, free),
-        held_out=_held_out_images(stores, free, fine_factor // factor),
+        held_out=low_band(held_out, recipe.band) if recipe.band and len(held_out) else held_out,
         side=contract.size * factor,
         file=path,
     )
