@@ -124,13 +124,16 @@ class ModelContract(Spec):
 
 
 class CoarsePart(Spec):
-    """The model within a prior to which it leaves the low frequencies of its images."""
+    """The model within a prior to which it leaves the low frequencies of its images, or a share of them."""
 
     size: int = Field(ge=8, description="Pixels a side of the coarse grid, over the field of view of the images.")
     network: dict[str, Json]
     preconditioning: dict[str, Json]
     sigma_min: float = Field(gt=0, description="On the coarse grid.")
     images_seen: int = Field(ge=0)
+    share: float = Field(
+        ge=0, le=1, description="Of the low frequencies that are this part's; the rest is the prior's own."
+    )
 
 
 class PriorContract(ModelContract):

@@ -90,12 +90,12 @@ class ScoreModel(nn.Module):
     Images of another side than ``size``, the one that it was trained for, and crops come to the network with the
     position of their pixels, network(x, label, position (batch, 2, height, width)); without a size all are whole.
 
-    With a ``coarse`` model, of the low frequencies of the same images, these are what it makes of those of x:
+    With a ``coarse`` model, of the low frequencies of the same images, a share of these is what it makes of those of x:
 
-        D(x, sigma) = F(x, sigma) + up(C(low(x), sigma m / n) - low(F(x, sigma)))
+        D(x, sigma) = F(x, sigma) + share up(C(low(x), sigma m / n) - low(F(x, sigma)))
 
     for n x n pixels and a band of m x m. A network on a coarse grid learns large structures from many more images in
-    the same time.
+    the same time; of two that err about equally the mean errs less than either.
     """
 
     def __init__(self, network: nn.Module, preconditioning: AnyPreconditioning, *, size: int | None = None) -> None:
@@ -106,6 +106,7 @@ class ScoreModel(nn.Module):
         self.sigma_min = 0.0
         self.autocast_dtype: torch.dtype | None = None
         self.coarse: ScoreModel | None = None
+        self.coarse_share = 1.0
 
     def forward(self, x: Tensor, sigma: Tensor, place: Tensor | None = None) -> Tensor:
         """Denoised images, float32, the shape of x; ``place`` is that of crops, as ``position_of`` takes it."""
@@ -114,7 +115,7 @@ class ScoreModel(nn.Module):
             return denoised
         n, m = x.shape[-1], self.coarse.size
         low = self.coarse(low_band(x, m), sigma * (m / n))
-        return denoised + from_band(low - low_band(denoised, m), n)
+        return denoised + self.coarse_share * from_band(low - low_band(denoised, m), n)
 
     def _denoised(self, x: Tensor, sigma: Tensor, place: Tensor | None) -> Tensor:
         sigma = sigma.to(x.device, torch.float32).expand(len(x)).clamp_min(self.sigma_min)

@@ -94,6 +94,12 @@ class TrainRecipe(Spec):
         description="A prior trained with band, as priors/0a1b2c3d4e5f, to which the published one leaves the low "
         "frequencies; it must be done before. Empty: none, or that of the prior to go on from.",
     )
+    coarse_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Of the low frequencies that are the coarse prior's; the rest stays with the other.",
+    )
     shares: tuple[NonNegativeFloat, ...] = Field(
         (), description="Relative chance of each data set; empty: by their sizes."
     )
@@ -149,8 +155,8 @@ class TrainRecipe(Spec):
             initial_sha256: of the weights of ``initial``; a name says nothing: it is published again and again.
             coarse_sha256: of those of ``coarse``.
         """
-        parts = [self._without_texts().digest(), initial_sha256, *([coarse_sha256] if coarse_sha256 else [])]
-        return digest_of(*parts)
+        coarse: list[str | float] = [coarse_sha256, self.coarse_share] if coarse_sha256 else []
+        return digest_of(self._without_texts().digest(), initial_sha256, *coarse)
 
     def trunk(self, initial_sha256: str = "") -> str:
         """The address without the length of the training and of its cooldown.
@@ -163,7 +169,7 @@ class TrainRecipe(Spec):
 
     def _without_texts(self) -> "TrainRecipe":
         texts = {"name": "prior", "training_data": (), "licence": ""}
-        return self.model_copy(update={**texts, "initial": "", "coarse": "", "validate_every": 1})
+        return self.model_copy(update={**texts, "initial": "", "coarse": "", "coarse_share": 0.5, "validate_every": 1})
 
 
 class Reconstruction(Spec):

@@ -53,6 +53,7 @@ def prior_from(
     model = _built(contract, contract.image.size, contract.image.n_channels, precision)
     if contract.coarse is not None:
         model.coarse = _built(contract.coarse, contract.coarse.size, contract.image.n_channels, precision)
+        model.coarse_share = contract.coarse.share
     return load_weights(model, weights).to(device)
 
 
@@ -65,7 +66,7 @@ def _built(part: PriorContract | CoarsePart, size: int, n_channels: int, precisi
     return model
 
 
-def joined(weights: bytes, contract: PriorContract, coarse: Published) -> Published:
+def joined(weights: bytes, contract: PriorContract, coarse: Published, *, share: float = 0.5) -> Published:
     """Weights and contract of a prior that leaves the low frequencies of its images to another one.
 
     Args:
@@ -73,11 +74,12 @@ def joined(weights: bytes, contract: PriorContract, coarse: Published) -> Publis
         contract: of the prior.
         coarse: weights and contract of a prior of the low frequencies, trained with ``band``, or of one that has such a
             part already.
+        share: of the low frequencies that are the other one's; the rest is the prior's own.
 
     Raises:
         UserError: if the coarse prior is of other images.
     """
-    low_weights, part = _coarse_part(contract, coarse)
+    low_weights, part = _coarse_part(contract, coarse, share)
     contract = contract.model_copy(update={"coarse": part})
     own = {name: one for name, one in tensors_of(weights).items() if not name.startswith(COARSE)}
     both = save(own | {COARSE + name: one for name, one in low_weights.items()})
@@ -103,18 +105,22 @@ def require_coarse(low: PriorContract, image: ImageContract, name: str) -> None:
         )
 
 
-def _coarse_part(contract: PriorContract, coarse: Published) -> tuple[dict[str, torch.Tensor], CoarsePart]:
+def _coarse_part(
+    contract: PriorContract, coarse: Published, share: float
+) -> tuple[dict[str, torch.Tensor], CoarsePart]:
     weights, low = coarse
     require_coarse(low, contract.image, contract.name)
     tensors = tensors_of(weights)
     if low.coarse is not None:
-        return {name.removeprefix(COARSE): one for name, one in tensors.items() if name.startswith(COARSE)}, low.coarse
+        tensors = {name.removeprefix(COARSE): one for name, one in tensors.items() if name.startswith(COARSE)}
+        return tensors, low.coarse.model_copy(update={"share": share})
     return tensors, CoarsePart(
         size=low.image.size,
         network=low.network,
         preconditioning=low.preconditioning,
         sigma_min=low.sigma_min,
         images_seen=low.images_seen,
+        share=share,
     )
 
 

@@ -66,7 +66,7 @@ def test_a_prior_leaves_the_low_frequencies_to_its_coarse_part(workspace: Path, 
         with torch.no_grad():
             alone, found = fine(x, level), whole(x, level)
             coarse = low(low_band(x, BAND), level * BAND / SIZE)
-        torch.testing.assert_close(found, alone + from_band(coarse - low_band(alone, BAND), SIZE))
+        torch.testing.assert_close(found, alone + 0.5 * from_band(coarse - low_band(alone, BAND), SIZE))
         assert float((found - alone).abs().max()) > 1e-3
     card = (both / "prior" / "card.md").read_text()
     assert f"coarse part on {BAND} x {BAND} pixels, 80 images seen" in card
@@ -81,6 +81,8 @@ def test_weights_of_both_are_published_once_and_come_back(workspace: Path, both:
     assert (again, described.sha256) == (load(str(both / "prior"))[0], read_contract(str(both / "prior")).sha256)
     # Of one that has such a part it is taken, and a part that was there is replaced.
     assert joined(again, described, (again, described))[0] == again
+    whole = prior_from(*joined(again, described, (low_weights, low), share=1.0))
+    assert whole.coarse_share == 1
     assert len(again) > len(weights) + len(low_weights) - 5000
     assert prior_from(again, described, precision="bfloat16").coarse.autocast_dtype is torch.bfloat16
 
@@ -132,5 +134,12 @@ def test_a_band_that_is_no_less_than_the_images_is_refused(workspace: Path) -> N
 def test_the_address_knows_band_and_coarse_part_and_the_trunk_the_band_alone() -> None:
     band = RECIPE.model_copy(update={"band": BAND})
     named = RECIPE.model_copy(update={"coarse": "priors/low"})
-    assert len({RECIPE.address(), band.address(), named.address("", "a" * 64), named.address("", "b" * 64)}) == 4
+    more = named.model_copy(update={"coarse_share": 1.0})
+    addresses = [
+        RECIPE.address(),
+        band.address(),
+        *(one.address("", sha * 64) for one in (named, more) for sha in "ab"),
+    ]
+    assert len(set(addresses)) == 6
+    assert more.trunk() == named.trunk()
     assert named.trunk() == RECIPE.trunk() != band.trunk()

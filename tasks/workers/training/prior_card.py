@@ -71,8 +71,8 @@ def _coarse(contract: Contract) -> list[str]:
     if part is None:
         return []
     return [
-        f"- the low frequencies come from a coarse part on {part.size} x {part.size} pixels, {part.images_seen} images "
-        "seen; the errors below are without it"
+        f"- {100 * part.share:g} % of the low frequencies come from a coarse part on {part.size} x {part.size} pixels, "
+        f"{part.images_seen} images seen; the errors below are without it"
     ]
 
 
