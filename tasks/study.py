@@ -79,6 +79,15 @@ class Result(NamedTuple):
         return f"{self.name}, mean of {n} samples" if estimate == "mean" else f"{self.name}, one sample"
 
 
+class Shown(NamedTuple):
+    """The results that pictures are of."""
+
+    naive: Result
+    best: Result
+    spread: Result
+    """The best itself if it has several samples, or of those that have, if any, the best."""
+
+
 class Slices(NamedTuple):
     """What a study is of: slices with what is known of them, their grid, and the images if anybody has them."""
 
@@ -99,19 +108,26 @@ def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSectio
     results = _told_apart([_result(workspace, locate(workspace, ref, "reconstructions")) for ref in refs])
     slices = _slices(workspace, str(scores.attrs["dataset"]), results[0].store)
     rows = read_scores(scores_uri)
-    best = _best([r for r in results if r.reconstruction.method.needs != "nothing"] or results, rows)
-    alike = [r for r in results if r.simulation == best.simulation]
-    naive = next((r for r in alike if r.reconstruction.method.needs == "nothing"), alike[0])
+    shown = _shown(results, rows)
     places = np.unique(np.linspace(0, len(slices.identities) - 1, n_pictures + 2).round().astype(int)[1:-1])
     return ReportSection(
         heading=_heading(results, slices),
         intro=_intro(results, slices),
         rows=[row for result in results for row in _method_rows(result, rows)],
-        panels=[_panel(int(place), slices, naive, best, rows) for place in places],
+        panels=[_panel(int(place), slices, shown, rows) for place in places],
         recipe_yaml=_recipe_yaml(slices, results),
         # A gain over what was made from other data says nothing.
-        baseline=naive.name if len(alike) == len(results) else "",
+        baseline=shown.naive.name if all(r.simulation == shown.best.simulation for r in results) else "",
     )
+
+
+def _shown(results: Sequence[Result], rows: Sequence[Row]) -> Shown:
+    """Those of the best result's data that are pictured."""
+    best = _best([r for r in results if r.reconstruction.method.needs != "nothing"] or results, rows)
+    alike = [r for r in results if r.simulation == best.simulation]
+    naive = next((r for r in alike if r.reconstruction.method.needs == "nothing"), alike[0])
+    sampled = [r for r in alike if r.reconstruction.n_samples > 1]
+    return Shown(naive, best, spread=best if best in sampled or not sampled else _best(sampled, rows))
 
 
 def _slices(workspace: str, dataset: str, reconstruction: ShardedStore) -> Slices:
@@ -255,9 +271,10 @@ def _method_row(name: str, rows: Sequence[Row], out: Mapping[str, frozenset[str]
     )
 
 
-def _panel(place: int, slices: Slices, naive: Result, best: Result, rows: Sequence[Row]) -> Panel:
+def _panel(place: int, slices: Slices, results: Shown, rows: Sequence[Row]) -> Panel:
     identity, contract = slices.identities[place], slices.contract
-    traits, n = MODALITIES[contract.modality], best.reconstruction.n_samples
+    naive, best, spread = results
+    traits, n = MODALITIES[contract.modality], spread.reconstruction.n_samples
     span = contract.high - contract.low
 
     def read(store: ShardedStore, name: str) -> np.ndarray:
@@ -273,7 +290,7 @@ def _panel(place: int, slices: Slices, naive: Result, best: Result, rows: Sequen
         truth=None if slices.truth is None else shown(slices.truth, "images"),
         naive=shown(naive.store, "sample"),
         result=shown(best.store, best.estimate),
-        std=span * read(best.store, "std") if n > 1 else None,
+        std=span * read(spread.store, "std") if n > 1 else None,
         naive_name=naive.name,
         result_name=best.row_name(best.estimate),
         scores=_scores_of_slice(identity.slice_id, (naive, best), rows),
@@ -282,6 +299,7 @@ def _panel(place: int, slices: Slices, naive: Result, best: Result, rows: Sequen
         high=traits.window[1],
         pixel_mm=contract.pixel_mm,
         n_samples=n,
+        spread_of="" if spread == best else spread.name,
     )
 
 

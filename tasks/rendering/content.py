@@ -19,7 +19,7 @@ class Panel:
         truth: (height, width), in the unit of ``value_label``, as are the next three; None if nobody knows it.
         naive: the one-step reconstruction.
         result: the reconstruction the report is about.
-        std: standard deviation of the posterior samples, None for a single sample.
+        std: standard deviation of posterior samples, None if there is a single one.
         naive_name: what the one-step reconstruction is called; a key of ``scores``.
         result_name: the method behind ``result``; a key of ``scores``.
         scores: method -> metric -> value of this slice.
@@ -28,6 +28,7 @@ class Panel:
         high: shown white.
         pixel_mm: side of a pixel in millimetres.
         n_samples: how many posterior samples ``std`` comes from, 0 if not known.
+        spread_of: the method that they are of, if that is not the one behind ``result``.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Panel:
     high: float
     pixel_mm: float
     n_samples: int = 0
+    spread_of: str = ""
 
     def __post_init__(self) -> None:
         shapes = {x.shape for x in (self.truth, self.naive, self.result, self.std) if x is not None}

@@ -123,4 +123,5 @@ def _spread_words(panel: Panel) -> tuple[str, str]:
     if panel.std is None:
         return "Spread of samples", "needs several samples"
     n = f"{panel.n_samples} samples" if panel.n_samples > 1 else "samples"
-    return f"Spread of {n}", _mean_text("mean std", panel.std, panel)
+    name = f"Spread of {n}" + (f" of {panel.spread_of}" if panel.spread_of else "")
+    return name, _mean_text("mean std", panel.std, panel)

@@ -260,6 +260,11 @@ def test_a_single_sample_has_no_spread() -> None:
     assert "Spread of 8 samples" not in page.text
 
 
+def test_a_spread_of_another_method_says_whose_it_is() -> None:
+    page = Page(report(section(panels=[panel(spread_of="DAPS (50 calls)")])))
+    assert "Spread of 8 samples of DAPS (50 calls)" in page.text
+
+
 def test_empty_sections_and_reports() -> None:
     assert "no results to report yet" in Page(report()).text
     bare = Page(report(ReportSection(heading="Nothing here"))).text

@@ -17,7 +17,7 @@ from tasks.means import left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation
 from tasks.rendering import MethodRow, markdown_table
 from tasks.rendering.tables import METRICS
-from tasks.study import Result, _best, _heading, _left_out, _method_row, _slices, _told_apart
+from tasks.study import Result, _best, _heading, _left_out, _method_row, _shown, _slices, _told_apart
 from tests.tasks import tiny
 
 MEASURED = Simulation(measurement=CartesianMRI())
@@ -174,3 +174,26 @@ def test_pictures_are_of_the_method_with_the_highest_psnr_by_the_image_that_stan
     assert best((0, "sample", 30), (1, "sample", 28), (1, "mean", 31), (2, "sample", 30)) == 1
     assert best((0, "sample", 30), (1, "mean", 29), (2, "sample", 30)) == 2
     assert best((0, "sample", 30)) == 0
+
+
+def test_the_spread_is_that_of_the_best_method_or_of_the_best_that_has_samples(tmp_path: Path) -> None:
+    made = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=2, shard_size=2))
+    choices = {
+        "naive": Reconstruction(method=Direct()),
+        "one": Reconstruction(method=DDS(), prior="mri-128"),
+        "many": Reconstruction(method=DDS(), prior="mri-128", n_samples=4),
+        "more": Reconstruction(method=DDS(), prior="mri-128", n_samples=8),
+    }
+    results = {
+        name: Result(ShardedStore.open(str(shutil.copytree(made.uri, tmp_path / name))), choice, MEASURED)
+        for name, choice in choices.items()
+    }
+
+    def shown(**psnr: float) -> list[str]:
+        chosen = [results[name] for name in psnr]
+        rows = [{"reconstruction": results[n].digest, "estimate": results[n].estimate, "psnr": psnr[n]} for n in psnr]
+        return [one.digest for one in _shown(chosen, rows)]
+
+    assert shown(naive=20, one=33, many=30, more=31) == ["naive", "one", "more"]
+    assert shown(naive=20, one=30, many=33, more=31) == ["naive", "many", "many"]
+    assert shown(naive=20, one=30) == ["naive", "one", "one"]
