@@ -113,7 +113,9 @@ class ScoreModel(nn.Module):
         denoised = self._denoised(x, sigma, place)
         if self.coarse is None or self.coarse.size is None:
             return denoised
-        n, m = x.shape[-1], self.coarse.size
+        n = x.shape[-1]
+        # In larger images the coarse pixels are as large as in those that it was trained for.
+        m = round(self.coarse.size * n / (self.size or n))
         low = self.coarse(low_band(x, m), sigma * (m / n))
         return denoised + self.coarse_share * from_band(low - low_band(denoised, m), n)
 

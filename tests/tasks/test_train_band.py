@@ -47,8 +47,8 @@ def both(workspace: Path) -> Path:
     return workspace / "priors" / "both"
 
 
-def noisy(sigma: float) -> torch.Tensor:
-    return 0.3 + sigma * torch.randn(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+def noisy(sigma: float, side: int) -> torch.Tensor:
+    return 0.3 + sigma * torch.randn(2, 1, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def test_a_prior_of_a_band_is_for_a_coarser_grid_over_the_same_field(workspace: Path) -> None:
@@ -61,12 +61,13 @@ def test_a_prior_of_a_band_is_for_a_coarser_grid_over_the_same_field(workspace: 
 def test_a_prior_leaves_the_low_frequencies_to_its_coarse_part(workspace: Path, both: Path) -> None:
     places = [str(workspace / "priors" / name / "prior") for name in ("fine", "low", "both")]
     fine, low, whole = (load_prior(place, "cpu", "float32")[0] for place in places)
-    for sigma in (0.05, 1.0):
-        x, level = noisy(sigma), torch.tensor(sigma)
+    for sigma, times in ((0.05, 1), (1.0, 1), (1.0, 2)):
+        side, band = times * SIZE, times * BAND
+        x, level = noisy(sigma, side), torch.tensor(sigma)
         with torch.no_grad():
             alone, found = fine(x, level), whole(x, level)
-            coarse = low(low_band(x, BAND), level * BAND / SIZE)
-        torch.testing.assert_close(found, alone + 0.5 * from_band(coarse - low_band(alone, BAND), SIZE))
+            coarse = low(low_band(x, band), level * BAND / SIZE)
+        torch.testing.assert_close(found, alone + 0.5 * from_band(coarse - low_band(alone, band), side))
         assert float((found - alone).abs().max()) > 1e-3
     card = (both / "prior" / "card.md").read_text()
     assert f"coarse part on {BAND} x {BAND} pixels, 80 images seen" in card
