@@ -66,7 +66,7 @@ def _built(part: PriorContract | CoarsePart, size: int, n_channels: int, precisi
     return model
 
 
-def joined(weights: bytes, contract: PriorContract, coarse: Published, *, share: float = 0.5) -> Published:
+def joined(weights: bytes, contract: PriorContract, coarse: Published, *, share: float | None = None) -> Published:
     """Weights and contract of a prior that leaves the low frequencies of its images to another one.
 
     Args:
@@ -74,7 +74,8 @@ def joined(weights: bytes, contract: PriorContract, coarse: Published, *, share:
         contract: of the prior.
         coarse: weights and contract of a prior of the low frequencies, trained with ``band``, or of one that has such a
             part already.
-        share: of the low frequencies that are the other one's; the rest is the prior's own.
+        share: of the low frequencies that are the other one's; the rest is the prior's own. None: half, or what it is
+            for a part that there is already.
 
     Raises:
         UserError: if the coarse prior is of other images.
@@ -106,21 +107,21 @@ def require_coarse(low: PriorContract, image: ImageContract, name: str) -> None:
 
 
 def _coarse_part(
-    contract: PriorContract, coarse: Published, share: float
+    contract: PriorContract, coarse: Published, share: float | None
 ) -> tuple[dict[str, torch.Tensor], CoarsePart]:
     weights, low = coarse
     require_coarse(low, contract.image, contract.name)
     tensors = tensors_of(weights)
     if low.coarse is not None:
         tensors = {name.removeprefix(COARSE): one for name, one in tensors.items() if name.startswith(COARSE)}
-        return tensors, low.coarse.model_copy(update={"share": share})
+        return tensors, low.coarse if share is None else low.coarse.model_copy(update={"share": share})
     return tensors, CoarsePart(
         size=low.image.size,
         network=low.network,
         preconditioning=low.preconditioning,
         sigma_min=low.sigma_min,
         images_seen=low.images_seen,
-        share=share,
+        share=0.5 if share is None else share,
     )
 
 

@@ -82,8 +82,10 @@ def test_weights_of_both_are_published_once_and_come_back(workspace: Path, both:
     assert (again, described.sha256) == (load(str(both / "prior"))[0], read_contract(str(both / "prior")).sha256)
     # Of one that has such a part it is taken, and a part that was there is replaced.
     assert joined(again, described, (again, described))[0] == again
-    whole = prior_from(*joined(again, described, (low_weights, low), share=1.0))
-    assert whole.coarse_share == 1
+    whole = joined(again, described, (low_weights, low), share=1.0)
+    assert prior_from(*whole).coarse_share == 1
+    # That of a part which is there already stays.
+    assert prior_from(*joined(weights, contract, whole)).coarse_share == 1
     assert len(again) > len(weights) + len(low_weights) - 5000
     assert prior_from(again, described, precision="bfloat16").coarse.autocast_dtype is torch.bfloat16
 

@@ -46,7 +46,8 @@ def _published(job: TrainJob, state: TrainState, images: TrainingImages) -> tupl
         return weights, contract
     coarse_weights, coarse = load(job.coarse, sha256=job.coarse_sha256)
     assert isinstance(coarse, PriorContract)
-    return joined(weights, contract, (coarse_weights, coarse), share=job.recipe.coarse_share)
+    share = job.recipe.coarse_share if job.recipe.coarse else None
+    return joined(weights, contract, (coarse_weights, coarse), share=share)
 
 
 def picture_model(job: TrainJob, state: TrainState, images: TrainingImages) -> None:
