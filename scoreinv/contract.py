@@ -146,7 +146,9 @@ class PriorContract(ModelContract):
     sizes: tuple[int, int] | None = Field(
         None, description="The least and the largest side that it serves at its pixel size; none: its own alone."
     )
-    coarse: CoarsePart | None = Field(None, description="What makes the low frequencies, if that is another network.")
+    coarse: CoarsePart | None = Field(
+        None, description="What makes a share of the low frequencies, if there is such a part."
+    )
 
     @model_validator(mode="after")
     def _levels_are_ordered(self) -> "PriorContract":

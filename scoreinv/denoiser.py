@@ -111,8 +111,9 @@ class ScoreModel(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, place: Tensor | None = None) -> Tensor:
         """Denoised images, float32, the shape of x; ``place`` is that of crops, as ``position_of`` takes it."""
         denoised = self._denoised(x, sigma, place)
-        if self.coarse is None or self.coarse.size is None:
+        if self.coarse is None:
             return denoised
+        assert self.coarse.size is not None, "a coarse model knows its grid"
         n = x.shape[-1]
         # In larger images the coarse pixels are as large as in those that it was trained for.
         m = round(self.coarse.size * n / (self.size or n))

@@ -79,7 +79,8 @@ def _check_models(study: Study, image: ImageContract, workspace: str) -> None:
         if not choice.prior:
             continue
         if choice.prior == "trained" and study.training is not None:
-            contract = contract_of(study.training.train, study.training.ingest[0].image)
+            train = study.training.train
+            contract = contract_of(train, train.model_image(study.training.ingest[0].image))
         else:
             _, contract = load(locate_prior(workspace, choice.prior))
         require_match(contract, image, method=choice.method, measurement=study.simulation.measurement)
@@ -98,7 +99,8 @@ def _check_training(training: Training, image: ImageContract) -> None:
                     "a prior is trained on images of one grid and of its own values"
                 )
     multiple, objective = training.train.network.size_multiple, training.train.objective
-    sizes = objective.sizes(first) if isinstance(objective, Denoising) else (first.size,)
+    own = training.train.model_image(first)
+    sizes = objective.sizes(own) if isinstance(objective, Denoising) else (own.size,)
     if size := next((one for one in sizes if one % multiple), 0):
         raise UserError(
             f"for training.train.network the size of images and of crops must be a multiple of {multiple}, got {size}: "

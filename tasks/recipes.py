@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
-from scoreinv.contract import ImageContract
+from scoreinv.contract import ImageContract, in_band
 from scoreinv.methods import AnyMethod
 from scoreinv.nets import AnyNetwork, UNet
 from scoreinv.operators import AnyMeasurement
@@ -131,6 +131,14 @@ class TrainRecipe(Spec):
         if shares and not any(shares):
             raise ValueError("all shares are 0: give one data set a chance")
         return shares
+
+    def model_image(self, image: ImageContract) -> ImageContract:
+        """The images that the model is for, of the data sets' images.
+
+        Raises:
+            UserError: if the band is not less than these.
+        """
+        return in_band(image, self.band) if self.band else image
 
     def for_digest(self) -> dict[str, Json]:
         """As ``Spec.for_digest``, but the options of a denoiser stay where they lay before there were other objectives.

@@ -21,7 +21,7 @@ import scoreinv
 from benchmarks.calls import MEASUREMENTS
 from benchmarks.gpu.packed import Plan, write_images, write_weights
 from flows.recipe_files import find_recipe, load_recipe
-from scoreinv.contract import ImageContract
+from scoreinv.contract import ImageContract, PriorContract
 from scoreinv.errors import UserError
 from scoreinv.training.data import balanced_weights
 from scoreinv.training.objectives import Denoising
@@ -72,11 +72,13 @@ def pack(recipe: TrainRecipe, workspace: str, to: Path, *, every: int = 1, is_fi
     contract = stores[0].contract
     if not isinstance(recipe.objective, Denoising) or contract.n_channels != 1:
         raise UserError("what is packed is the training of a prior of images with one channel: take another recipe")
+    weights, initial = load(locate_prior(workspace, recipe.initial)) if recipe.initial else (b"", None)
+    if recipe.band or recipe.coarse or (isinstance(initial, PriorContract) and initial.coarse):
+        raise UserError("what is packed is the training of whole images alone: leave out band, coarse and coarse parts")
     to.mkdir(parents=True, exist_ok=True)
-    if recipe.initial:
-        weights, initial = load(locate_prior(workspace, recipe.initial))
+    if initial is not None:
         write_weights(to, load_tensors(weights))
-    plan = _plan(recipe, contract, is_fine=is_fine, initial_seen=initial.images_seen if recipe.initial else 0)
+    plan = _plan(recipe, contract, is_fine=is_fine, initial_seen=initial.images_seen if initial else 0)
     (to / "plan.json").write_text(plan.model_dump_json(indent=1) + "\n")
     chosen = [_chosen(store, recipe.validation_subjects, recipe.balance_power, every, is_fine) for store in stores]
     shares = recipe.shares or tuple(len(one.train) for one in chosen)

@@ -187,6 +187,8 @@ def test_a_training_that_cannot_fit_its_study_is_refused_before_it_starts(comman
     for change, message in (
         ("train.network.patch=3", "the size of images and of crops must be a multiple of 24, got 128"),
         ("train.objective.crop=60", "the size of images and of crops must be a multiple of 8, got 60"),
+        ("train.band=60", "a side of 60 pixels of 7.46667 mm but the data have 128 of 3.5 mm"),
+        ("train.band=128", "band=128 must be less than the 128 pixels"),
         ("train.objective.crop=160", "objective.crop=160 is more than the 128 pixels"),
         ("ingest.1.image.size=64", "training.ingest.1.image.size=64 but training.ingest.0.image.size=128"),
         ("ingest.0.image.pixel_mm=2", "of 2 mm but the data have 128 of 3.5 mm"),

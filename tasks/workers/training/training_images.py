@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scoreinv.band import low_band
-from scoreinv.contract import ImageContract, in_band
+from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.spec import digest_of
 from scoreinv.training.data import balanced_weights
@@ -69,7 +69,7 @@ def read_images(
     if _n_bytes(stores, free) > max_gib * 2**30:
         path = cache_folder(cache) / f"{_digest(recipe, stores)}.images"
     return TrainingImages(
-        in_band(contract, recipe.band) if recipe.band else contract,
+        recipe.model_image(contract),
         images=_training_images(stores, free, path),
         weights=_weights(recipe, stores, free),
         held_out=low_band(held_out, recipe.band) if recipe.band and len(held_out) else held_out,

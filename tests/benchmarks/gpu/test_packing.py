@@ -63,6 +63,9 @@ def test_what_is_no_prior_is_refused(packed: Packed, tmp_path: Path) -> None:
     recipe = packed.recipe.model_copy(update={"objective": Supervised(measurement=CartesianMRI())})
     with pytest.raises(UserError, match="training of a prior"):
         pack(recipe, packed.workspace, tmp_path)
+    for change in ({"band": 8}, {"coarse": "priors/low"}):
+        with pytest.raises(UserError, match="whole images alone: leave out band, coarse"):
+            pack(packed.recipe.model_copy(update=change), packed.workspace, tmp_path)
 
 
 def test_weights_lie_in_files_that_are_not_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
