@@ -95,7 +95,7 @@ def read_bytes(uri: str) -> bytes:
     try:
         if is_local(uri):
             return local_path(uri).read_bytes()
-        filesystem, path = _filesystem(uri)
+        filesystem, path = remote_filesystem(uri)
         return bytes(filesystem.cat_file(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreNotFound(f"there is no file {uri}") from error
@@ -114,7 +114,7 @@ def write_bytes(uri: str, content: bytes, *, is_private: bool = False) -> None:
         if is_local(uri):
             _write_local(local_path(uri), content, _PRIVATE if is_private else _USUAL)
         else:
-            filesystem, path = _filesystem(uri)
+            filesystem, path = remote_filesystem(uri)
             filesystem.pipe_file(path, content)
 
 
@@ -142,7 +142,7 @@ def create_bytes(uri: str, content: bytes, *, is_private: bool = False) -> bool:
 
 
 def _create_remote(uri: str, content: bytes) -> None:
-    filesystem, path = _filesystem(uri)
+    filesystem, path = remote_filesystem(uri)
     try:
         filesystem.pipe_file(path, content, mode="create")
     except (OSError, NotImplementedError) as error:
@@ -224,7 +224,7 @@ def exists(uri: str) -> bool:
     """Whether there is a file or a folder of this name."""
     if is_local(uri):
         return local_path(uri).exists()
-    filesystem, path = _filesystem(uri)
+    filesystem, path = remote_filesystem(uri)
     filesystem.invalidate_cache()
     return bool(filesystem.exists(path))
 
@@ -234,7 +234,7 @@ def size_of(uri: str) -> int | None:
     try:
         if is_local(uri):
             return _size_or_none(local_path(uri))
-        filesystem, path = _filesystem(uri)
+        filesystem, path = remote_filesystem(uri)
         filesystem.invalidate_cache()
         return int(filesystem.info(path)["size"])
     except (FileNotFoundError, NotADirectoryError):
@@ -248,7 +248,7 @@ def sizes_below(uri: str) -> dict[str, int]:
         paths = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
         sizes = {path.relative_to(root).as_posix(): _size_or_none(path) for path in paths}
         return {name: size for name, size in sizes.items() if size is not None}
-    filesystem, path = _filesystem(uri)
+    filesystem, path = remote_filesystem(uri)
     filesystem.invalidate_cache()
     found = filesystem.find(path, detail=True)
     return {str(name)[len(path) :].lstrip("/"): int(about["size"]) for name, about in found.items()}
@@ -273,7 +273,7 @@ def list_names(uri: str) -> list[str]:
 
 
 def _list_remote(uri: str) -> list[str]:
-    filesystem, path = _filesystem(uri)
+    filesystem, path = remote_filesystem(uri)
     # Another worker may have added files since this one listed the folder.
     filesystem.invalidate_cache()
     try:
@@ -287,7 +287,7 @@ def delete(uri: str) -> None:
     if is_local(uri):
         local_path(uri).unlink(missing_ok=True)
     elif exists(uri):
-        filesystem, path = _filesystem(uri)
+        filesystem, path = remote_filesystem(uri)
         filesystem.rm_file(path)
 
 
@@ -339,7 +339,12 @@ def package_explained(uri: str) -> Iterator[None]:
         raise StoreError(f"{uri}: there are no places of this kind: use a folder, s3://, gs:// or abfs://") from error
 
 
-def _filesystem(uri: str) -> tuple[Any, str]:
+def remote_filesystem(uri: str) -> tuple[Any, str]:
+    """The fsspec file system of a URI that is not local, and the path in it.
+
+    Raises:
+        StoreError: if the package for such places is missing, or there are no such places.
+    """
     with package_explained(uri):
         filesystem, path = fsspec.core.url_to_fs(uri)
     return filesystem, str(path)

@@ -1,16 +1,36 @@
-"""Folders of input files."""
+"""Folders of input files, on this machine or in a bucket."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from scoreinv.shipped import examples_folder
 from storage.errors import SourceError
-from storage.uri import join, local_path
+from storage.uri import is_local, join, local_path, remote_filesystem
 
 SHIPPED = "shipped:"
 """A path that begins so lies in the folder of example slices that comes with the package, as shipped:ct."""
+
+
+_ETAGS = ("ETag", "etag")
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+"""What file systems of fsspec call them."""
+
+
+class Stamp(NamedTuple):
+    """What tells a file that has changed from one that has not; 0 and "" where it is not known."""
+
+    size: int = 0
+    """Bytes."""
+    mtime_ns: int = 0
+    """When its content was last written, in ns since 1970."""
+    ctime_ns: int = 0
+    """When it was last changed in any way, as a copy that keeps the other time does."""
+    etag: str = ""
+    """A bucket's name for its content."""
 
 
 def root_of(path: str) -> Path:
@@ -35,11 +55,73 @@ def _place_of(path: str) -> Path:
 
 
 def files_below(path: str) -> list[str]:
-    """Names of all files below a folder, or of the one file, relative to ``root_of(path)``, sorted; hidden ones not."""
-    root = root_of(path)
-    if not _place_of(path).is_dir():
-        return [_place_of(path).name]
-    return sorted(Path(folder, name).relative_to(root).as_posix() for folder, name in _walk(root))
+    """The names of a source's files, as in ``stamps_below``, sorted."""
+    return sorted(stamps_below(path))
+
+
+def stamps_below(path: str) -> dict[str, Stamp]:
+    """The files below a folder, or the one file, by their names relative to ``root_of(path)``; hidden ones not.
+
+    Nothing of them is read: one look at each file here, one listing of a bucket.
+
+    Raises:
+        SourceError: if the path does not exist.
+    """
+    if is_remote(path):
+        return _remote_stamps(path)
+    place, root = _place_of(path), root_of(path)
+    if not place.is_dir():
+        return {place.name: _stamp(place)}
+    found = (Path(folder, name) for folder, name in _walk(root))
+    return {file.relative_to(root).as_posix(): _stamp(file) for file in found}
+
+
+def is_remote(path: str) -> bool:
+    """Whether a source lies in a bucket, or in another place of fsspec."""
+    return not path.startswith(SHIPPED) and not is_local(path)
+
+
+def _stamp(file: Path) -> Stamp:
+    try:
+        about = file.stat()
+    except OSError:
+        # A link that leads nowhere, or a file that has just gone: whoever reads it says so.
+        return Stamp()
+    return Stamp(about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+
+
+def _remote_stamps(path: str) -> dict[str, Stamp]:
+    filesystem, top = remote_filesystem(path)
+    top = top.rstrip("/")
+    # Not what this process saw before: files may have come.
+    filesystem.invalidate_cache()
+    found = {str(name): about for name, about in filesystem.find(top, detail=True).items()}
+    if not found:
+        raise SourceError(f"{path} does not exist, or there is no file below it: give an existing folder or file")
+    root = top.rpartition("/")[0] if top in found else top
+    named = {name[len(root) :].lstrip("/"): about for name, about in found.items()}
+    return {name: _remote_stamp(about) for name, about in named.items() if not _is_hidden(name)}
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _remote_stamp(about: Mapping[str, Any]) -> Stamp:
+    etag = next((str(about[key]) for key in _ETAGS if about.get(key)), "")
+    time = next((about[key] for key in _TIMES if about.get(key)), None)
+    return Stamp(int(about.get("size") or 0), _nanoseconds(time), 0, etag.strip('"'))
+
+
+def _nanoseconds(time: object) -> int:
+    """Of a time as a date, as ISO text or as seconds; 0 for anything else."""
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError:
+            return 0
+    seconds = time.timestamp() if isinstance(time, datetime) else time
+    return round(seconds * 1e6) * 1000 if isinstance(seconds, int | float) else 0
 
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:
