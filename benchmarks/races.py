@@ -54,6 +54,7 @@ from scoreinv.operators.mri import CartesianMRI
 from scoreinv.spec import Spec, digest_of
 from scoreinv.training.loop import TrainSpec
 from storage.errors import StoreError, StoreHeld
+from storage.joined import open_store
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from storage.sources import PhantomSource
@@ -447,7 +448,7 @@ def _contents(stage: str, path: Path) -> Iterator[tuple[str, Any]]:
             yield record.parent.name, {key: value for key, value in content.items() if key != "seal"}
         yield "best.yaml", (path / "best.yaml").read_text()
     else:
-        yield from _shards(ShardedStore.open(str(path)))
+        yield from _shards(open_store(str(path)))
         if stage == "scores":
             yield from ((f"row {i}", {**row, "seconds": 0}) for i, row in enumerate(read_scores(str(path))))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -12,13 +13,18 @@ from scoreinv.errors import UserError
 from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json, Spec, digest_of
 from storage.errors import SourceError, StoreError, StoreIncomplete
+from storage.joined import JoinedStore, Piece, open_store
 from storage.looks import Look, look_of, nothing_seen, read_looks
 from storage.resample import prepare
 from storage.shards import ArrayLayout, Shard, ShardedStore
-from storage.uri import exists, join, json_bytes, read_json, write_if_other, write_json
+from storage.uri import exists, join, json_bytes, read_json, read_sealed, sealed, write_if_other, write_json
 
 NAMES = "names.json"
 """Of a data set: the files that hold its slices, and those that were rejected, by their own names."""
+
+
+REJECTED = "rejected.json"
+"""Of a joined data set: what was left out of the whole. Its slices are listed by its parts."""
 
 
 class SliceRecord(Spec):
@@ -80,6 +86,12 @@ class Listing(Spec):
             rejected=(*self.rejected, *rejected),
             volumes={name: geometry for name, geometry in self.volumes.items() if name not in bad},
         )
+
+    def part(self, places: Sequence[int]) -> "Listing":
+        """The listing of the slices in these places alone, and of their volumes; nothing is rejected in it."""
+        slices = tuple(self.slices[place] for place in places)
+        volumes = {name: self.volumes[name] for name in dict.fromkeys(one.volume_id for one in slices)}
+        return Listing(slices=slices, volumes=volumes)
 
     def subjects(self) -> list[str]:
         """The subjects, each once, in the order of the slices."""
@@ -150,9 +162,36 @@ class DatasetStore:
         return cls(shards)
 
     @classmethod
+    def join(
+        cls,
+        uri: str,
+        parts: Sequence["DatasetStore"],
+        pieces: Sequence[Piece],
+        attrs: Mapping[str, Json],
+        rejected: Sequence[Rejected],
+        *,
+        named: Sequence[Rejected],
+    ) -> Self:
+        """The data set of these shards of others, made if it is not there yet.
+
+        Args:
+            parts: data sets of one recipe, in the same folder.
+            attrs: of the store, from ``joined_attrs``.
+            rejected: what was left out of the whole.
+            named: the same with the source's own names.
+        """
+        shards = JoinedStore.join(uri, [one.shards for one in parts], pieces, attrs=attrs)
+        shown: list[Json] = [one.model_dump(mode="json") for one in rejected]
+        write_if_other(join(uri, REJECTED), json_bytes(sealed({"rejected": shown})))
+        if tuple(named) != tuple(rejected) and not exists(join(uri, NAMES)):
+            own_names: list[Json] = [one.model_dump(mode="json") for one in named]
+            write_json(join(uri, NAMES), {"rejected": own_names}, is_private=True)
+        return cls(shards)
+
+    @classmethod
     def open(cls, uri: str, *, finished: bool = True) -> Self:
-        """The data set at a URI; errors as ``ShardedStore.open``."""
-        return cls(ShardedStore.open(uri, finished=finished))
+        """The data set at a URI, in one store or joined; errors as ``ShardedStore.open``."""
+        return cls(open_store(uri, finished=finished))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.shards,))
@@ -173,7 +212,10 @@ class DatasetStore:
             StoreError: if it is gone or damaged.
         """
         if self._listing is None:
-            self._listing = _read_listing(self.uri, str(self.shards.attrs["listing"]))
+            if isinstance(self.shards, JoinedStore):
+                self._listing = _joined_listing(self.shards)
+            else:
+                self._listing = _read_listing(self.uri, str(self.shards.attrs["listing"]))
         return self._listing
 
     @property
@@ -266,24 +308,24 @@ class DatasetStore:
         Raises:
             StoreIncomplete: if a shard that holds slices of these volumes is missing.
         """
-        start, stop = self._whole_volumes(shard)
+        mine = [one.volume_id for one in self.records[shard.start : shard.stop]]
+        shards = sorted({index for name in mine for index in self._shards_of_volumes[name]})
         looks: dict[str, list[Look]] = {}
-        for other in self.shards.plan()[start // self.shards.shard_size : -(-stop // self.shards.shard_size)]:
+        for other in (self.shards.plan()[index] for index in shards):
             found = read_looks(self.shards.record(other.index).get("looks", ()))
             for one, look in zip(self.records[other.start : other.stop], found, strict=bool(found)):
                 looks.setdefault(one.volume_id, []).append(look)
         ranges = {name: (min(x.lowest for x in seen), max(x.highest for x in seen)) for name, seen in looks.items()}
-        mine = self.records[shard.start : shard.stop]
-        return np.array([ranges.get(one.volume_id, (np.nan, np.nan)) for one in mine])
+        return np.array([ranges.get(name, (np.nan, np.nan)) for name in mine])
 
-    def _whole_volumes(self, shard: Shard) -> tuple[int, int]:
-        """The places from and up to which the volumes of a shard lie; slices of a volume follow each other."""
-        start, stop, records = shard.start, shard.stop, self.records
-        while start > 0 and records[start - 1].volume_id == records[shard.start].volume_id:
-            start -= 1
-        while stop < len(records) and records[stop].volume_id == records[shard.stop - 1].volume_id:
-            stop += 1
-        return start, stop
+    @cached_property
+    def _shards_of_volumes(self) -> dict[str, set[int]]:
+        """By volume the shards that hold its slices: not always neighbours, where a data set grew."""
+        found: dict[str, set[int]] = {}
+        for shard in self.shards.plan():
+            for one in self.records[shard.start : shard.stop]:
+                found.setdefault(one.volume_id, set()).add(shard.index)
+        return found
 
     def _refuse_nothing(self) -> None:
         bad = [f"{self._file_of(place)}: {reason}" for place, reason in self.showing_nothing().items()]
@@ -299,6 +341,30 @@ class DatasetStore:
     def _file_of(self, place: int) -> str:
         (record,) = self._with_files(Shard(0, place, place + 1))
         return record.file
+
+
+def joined_attrs(
+    parts: Sequence[DatasetStore], pieces: Sequence[Piece], rejected: Sequence[Rejected]
+) -> dict[str, Json]:
+    """The attributes of the data set of these shards; "listing" follows from what it holds."""
+    left_out: list[Json] = [one.model_dump(mode="json") for one in rejected]
+    contents: list[Json] = [str(one.shards.attrs["listing"]) for one in parts]
+    listing = digest_of(contents, [list(piece) for piece in pieces], left_out)
+    return parts[0].shards.attrs | {"listing": listing}
+
+
+def _joined_listing(store: JoinedStore) -> Listing:
+    """The slices of the pieces, each as its part lists it."""
+    listings = [DatasetStore(part).listing for part in store.parts]
+    slices: list[SliceRecord] = []
+    volumes: dict[str, dict[str, Json]] = {}
+    for number, first, last in store.pieces:
+        plan, listing = store.parts[number].plan(), listings[number]
+        found = listing.slices[plan[first].start : plan[last - 1].stop]
+        slices += found
+        volumes |= {name: listing.volumes[name] for name in dict.fromkeys(one.volume_id for one in found)}
+    rejected = tuple(Rejected.model_validate(one) for one in read_sealed(join(store.uri, REJECTED))["rejected"])
+    return Listing(slices=tuple(slices), rejected=rejected, volumes=volumes)
 
 
 def _read_listing(uri: str, fingerprint: str) -> Listing:

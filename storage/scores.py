@@ -11,14 +11,46 @@ from collections.abc import Mapping, Sequence
 
 from scoreinv.spec import Json
 from storage.errors import StoreError, StoreNotFound
+from storage.joined import JoinedStore, open_store, part_of
+from storage.shards import ShardedStore
 from storage.uri import join, json_bytes, read_json, write_if_other
 
 IDENTITY = ("slice", "slice_id", "volume_id", "subject_id", "method", "sample")
 """What a row is about; these columns come first."""
 
+_MADE_FROM = ("reconstruction", "measurements")
+
 Cell = None | bool | int | float | str
 
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def rows_of(scores: ShardedStore) -> list[dict[str, Cell]]:
+    """The rows of all slices, from the records of the shards.
+
+    Those of parts name the reconstructions and measurements of the parts; here they have the names of the wholes.
+
+    Raises:
+        StoreIncomplete: if a shard is not done.
+    """
+    names = _names_of_wholes(scores) if isinstance(scores, JoinedStore) else {}
+    rows = (row for record in scores.records() for row in record["rows"])
+    return [row | {column: names.get(row[column], row[column]) for column in _MADE_FROM} for row in rows]
+
+
+def _names_of_wholes(scores: JoinedStore) -> dict[str, str]:
+    """By the names of what the parts were made from, those of what the whole was made from."""
+    workspace = scores.uri.rstrip("/").rsplit("/", 2)[0]
+    names: dict[str, str] = {}
+    for ref in scores.attrs["recipe"]["reconstructions"]:
+        whole = open_store(join(workspace, ref))
+        for part in (part_of(whole, number) for number in range(len(scores.parts))):
+            names |= {part.name: whole.name, _measurements(part): _measurements(whole)}
+    return names
+
+
+def _measurements(reconstruction: ShardedStore) -> str:
+    return str(reconstruction.attrs["recipe"]["measurements"]).rpartition("/")[2]
 
 
 def write_scores(uri: str, rows: Sequence[Mapping[str, Cell]]) -> None:

@@ -81,8 +81,8 @@ class ShardedStore:
         self.shard_size = int(plan["shard_size"])
         self.attrs: dict[str, Any] = dict(plan["attrs"])
         self.layouts = {name: ArrayLayout(tuple(item["shape"]), item["dtype"]) for name, item in plan["arrays"].items()}
-        self._plan = dict(plan)
-        self._plan_digest = digest_of(self._plan)
+        self.whole_plan = dict(plan)
+        self._plan_digest = digest_of(self.whole_plan)
         self._open_arrays: dict[str, zarr.Array[Any]] = {}
 
     @classmethod
@@ -129,9 +129,18 @@ class ShardedStore:
         if not exists(plan_uri):
             raise StoreNotFound(f"there is no store at {uri} (no plan.json there): run the command that makes it first")
         store = cls(uri, read_plan(uri))
-        if finished and not store.is_finished():
-            raise StoreIncomplete(store.what_is_missing())
+        if finished:
+            store.require_finished()
         return store
+
+    def require_finished(self) -> None:
+        """Refuses a store that is still being filled.
+
+        Raises:
+            StoreIncomplete: the message says which shards are missing.
+        """
+        if not self.is_finished():
+            raise StoreIncomplete(self.what_is_missing())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker may run in another folder.
@@ -140,6 +149,19 @@ class ShardedStore:
 
     def __len__(self) -> int:
         return self.n
+
+    @property
+    def name(self) -> str:
+        """By which it is known within its folder: the digest of a reference."""
+        return self.uri.rstrip("/").rsplit("/", 1)[-1]
+
+    def origin(self, shard: Shard) -> str:
+        """The name of the store that holds a shard: this one."""
+        return self.name
+
+    def shard_at(self, place: int) -> Shard:
+        """The shard that holds a slice."""
+        return self._shards_of(place, place + 1)[0]
 
     def plan(self) -> list[Shard]:
         """All shards, in order; the last one may be shorter."""
@@ -192,8 +214,7 @@ class ShardedStore:
             StoreError: if it is not what was written.
         """
         array = self._array(name)
-        if strange := [place for place in places if not 0 <= place < self.n]:
-            raise IndexError(f"slice {strange[0]} was asked for, {self.uri} has 0 to {self.n - 1}")
+        self._refuse_strange(places)
         shards = {shard.index: shard for place in places for shard in self._shards_of(place, place + 1)}
         expected = {
             shard.start + i: (shard, sha256)
@@ -372,6 +393,10 @@ class ShardedStore:
             for name, layout in self.layouts.items()
         }
 
+    def _refuse_strange(self, places: Sequence[int]) -> None:
+        if strange := [place for place in places if not 0 <= place < self.n]:
+            raise IndexError(f"slice {strange[0]} was asked for, {self.uri} has 0 to {self.n - 1}")
+
     def _refuse_foreign(self, shard: Shard) -> None:
         plan = self.plan()
         if not 0 <= shard.index < len(plan) or plan[shard.index] != shard:
@@ -389,7 +414,7 @@ class ShardedStore:
 
     @property
     def _group_file(self) -> Files:
-        return metadata_files(self.n, self.shard_size, {}, attributes(self._plan))
+        return metadata_files(self.n, self.shard_size, {}, attributes(self.whole_plan))
 
     def _run(self, array: zarr.Array[Any], start: int, stop: int) -> np.ndarray:
         try:

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from storage.datasets import DatasetStore
 from storage.errors import StoreError, StoreNotFound
+from storage.joined import open_store
 from storage.models import is_whole_archive, load
 from storage.plans import read_if_whole, restore_plan
 from storage.reports import SUMMARY
-from storage.scores import score_files
+from storage.scores import rows_of, score_files
 from storage.shards import ShardedStore
 from storage.uri import delete, exists, join, list_names, read_bytes, size_of
 
@@ -43,7 +44,7 @@ def discard_damaged(stage: str, uri: str) -> None:
     elif stage != "reports":
         if not restore_plan(uri):
             raise StoreError(f"{_plan_problem(uri)}, and so is its copy: run the command that made the store again")
-        ShardedStore.open(uri, finished=False).repair()
+        open_store(uri, finished=False).repair()
 
 
 def finish_if_all_is_there(uri: str) -> None:
@@ -61,7 +62,7 @@ def _store(uri: str) -> Iterator[str]:
     if problem := _plan_problem(uri):
         yield problem
         return
-    store = ShardedStore.open(uri, finished=False)
+    store = open_store(uri, finished=False)
     problems = store.verify()
     yield from problems
     if not problems and not store.is_finished():
@@ -82,8 +83,7 @@ def _scores(uri: str) -> Iterator[str]:
     problems = list(_store(uri))
     yield from problems
     if not problems:
-        rows = [row for record in ShardedStore.open(uri).records() for row in record["rows"]]
-        for name, content in score_files(rows).items():
+        for name, content in score_files(rows_of(open_store(uri))).items():
             if not exists(join(uri, name)) or read_bytes(join(uri, name)) != content:
                 yield f"{join(uri, name)} does not hold the scores of the shards"
         yield from _empty(uri, "table.md")
@@ -167,7 +167,7 @@ def _not_json(uri: str, name: str) -> Iterator[str]:
 def recipe_of(stage: str, uri: str) -> dict[str, Any] | None:
     """The recipe that a result was made from; None if it is not kept, or is damaged."""
     if stage in ("measurements", "reconstructions", "scores"):
-        return dict(ShardedStore.open(uri, finished=False).attrs["recipe"])
+        return dict(open_store(uri, finished=False).attrs["recipe"])
     return _recipe_file(uri) if stage in ("priors", "tuning") else None
 
 

@@ -1,10 +1,13 @@
 """Compare reconstructions with the images that were measured."""
 
+from collections.abc import Sequence
+
 from prefect import task
 
 from scoreinv.errors import UserError
 from scoreinv.spec import digest_of
-from storage.scores import Cell, write_scores
+from storage.joined import About, create_alike, open_store, part_of, parts_of
+from storage.scores import rows_of, write_scores
 from storage.shards import ShardedStore
 from storage.uri import join, size_of, write_bytes
 from tasks.artifacts import show_table
@@ -16,24 +19,18 @@ from tasks.running.stopping import stoppable
 from tasks.study import headline_table, section_of
 from tasks.workers.evaluate import VERSION, Candidate, EvaluateJob, evaluate_shard
 from tasks.workers.stores import simulation_of
-from tasks.workspace import locate, reference
+from tasks.workspace import locate, part_reference, reference
 
 
 @task(name="evaluate", retries=1, retry_condition_fn=worth_retrying)
 @stoppable
 def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     """The reference of the scores: one row per slice, method and estimate, and a table of them in table.md."""
-    refs = dict.fromkeys(recipe.reconstructions)
-    stores = [ShardedStore.open(locate(execution.workspace, ref, "reconstructions")) for ref in refs]
+    refs = list(dict.fromkeys(recipe.reconstructions))
+    stores = [open_store(locate(execution.workspace, ref, "reconstructions")) for ref in refs]
     dataset = _common_dataset(stores)
-    ref = reference("scores", digest_of(recipe.digest(), VERSION))
-    target = ShardedStore.create(
-        join(execution.workspace, ref),
-        n=stores[0].n,
-        shard_size=stores[0].shard_size,
-        arrays={},
-        attrs={"recipe": recipe.model_dump(mode="json"), "dataset": dataset},
-    )
+    ref = reference("scores", _digest(recipe))
+    target = _score_store(recipe, stores, join(execution.workspace, ref))
     is_done = target.is_finished()
     if not is_done:
         job = EvaluateJob(
@@ -42,34 +39,45 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
             target=target.uri,
         )
         follow(map_shards(evaluate_shard, job, target, execution), target, f"Evaluating {dataset or ref}")
-    # Also of one that is done: the table may be damaged, and the records have all that is in it.
-    write_scores(target.uri, rows_of(target))
     if not is_done:
         target.finish(manifest={"n_slices": target.n})
-    if not size_of(join(target.uri, "table.md")):
-        _write_table(execution.workspace, target.uri)
+        for part in (part for part in parts_of(target) if part.is_finished()):
+            _write_tables(execution.workspace, part)
+    # Also of one that is done: the table may be damaged, and the records have all that is in it.
+    _write_tables(execution.workspace, target)
     show_table(target.uri, f"Metrics of {len(stores)} reconstructions of {dataset or 'measured data'}")
     return ref
 
 
-def rows_of(scores: ShardedStore) -> list[dict[str, Cell]]:
-    """The rows of all slices, from the records of the shards.
+def _score_store(recipe: EvaluateRecipe, stores: Sequence[ShardedStore], uri: str) -> ShardedStore:
+    """The store of the scores, made where it is not there yet; of joined reconstructions it is joined alike."""
 
-    Raises:
-        StoreIncomplete: if a shard is not done.
-    """
-    return [row for record in scores.records() for row in record["rows"]]
+    def about(part: int | None) -> About:
+        pairs = zip(dict.fromkeys(recipe.reconstructions), stores, strict=True)
+        refs = {ref: part_reference(ref, store, part) for ref, store in pairs}
+        of_part = recipe.model_copy(update={"reconstructions": tuple(refs[ref] for ref in recipe.reconstructions)})
+        dataset = _common_dataset([part_of(store, part) for store in stores])
+        return About(_digest(of_part), {"recipe": of_part.model_dump(mode="json"), "dataset": dataset})
+
+    return create_alike(stores[0], uri, {}, about)
 
 
-def _write_table(workspace: str, uri: str) -> None:
-    section = section_of(workspace, uri, n_pictures=0)
+def _digest(recipe: EvaluateRecipe) -> str:
+    return digest_of(recipe.digest(), VERSION)
+
+
+def _write_tables(workspace: str, scores: ShardedStore) -> None:
+    write_scores(scores.uri, rows_of(scores))
+    if size_of(join(scores.uri, "table.md")):
+        return
+    section = section_of(workspace, scores.uri, n_pictures=0)
     text = f"## {section.heading}\n\n{headline_table(section)}\n"
-    write_bytes(join(uri, "table.md"), text.encode())
+    write_bytes(join(scores.uri, "table.md"), text.encode())
 
 
 def _candidate(workspace: str, store: ShardedStore) -> Candidate:
     uri = locate(workspace, store.attrs["recipe"]["measurements"], "measurements")
-    return Candidate(uri=store.uri, measurements=uri, measurement=simulation_of(ShardedStore.open(uri)).measurement)
+    return Candidate(uri=store.uri, measurements=uri, measurement=simulation_of(open_store(uri)).measurement)
 
 
 def _common_dataset(stores: list[ShardedStore]) -> str:

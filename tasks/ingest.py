@@ -3,16 +3,22 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from prefect import task
 from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json, digest_of
-from storage.datasets import NAMES, DatasetStore, Listing, Rejected
+from storage.catalogue import VERSION as READING
+from storage.catalogue import Catalogue, digest_of_stamps
+from storage.datasets import NAMES, DatasetStore, Listing, Rejected, joined_attrs
+from storage.errors import StoreError
+from storage.growth import Division, divided, keys_of, known_stores, register
 from storage.identities import Hasher
+from storage.joined import Piece
 from storage.sources import PhantomSource, collect
 from storage.sources.source import Volume
-from storage.uri import join
+from storage.uri import exists, join, read_json, write_json
 from tasks.progress import LOG_SECONDS, follow
 from tasks.recipes import IngestRecipe
 from tasks.running.retry import worth_retrying
@@ -21,6 +27,18 @@ from tasks.running.stopping import stoppable
 from tasks.workers.ingest import VERSION, IngestJob, ingest_shard
 from tasks.workspace import reference
 
+CATALOGUE = "catalogue"
+"""Folder of a workspace: what is known of sources and of the shards that are there."""
+
+
+class Made(NamedTuple):
+    """A data set that was made as one store."""
+
+    ref: str
+    """Empty if all of its volumes showed nothing."""
+    left_out: dict[int, str]
+    """Volumes that showed nothing, by the place of one of their slices in what was to be made, with the reason."""
+
 
 @task(name="ingest", retries=1, retry_condition_fn=worth_retrying)
 @stoppable
@@ -28,22 +46,108 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
     """The reference of the data set, made where it is not there yet.
 
     A data set is addressed by what was found, not by where: a folder that was moved is the same, one that
-    gained a file is another. What leaves this task calls people, series and files as the source's ``identities`` says.
+    gained a file is another. Of one that grew only what is new is read and made: the rest is taken as it is.
+    What leaves this task calls people, series and files as the source's ``identities`` says.
     """
-    found = collect(_with_progress(recipe.source.scan()))
-    ref, store = _filled(recipe, execution, found)
-    bad = {} if store.shards.is_finished() else store.showing_nothing()
-    if 0 < len(bad) < len(found.volumes):
-        # One volume that does not fit stops no others; their slices are read once more.
-        ref, store = _filled(recipe, execution, found.without(bad))
+    seen = digest_of_stamps(recipe.source.stamps())
+    if ref := _seen_before(recipe, execution.workspace, seen):
+        return ref
+    ref = _ingested(recipe, execution)
+    if seen:
+        write_json(_note_uri(recipe, execution.workspace), {"seen": seen, "dataset": ref})
+    return ref
+
+
+def _seen_before(recipe: IngestRecipe, workspace: str, seen: str) -> str:
+    """The data set that was made of just these files; empty if there is none."""
+    try:
+        note = read_json(_note_uri(recipe, workspace)) if seen else {}
+    except StoreError:
+        return ""
+    ref = str(note.get("dataset", ""))
+    if note.get("seen") != seen or not exists(join(workspace, ref, "_SUCCESS")):
+        return ""
+    get_run_logger().info("no file of the source came, went or changed since %s was made", ref)
+    return ref
+
+
+def _ingested(recipe: IngestRecipe, execution: Execution) -> str:
+    catalogue = Catalogue(join(execution.workspace, CATALOGUE, "sources"), Hasher(execution.workspace))
+    found = collect(_with_progress(recipe.source.scan(catalogue)))
+    known = known_stores(_known_folder(recipe, execution.workspace), join(execution.workspace, "datasets"))
+    keys = keys_of(_public(recipe, execution, found))
+    empty = {key: reason for one in known for key, reason in one.empty.items()}
+    is_bad = {found.slices[place].volume_id: place for place, key in enumerate(keys) if key in empty}
+    found = found.without({place: empty[keys[place]] for place in is_bad.values()})
+    listing = _public(recipe, execution, found)
+    division = divided(known, keys_of(listing))
+    is_there = exists(join(execution.workspace, "datasets", _address(recipe, listing), "_SUCCESS"))
+    if is_there or not division.pieces:
+        return _made(recipe, execution, found, is_part=False).ref
+    return _joined(recipe, execution, found, division)
+
+
+def _joined(recipe: IngestRecipe, execution: Execution, found: Listing, division: Division) -> str:
+    """The reference of the data set of the shards that are there, and of those of what is new."""
+    parts = [DatasetStore.open(one.uri) for one in division.stores]
+    pieces = list(division.pieces)
+    if division.rest:
+        new = _made(recipe, execution, found.part(division.rest), is_part=True)
+        found = found.without({division.rest[place]: reason for place, reason in new.left_out.items()})
+        if new.ref:
+            parts.append(DatasetStore.open(join(execution.workspace, new.ref)))
+            pieces.append(Piece(len(parts) - 1, 0, len(parts[-1].shards.plan())))
+    listing = _public(recipe, execution, found)
+    attrs = joined_attrs(parts, pieces, listing.rejected)
+    ref = reference("datasets", digest_of(_found_anywhere(recipe).digest(), attrs["listing"], VERSION))
+    store = DatasetStore.join(
+        join(execution.workspace, ref), parts, pieces, attrs, listing.rejected, named=found.rejected
+    )
+    _tell_oddities(listing, "" if listing == found else join(store.uri, NAMES))
+    n_new = len(division.rest)
+    get_run_logger().info("%s: %d slices that were there and %d new ones", ref, len(store) - n_new, n_new)
     if not store.shards.is_finished():
         store.finish()
     return ref
 
 
+def _made(recipe: IngestRecipe, execution: Execution, found: Listing, *, is_part: bool) -> Made:
+    """The data set of all that was found, as one store; what it holds is remembered.
+
+    A volume that does not fit stops no others: their slices are read once more. If none fits, a part is not made.
+    """
+    keys = keys_of(_public(recipe, execution, found))
+    ref, store = _filled(recipe, execution, found)
+    bad = {} if store.shards.is_finished() else store.showing_nothing()
+    if is_part and len(bad) == len(found.volumes):
+        ref = ""
+    elif 0 < len(bad) < len(found.volumes):
+        ref, store = _filled(recipe, execution, found.without(bad))
+    if ref and not store.shards.is_finished():
+        store.finish()
+    if ref:
+        reasons = {found.slices[place].volume_id: reason for place, reason in bad.items()}
+        volumes = [one.volume_id for one in found.slices]
+        empty = {key: reasons[name] for key, name in zip(keys, volumes, strict=True) if name in reasons}
+        register(_known_folder(recipe, execution.workspace), store.shards, keys_of(store.listing), empty)
+    return Made(ref, bad)
+
+
+def _public(recipe: IngestRecipe, execution: Execution, found: Listing) -> Listing:
+    return recipe.source.public(found, Hasher(execution.workspace))
+
+
+def _known_folder(recipe: IngestRecipe, workspace: str) -> str:
+    return join(workspace, CATALOGUE, "shards", digest_of(_found_anywhere(recipe).digest(), VERSION))
+
+
+def _note_uri(recipe: IngestRecipe, workspace: str) -> str:
+    return join(workspace, CATALOGUE, "sources", f"{digest_of(recipe.digest(), VERSION, READING)}.json")
+
+
 def _filled(recipe: IngestRecipe, execution: Execution, found: Listing) -> tuple[str, DatasetStore]:
     """The reference and the store of the data set of what was found, with all its shards."""
-    listing = recipe.source.public(found, Hasher(execution.workspace))
+    listing = _public(recipe, execution, found)
     ref = reference("datasets", _address(recipe, listing))
     store = DatasetStore.create(
         join(execution.workspace, ref),
@@ -85,8 +189,11 @@ def _with_progress(scan: Iterator[Volume | Rejected]) -> Iterator[Volume | Rejec
 
 def _address(recipe: IngestRecipe, listing: Listing) -> str:
     # What a source does is in the fingerprint, which holds every value it found.
-    found_anywhere = recipe.model_copy(update={"source": PhantomSource()})
-    return digest_of(found_anywhere.digest(), listing.fingerprint, VERSION)
+    return digest_of(_found_anywhere(recipe).digest(), listing.fingerprint, VERSION)
+
+
+def _found_anywhere(recipe: IngestRecipe) -> IngestRecipe:
+    return recipe.model_copy(update={"source": PhantomSource()})
 
 
 def _without_source(recipe: IngestRecipe) -> dict[str, Json]:

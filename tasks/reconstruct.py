@@ -3,6 +3,7 @@
 from prefect import task
 
 from scoreinv.spec import digest_of
+from storage.joined import About, create_alike, open_store, part_of
 from storage.models import load
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
@@ -14,17 +15,17 @@ from tasks.running.stopping import stoppable
 from tasks.workers.priors import image_contract, require_match
 from tasks.workers.reconstruct import VERSION, ReconstructJob, reconstruct_shard
 from tasks.workers.stores import dataset_of, simulation_of
-from tasks.workspace import locate, locate_prior, reference
+from tasks.workspace import locate, locate_prior, part_reference, reference
 
 
 @task(name="reconstruct", retries=1, retry_condition_fn=worth_retrying)
 @stoppable
 def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     """The reference of the reconstructions, made where they are not there yet."""
-    measurements = ShardedStore.open(locate(execution.workspace, recipe.measurements, "measurements"))
+    measurements = open_store(locate(execution.workspace, recipe.measurements, "measurements"))
     prior = locate_prior(execution.workspace, recipe.reconstruction.prior)
     sha256 = checked_prior(prior, recipe.reconstruction, measurements)
-    ref = reference("reconstructions", digest_of(recipe.digest(), sha256, VERSION))
+    ref = reference("reconstructions", _digest(recipe, sha256))
     store = reconstruction_store(recipe, measurements, join(execution.workspace, ref), prior_sha256=sha256)
     if not store.is_finished():
         job = ReconstructJob(
@@ -63,18 +64,24 @@ def checked_prior(prior: str, choice: Reconstruction, measurements: ShardedStore
 def reconstruction_store(
     recipe: ReconstructRecipe, measurements: ShardedStore, uri: str, *, prior_sha256: str = ""
 ) -> ShardedStore:
-    """The store of the reconstructions, made where it is not there yet."""
+    """The store of the reconstructions, made where it is not there yet; of joined measurements it is joined alike."""
     shape = image_contract(measurements.attrs).stored_shape()
     names = ("mean", "std", "sample") if recipe.reconstruction.n_samples > 1 else ("sample",)
-    return ShardedStore.create(
-        uri,
-        n=measurements.n,
-        shard_size=measurements.shard_size,
-        arrays={name: ArrayLayout(shape) for name in names},
-        attrs={
-            "recipe": recipe.model_dump(mode="json"),
+
+    def about(part: int | None) -> About:
+        ref = part_reference(recipe.measurements, measurements, part)
+        of_part = recipe.model_copy(update={"measurements": ref})
+        measured = part_of(measurements, part)
+        attrs = {
+            "recipe": of_part.model_dump(mode="json"),
             "prior_sha256": prior_sha256,
-            "dataset": dataset_of(measurements),
-            "image": measurements.attrs["image"],
-        },
-    )
+            "dataset": dataset_of(measured),
+            "image": measured.attrs["image"],
+        }
+        return About(_digest(of_part, prior_sha256), attrs)
+
+    return create_alike(measurements, uri, {name: ArrayLayout(shape) for name in names}, about)
+
+
+def _digest(recipe: ReconstructRecipe, prior_sha256: str) -> str:
+    return digest_of(recipe.digest(), prior_sha256, VERSION)

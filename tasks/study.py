@@ -14,6 +14,7 @@ from scoreinv.metrics.image import magnitude
 from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from storage.datasets import DatasetStore, Rejected
+from storage.joined import open_store
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.means import Row, left_out, mean_of
@@ -103,7 +104,7 @@ class Slices(NamedTuple):
 
 def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSection:
     """Heading, table, pictures and recipes of one study."""
-    scores = ShardedStore.open(scores_uri)
+    scores = open_store(scores_uri)
     refs = dict.fromkeys(scores.attrs["recipe"]["reconstructions"])
     results = _told_apart([_result(workspace, locate(workspace, ref, "reconstructions")) for ref in refs])
     slices = _slices(workspace, str(scores.attrs["dataset"]), results[0].store)
@@ -138,7 +139,7 @@ def _slices(workspace: str, dataset: str, reconstruction: ShardedStore) -> Slice
         identities = [Identity(one.slice_id, one.volume_id, one.subject_id) for one in records]
         places = [f"slice at {one.position_mm:.0f} mm" for one in records]
         return Slices(store.contract, identities, places, store.listing.rejected, source, store.shards)
-    measured = ShardedStore.open(locate(workspace, reconstruction.attrs["recipe"]["measurements"], "measurements"))
+    measured = open_store(locate(workspace, reconstruction.attrs["recipe"]["measurements"], "measurements"))
     identities = read_identities(measured, range(measured.n))
     contract = image_contract(measured.attrs)
     places = [f"slice {one.slice_id}" for one in identities]
@@ -166,9 +167,9 @@ def headline_table(section: ReportSection) -> str:
 
 
 def _result(workspace: str, uri: str) -> Result:
-    store = ShardedStore.open(uri)
+    store = open_store(uri)
     recipe = store.attrs["recipe"]
-    measurements = ShardedStore.open(locate(workspace, recipe["measurements"], "measurements"))
+    measurements = open_store(locate(workspace, recipe["measurements"], "measurements"))
     simulation = simulation_of(measurements)
     return Result(store, Reconstruction.model_validate(recipe["reconstruction"]), simulation)
 

@@ -19,8 +19,8 @@ from scoreinv.training.objectives import Denoising
 from storage.datasets import DatasetStore
 from storage.errors import StoreError
 from storage.holds import refuse_held
+from storage.joined import open_store
 from storage.models import load, read_contract
-from storage.shards import ShardedStore
 from storage.uri import join, size_of, write_json
 from tasks.checks import require_shared
 from tasks.progress import progress_artifact
@@ -70,7 +70,7 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
         device=execution.device,
     )
     for uri in job.datasets:
-        ShardedStore.open(uri)
+        open_store(uri)
     refuse_held(job.trunk, patience=PATIENCE_SECONDS)
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
     _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")

@@ -9,7 +9,9 @@ from typing import Literal
 from storage.datasets import DatasetStore
 from storage.errors import StoreError, StoreNotFound, full_disk_explained
 from storage.identities import Hasher, names_in
+from storage.joined import JoinedStore
 from storage.models import shipped
+from storage.shards import ShardedStore
 from storage.uri import exists, is_local, join, list_names, local_path
 
 _TRIED_BYTES = 1 << 16
@@ -48,6 +50,13 @@ def subjects_of(workspace: str, datasets: Sequence[str], names: Sequence[str]) -
 def reference(stage: StageName, digest: str) -> str:
     """How recipes name a result."""
     return f"{stage}/{digest}"
+
+
+def part_reference(ref: str, store: ShardedStore, part: int | None) -> str:
+    """How recipes name the part of this number of a joined result; the result itself for None."""
+    if part is None or not isinstance(store, JoinedStore):
+        return ref
+    return f"{ref.partition('/')[0]}/{store.part_names[part]}"
 
 
 def locate(workspace: str, ref: str, stage: StageName) -> str:

@@ -16,19 +16,23 @@ import numpy as np
 from pydantic import Field
 
 from scoreinv.modality import MODALITIES, Modality
+from storage.catalogue import Catalogue, Memory
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
-from storage.sources.files import files_below, path_of
+from storage.sources.files import Stamp, path_of, stamps_below
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import Scan, read_scan
 from storage.sources.source import (
+    NO_CATALOGUE,
     Checked,
     Select,
     Source,
     Volume,
     box_offset_and_scale,
     checked,
+    item_from_json,
+    item_to_json,
     mri_offset_and_scale,
     percentile_units,
 )
@@ -64,17 +68,23 @@ class NiftiSource(Source):
         description="CT: added to the stored values, as -1024 where they are HU + 1024.",
     )
 
-    def scan(self) -> Iterator[Volume | Rejected]:
+    def scan(self, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Volume | Rejected]:
         """One volume per file, sorted by name."""
-        files = [file for file in files_below(self.path) if _is_nifti(file) and self._fits(file)]
+        stamps = self.stamps()
+        files = [file for file in sorted(stamps) if _is_nifti(file) and self._fits(file)]
         if not files:
             raise SourceError(
                 f"there is no .nii or .nii.gz file that fits {self.pattern!r} in {self.path}: "
                 "give the folder that holds the volumes, or another pattern"
             )
-        for file in files:
-            if self.wants(_subject(file)):
-                yield self._volume(file)
+        with catalogue.memory(self.digest(), stamps) as memory:
+            for file in files:
+                if self.wants(_subject(file)):
+                    yield self._volume(file, memory)
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Those of the files below the path."""
+        return stamps_below(self.path)
 
     def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
         """HU for CT; for MRI the part of the volume's percentile."""
@@ -94,9 +104,20 @@ class NiftiSource(Source):
             return scan._replace(values=scan.values + np.float32(self.offset_hu))
         return scan
 
-    def _volume(self, file: str) -> Volume | Rejected:
+    def _volume(self, file: str, memory: Memory) -> Volume | Rejected:
+        if (kept := memory.recall(file, [file])) is not None:
+            return item_from_json(kept)
         try:
             scan = self._read(file)
+        except SourceError as error:
+            # For a reason that may pass: a limit of time, a disk, a package.
+            return Rejected(file=file, reason=str(error))
+        item = self._judged(file, scan)
+        memory.keep(file, [file], item_to_json(item))
+        return item
+
+    def _judged(self, file: str, scan: Scan) -> Volume | Rejected:
+        try:
             self._refuse_no_image(file, scan)
             offset, scale = self._offset_and_scale(scan.values)
         except SourceError as error:

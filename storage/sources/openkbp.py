@@ -15,12 +15,15 @@ from pydantic import Field
 
 from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json
+from storage.catalogue import Catalogue, Memory
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
-from storage.sources.files import damage_explained, files_below, path_of, root_of
+from storage.sources.files import Stamp, damage_explained, path_of, root_of, stamps_below
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import VOXEL_MM
-from storage.sources.source import Select, Source, Volume, checked
+from storage.sources.source import NO_CATALOGUE, Select, Source, Volume, checked, item_from_json, item_to_json
+
+VOXEL_SIZES = "voxel_dimensions.csv"
 
 N_VOXELS = 128
 """Along each axis."""
@@ -39,14 +42,20 @@ class OpenKBPSource(Source):
     path: str = Field(min_length=1, description="A folder with one folder per patient, or one patient's folder.")
     select: Select = Select()
 
-    def scan(self) -> Iterator[Volume | Rejected]:
+    def scan(self, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Volume | Rejected]:
         """One volume per patient, sorted by folder."""
-        files = [file for file in files_below(self.path) if PurePosixPath(file).name == "ct.csv"]
+        stamps = self.stamps()
+        files = [file for file in sorted(stamps) if PurePosixPath(file).name == "ct.csv"]
         if not files:
             raise SourceError(f"there is no ct.csv in {self.path}: give the folder that holds the patients' folders")
-        for file in files:
-            if self.wants(self._subject(file)):
-                yield self._volume(file)
+        with catalogue.memory(self.digest(), stamps) as memory:
+            for file in files:
+                if self.wants(self._subject(file)):
+                    yield self._remembered(file, memory)
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Those of the files below the path."""
+        return stamps_below(self.path)
 
     def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
         """Hounsfield units, (128, 128) float32."""
@@ -65,10 +74,19 @@ class OpenKBPSource(Source):
         parent = str(PurePosixPath(file).parent)
         return self._subject(file) if parent == "." else parent
 
+    def _remembered(self, file: str, memory: Memory) -> Volume | Rejected:
+        files = [file, str(PurePosixPath(file).with_name(VOXEL_SIZES))]
+        if (kept := memory.recall(file, files)) is not None:
+            return item_from_json(kept)
+        item = self._volume(file)
+        if isinstance(item, Volume):
+            memory.keep(file, files, item_to_json(item))
+        return item
+
     def _volume(self, file: str) -> Volume | Rejected:
         try:
             path = path_of(self.path, file)
-            sizes = _read_voxel_sizes(path.with_name("voxel_dimensions.csv"))
+            sizes = _read_voxel_sizes(path.with_name(VOXEL_SIZES))
             hounsfield = volume_within_limits(read_volume, path)
             if hounsfield.min() == hounsfield.max():
                 raise SourceError("the volume is empty: all its voxels have the same value")

@@ -10,8 +10,9 @@ from pydantic import Field
 from scoreinv.modality import MODALITIES, Modality
 from scoreinv.phantoms import Ellipse, coverage
 from scoreinv.spec import MAX_SEED, Json
+from storage.catalogue import Catalogue
 from storage.datasets import Rejected, SliceRecord
-from storage.sources.source import Select, Source, Volume, checked
+from storage.sources.source import NO_CATALOGUE, Select, Source, Volume, checked
 
 
 class PhantomSource(Source):
@@ -31,7 +32,7 @@ class PhantomSource(Source):
     n_ellipses: int = Field(default=8, ge=0, le=1000, description="Inside the body.")
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
-    def scan(self) -> Iterator[Volume | Rejected]:
+    def scan(self, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Volume | Rejected]:
         """One volume per subject, in order."""
         for volume in range(self.n_volumes):
             if self.wants(_name(volume)):

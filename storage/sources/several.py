@@ -7,14 +7,16 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from storage.catalogue import Catalogue
 from storage.datasets import Listing, Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.identities import Hash, Identities
 from storage.sources.dicom import DicomSource
+from storage.sources.files import Stamp
 from storage.sources.nifti import NiftiSource
 from storage.sources.openkbp import OpenKBPSource
 from storage.sources.phantom import PhantomSource
-from storage.sources.source import Source, Volume
+from storage.sources.source import NO_CATALOGUE, Source, Volume
 
 OneSource = Annotated[DicomSource | NiftiSource | OpenKBPSource | PhantomSource, Field(discriminator="kind")]
 
@@ -34,11 +36,16 @@ class SeveralSources(Source):
         description="What results call people, series and files: hashed (of all sources), or kept as each source says.",
     )
 
-    def scan(self) -> Iterator[Volume | Rejected]:
+    def scan(self, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Volume | Rejected]:
         """What the sources yield, in their order."""
         for number, source in enumerate(self.sources):
-            for item in source.scan():
+            for item in source.scan(catalogue):
                 yield _numbered_rejected(number, item) if isinstance(item, Rejected) else self._numbered(number, item)
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Those of all sources."""
+        found = ((number, source.stamps()) for number, source in enumerate(self.sources))
+        return {f"{number}/{name}": stamp for number, stamps in found for name, stamp in stamps.items()}
 
     def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
         """Physical values, as each source gives them."""

@@ -3,16 +3,18 @@
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from scoreinv.modality import MODALITIES, Modality
 from scoreinv.spec import Json, Spec
+from storage.catalogue import Catalogue
 from storage.datasets import Listing, Rejected, SliceRecord, checksum_of
 from storage.errors import SourceError
 from storage.identities import Hash, Identities, hidden
+from storage.sources.files import Stamp
 
 MIN_VOXELS = 32
 """The top of a volume is never judged by fewer."""
@@ -26,6 +28,8 @@ LONE = 0.2
 N_DEVIATIONS = 6.0
 """What is further from the mean is clipped before a volume's range is taken."""
 
+NO_CATALOGUE = Catalogue()
+
 _T = TypeVar("_T")
 
 
@@ -35,6 +39,22 @@ class Volume(NamedTuple):
     volume_id: str
     geometry: dict[str, Json]
     slices: tuple[SliceRecord, ...]
+
+
+def item_to_json(item: Volume | Rejected) -> dict[str, Json]:
+    """What a scan yields, as a catalogue keeps it."""
+    if isinstance(item, Rejected):
+        return item.model_dump(mode="json")
+    slices: list[Json] = [one.model_dump(mode="json") for one in item.slices]
+    return {"volume_id": item.volume_id, "geometry": item.geometry, "slices": slices}
+
+
+def item_from_json(kept: Any) -> Volume | Rejected:
+    """What a scan yielded, as a catalogue kept it."""
+    if "reason" in kept:
+        return Rejected.model_validate(kept)
+    slices = tuple(SliceRecord.model_validate(one) for one in kept["slices"])
+    return Volume(kept["volume_id"], kept["geometry"], slices)
 
 
 class Checked(NamedTuple):
@@ -95,12 +115,23 @@ class Source(Spec):
         return self
 
     @abstractmethod
-    def scan(self) -> Iterator[Volume | Rejected]:
+    def scan(self, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Volume | Rejected]:
         """What is there, in a stable order; every slice was decoded once, so that it can be loaded later.
+
+        Args:
+            catalogue: remembers what was found in files that have not changed since, which are then not read.
 
         Raises:
             SourceError: if the place does not exist.
         """
+
+    def stamps(self) -> dict[str, Stamp]:
+        """The stamps of all files, by their names; nothing of them is read. None where there are no files.
+
+        Raises:
+            SourceError: if the place does not exist.
+        """
+        return {}
 
     @abstractmethod
     def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 
 from scoreinv.errors import UserError
 from scoreinv.spec import digest_of
-from storage.shards import ShardedStore
+from storage.joined import open_store
 from storage.uri import join, write_bytes, write_json
 from tasks.artifacts import artifact_key, image_url, key_of
 from tasks.progress import Meter
@@ -58,7 +58,7 @@ def prepared_tuning(recipe: TuneRecipe, execution: Execution) -> tuple[Tuning, s
         ValueError: if the prior is for other images, or a subject is not there.
     """
     workspace, choice = execution.workspace, recipe.reconstruction
-    measurements = ShardedStore.open(locate(workspace, recipe.measurements, "measurements"))
+    measurements = open_store(locate(workspace, recipe.measurements, "measurements"))
     if not dataset_of(measurements):
         raise UserError(f"{recipe.measurements} are a scanner's, and nobody knows their truth: tune on simulated ones")
     dataset = locate(workspace, dataset_of(measurements), "datasets")

@@ -14,7 +14,8 @@ from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
 from scoreinv.spec import Spec
 from storage.datasets import DatasetStore
-from storage.shards import Shard, ShardedStore
+from storage.joined import open_store
+from storage.shards import Shard
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
 from tasks.workers.priors import image_contract
@@ -55,7 +56,7 @@ class Subjects(NamedTuple):
 
 def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
     """Write no array: the rows of a shard are its record."""
-    target = ShardedStore.open(job.target, finished=False)
+    target = open_store(job.target, finished=False)
     shard = target.plan()[index]
     subjects = _subjects(job, shard)
     rows = [row for candidate in job.candidates for row in _rows(candidate, subjects, shard)]
@@ -64,7 +65,7 @@ def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
 
 def _subjects(job: EvaluateJob, shard: Shard) -> Subjects:
     if not job.dataset:
-        measurements = ShardedStore.open(job.candidates[0].measurements)
+        measurements = open_store(job.candidates[0].measurements)
         identities = read_identities(measurements, range(shard.start, shard.stop))
         return Subjects(identities, image_contract(measurements.attrs))
     dataset = open_dataset(job.dataset)
@@ -82,9 +83,10 @@ def _ranges(dataset: DatasetStore, shard: Shard) -> Tensor:
 
 
 def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[str, object]]:
-    store = ShardedStore.open(candidate.uri)
+    store = open_store(candidate.uri)
     choice = Reconstruction.model_validate(store.attrs["recipe"]["reconstruction"])
-    data = read_measured(ShardedStore.open(candidate.measurements), range(shard.start, shard.stop))
+    measurements = open_store(candidate.measurements)
+    data = read_measured(measurements, range(shard.start, shard.stop))
     problem = InverseProblem.of(candidate.measurement, data, subjects.contract)
     record = store.record(shard.index)
     rows: list[dict[str, object]] = []
@@ -93,8 +95,8 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
             continue
         n = choice.n_samples if estimate == "mean" else 1
         about = {
-            "reconstruction": candidate.uri.rsplit("/", 1)[-1],
-            "measurements": candidate.measurements.rsplit("/", 1)[-1],
+            "reconstruction": store.origin(shard),
+            "measurements": measurements.origin(shard),
             "method": choice.method.kind,
             "prior": choice.prior,
             "seed": choice.seed,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.measurement import Measured
 from storage.datasets import DatasetStore
 from storage.errors import StoreMismatch
-from storage.shards import ShardedStore
+from storage.shards import Shard, ShardedStore
 from tasks.recipes import MeasureRecipe, Simulation
 
 CONTEXT = "context_"
@@ -47,19 +47,24 @@ def dataset_of(measurements: ShardedStore) -> str:
 
 def read_identities(measurements: ShardedStore, places: Sequence[int]) -> list[Identity]:
     """Whose slices lie in these places of measurements that a scanner made."""
-    size = measurements.shard_size
-    records = {index: measurements.record(index) for index in sorted({place // size for place in places})}
-    return [Identity(*records[place // size]["identities"][place % size]) for place in places]
+    shards, records = _shards_of(measurements, places)
+    pairs = zip(places, shards, strict=True)
+    return [Identity(*records[shard.index]["identities"][place - shard.start]) for place, shard in pairs]
 
 
 def read_names(measurements: ShardedStore, places: Sequence[int]) -> list[str]:
     """What the slices in these places are called: their shards say it, a list of all would be read for every shard."""
-    size = measurements.shard_size
-    records = {index: measurements.record(index) for index in sorted({place // size for place in places})}
+    shards, records = _shards_of(measurements, places)
     # An earlier version did keep a list of all.
     if all("slice_ids" in record for record in records.values()):
-        return [records[place // size]["slice_ids"][place % size] for place in places]
+        return [records[s.index]["slice_ids"][place - s.start] for place, s in zip(places, shards, strict=True)]
     return [measurements.attrs["slice_ids"][place] for place in places]
+
+
+def _shards_of(store: ShardedStore, places: Sequence[int]) -> tuple[list[Shard], dict[int, dict[str, Any]]]:
+    """The shard of each place, and the records of these shards, each read once."""
+    shards = [store.shard_at(place) for place in places]
+    return shards, {index: store.record(index) for index in sorted({shard.index for shard in shards})}
 
 
 def read_measured(store: ShardedStore, places: Sequence[int]) -> Measured:

@@ -1,6 +1,7 @@
 """The checked header of one DICOM file: what it takes to tell whose slice it is, of which volume, and where it lies."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from scoreinv.modality import MODALITIES, Modality
+from scoreinv.spec import Json
 from storage.errors import SourceError
 from storage.sources.dicom.content import number, numbers, private_number, read_tags, transfer_syntax, word
 from storage.sources.dicom.meaning import is_reformat, refuse_other_kinds
@@ -56,6 +58,14 @@ class PersonTags(NamedTuple):
     birth_date: str
     name_words: frozenset[str]
 
+    def coded(self, code: Callable[[str], str]) -> "PersonTags":
+        """The same with codes for everything but the PatientID; they can be compared as what they stand for."""
+        return self._replace(
+            sex=self.sex and code(self.sex),
+            birth_date=self.birth_date and code(self.birth_date),
+            name_words=frozenset(code(word) for word in self.name_words),
+        )
+
 
 class Header(NamedTuple):
     """What is needed to sort a slice into its volume, and what is kept of the rest."""
@@ -82,6 +92,19 @@ class Header(NamedTuple):
     """Tags that may differ within a volume, but tell repetitions of a position apart."""
     is_reformat: bool
     geometry: dict[str, Any]
+
+
+def header_to_json(header: Header) -> dict[str, Json]:
+    """As a catalogue keeps it."""
+    person = header.person._asdict() | {"name_words": sorted(header.person.name_words)}
+    return header._asdict() | {"person": person}
+
+
+def header_from_json(kept: Any) -> Header:
+    """A header as a catalogue kept it."""
+    person = PersonTags(**{**kept["person"], "name_words": frozenset(kept["person"]["name_words"])})
+    lists = {name: tuple(value) for name, value in kept.items() if isinstance(value, list)}
+    return Header(**{**kept, **lists, "person": person})
 
 
 def read_header(path: Path, file: str, modality: Modality) -> Header:

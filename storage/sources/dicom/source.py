@@ -13,25 +13,40 @@ import numpy as np
 from pydantic import Field
 
 from scoreinv.modality import MODALITIES, Modality
-from scoreinv.spec import Json
+from scoreinv.spec import Json, digest_of
+from storage.catalogue import Catalogue, Memory
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
-from storage.identities import Identities
+from storage.identities import Hash, Identities
 from storage.sources.content import not_hounsfield_reason
 from storage.sources.dicom.content import looks_like_dicom
-from storage.sources.dicom.header import Header, read_header
+from storage.sources.dicom.header import Header, header_from_json, header_to_json, read_header
 from storage.sources.dicom.people import people
 from storage.sources.dicom.pixels import read_values
 from storage.sources.dicom.stacks import SAME_POSITION_MM, Plane, Stack, stacks
-from storage.sources.files import files_below, path_of
+from storage.sources.files import Stamp, path_of, stamps_below
 from storage.sources.limits import within_limits
-from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
+from storage.sources.source import (
+    NO_CATALOGUE,
+    Checked,
+    Select,
+    Source,
+    Volume,
+    checked,
+    item_from_json,
+    item_to_json,
+    mri_offset_and_scale,
+    percentile_units,
+)
 
 N_LOOKED_AT = 9
 """Slices of a CT volume that are judged by their values, whichever are wanted."""
 
 MAX_SAMPLE_CT, MAX_SAMPLE_MR = 1 << 17, 1 << 24
 """Pixels of a volume that judge it, or decide its scale: all, or every n-th."""
+
+NO_DICOM = "no DICOM"
+"""What a catalogue keeps of a file that is something else."""
 
 MAX_KEPT = 1 << 26
 """Pixels that are kept to be used again; of a larger volume, slices are read twice."""
@@ -59,10 +74,19 @@ class DicomSource(Source):
         "for data without names. Lists of subjects name people by their PatientID, either way.",
     )
 
-    def scan(self) -> Iterator[Volume | Rejected]:
+    def scan(self, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Volume | Rejected]:
         """The volumes, sorted by subject and series; every slice that is listed was decoded."""
+        stamps = self.stamps()
+        with catalogue.memory(self.digest(), stamps) as memory:
+            yield from self._scan(sorted(stamps), memory, catalogue.code)
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Those of the files below the path."""
+        return stamps_below(self.path)
+
+    def _scan(self, files: Sequence[str], memory: Memory, code: Hash) -> Iterator[Volume | Rejected]:
         headers: list[Header] = []
-        for item in self._headers():
+        for item in self._headers(files, memory, code):
             if isinstance(item, Rejected):
                 yield item
             else:
@@ -82,7 +106,8 @@ class DicomSource(Source):
                 yield Rejected(file=stack.slices[0].file, reason=reason)
         mixed = _mixed_planes(chosen)
         for stack in chosen:
-            yield from self._volume(stack, (*notes[stack.slices[0].subject_id], *_repeated(stack), *mixed))
+            odd_there = (*notes[stack.slices[0].subject_id], *_repeated(stack), *mixed)
+            yield from self._remembered(stack, odd_there, memory)
 
     def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
         """HU for CT; for MR the part of the volume's percentile."""
@@ -93,10 +118,10 @@ class DicomSource(Source):
                 raise SourceError(f"{record.file} can no longer be read, ingest it anew: {error}") from error
             yield self._in_units(values, record)
 
-    def _headers(self) -> Iterator[Header | Rejected]:
+    def _headers(self, files: Sequence[str], memory: Memory, code: Hash) -> Iterator[Header | Rejected]:
         n_dicom = 0
-        for file in files_below(self.path):
-            item = self._header(file)
+        for file in files:
+            item = self._remembered_header(file, memory, code)
             if item is not None:
                 n_dicom += 1
                 yield item
@@ -105,6 +130,29 @@ class DicomSource(Source):
                 f"there is no DICOM file in {self.path}: every file below it was tried (DICOM preamble, or .dcm); "
                 "give the folder that holds the series"
             )
+
+    def _remembered_header(self, file: str, memory: Memory, code: Hash) -> Header | Rejected | None:
+        if (kept := memory.recall(f"header {file}", [file])) is not None:
+            return None if kept == NO_DICOM else header_from_json(kept)
+        item = self._header(file)
+        if isinstance(item, Header):
+            # A catalogue keeps no names; they are only compared, here with those that it has.
+            item = item._replace(person=item.person.coded(code))
+        # What is wrong with a file may be the want of a package.
+        if not isinstance(item, Rejected):
+            memory.keep(f"header {file}", [file], NO_DICOM if item is None else header_to_json(item))
+        return item
+
+    def _remembered(self, stack: Stack, notes: Sequence[str], memory: Memory) -> Iterator[Volume | Rejected]:
+        files = [header.file for header in stack.slices]
+        what = f"volume {digest_of(stack.volume_id, stack.slices[0].subject_id, list(notes))}"
+        if (kept := memory.recall(what, files)) is not None:
+            yield item_from_json(kept)
+            return
+        items = list(self._volume(stack, notes))
+        if len(items) == 1 and isinstance(items[0], Volume):
+            memory.keep(what, files, item_to_json(items[0]))
+        yield from items
 
     def _header(self, file: str) -> Header | Rejected | None:
         try:
