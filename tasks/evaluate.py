@@ -39,12 +39,14 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
             target=target.uri,
         )
         follow(map_shards(evaluate_shard, job, target, execution), target, f"Evaluating {dataset or ref}")
+    # Also of one that is done: the table may be damaged, and the records have all that is in it.
+    write_scores(target.uri, rows_of(target))
     if not is_done:
         target.finish(manifest={"n_slices": target.n})
         for part in (part for part in parts_of(target) if part.is_finished()):
-            _write_tables(execution.workspace, part)
-    # Also of one that is done: the table may be damaged, and the records have all that is in it.
-    _write_tables(execution.workspace, target)
+            write_scores(part.uri, rows_of(part))
+            _write_table(execution.workspace, part.uri)
+    _write_table(execution.workspace, target.uri)
     show_table(target.uri, f"Metrics of {len(stores)} reconstructions of {dataset or 'measured data'}")
     return ref
 
@@ -66,13 +68,12 @@ def _digest(recipe: EvaluateRecipe) -> str:
     return digest_of(recipe.digest(), VERSION)
 
 
-def _write_tables(workspace: str, scores: ShardedStore) -> None:
-    write_scores(scores.uri, rows_of(scores))
-    if size_of(join(scores.uri, "table.md")):
+def _write_table(workspace: str, uri: str) -> None:
+    if size_of(join(uri, "table.md")):
         return
-    section = section_of(workspace, scores.uri, n_pictures=0)
+    section = section_of(workspace, uri, n_pictures=0)
     text = f"## {section.heading}\n\n{headline_table(section)}\n"
-    write_bytes(join(scores.uri, "table.md"), text.encode())
+    write_bytes(join(uri, "table.md"), text.encode())
 
 
 def _candidate(workspace: str, store: ShardedStore) -> Candidate:
