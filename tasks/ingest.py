@@ -9,14 +9,14 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json, digest_of
-from storage.catalogue import VERSION as READING
-from storage.catalogue import Catalogue, digest_of_stamps
 from storage.datasets import NAMES, DatasetStore, Listing, Rejected, joined_attrs
 from storage.errors import StoreError
 from storage.growth import Division, divided, keys_of, known_stores, register
 from storage.identities import Hasher
 from storage.joined import Piece
 from storage.sources import PhantomSource, collect
+from storage.sources.catalogue import VERSION as READING
+from storage.sources.catalogue import Catalogue, digest_of_stamps
 from storage.sources.source import Volume
 from storage.uri import exists, join, read_json, write_json
 from tasks.progress import LOG_SECONDS, follow

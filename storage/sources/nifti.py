@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import Field
 
 from scoreinv.modality import MODALITIES, Modality
-from storage.catalogue import Catalogue, Memory
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
+from storage.sources.catalogue import Catalogue, Memory
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
 from storage.sources.files import Stamp, path_of, stamps_below
 from storage.sources.limits import volume_within_limits

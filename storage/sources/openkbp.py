@@ -15,9 +15,9 @@ from pydantic import Field
 
 from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json
-from storage.catalogue import Catalogue, Memory
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
+from storage.sources.catalogue import Catalogue, Memory
 from storage.sources.files import Stamp, damage_explained, path_of, root_of, stamps_below
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import VOXEL_MM

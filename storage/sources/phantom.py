@@ -10,8 +10,8 @@ from pydantic import Field
 from scoreinv.modality import MODALITIES, Modality
 from scoreinv.phantoms import Ellipse, coverage
 from scoreinv.spec import MAX_SEED, Json
-from storage.catalogue import Catalogue
 from storage.datasets import Rejected, SliceRecord
+from storage.sources.catalogue import Catalogue
 from storage.sources.source import NO_CATALOGUE, Select, Source, Volume, checked
 
 

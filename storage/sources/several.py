@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from storage.catalogue import Catalogue
 from storage.datasets import Listing, Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.identities import Hash, Identities
+from storage.sources.catalogue import Catalogue
 from storage.sources.dicom import DicomSource
 from storage.sources.files import Stamp
 from storage.sources.nifti import NiftiSource

@@ -1,4 +1,4 @@
-"""A source that grew costs what is new: every stage makes that alone, and all values are those of a run from nothing."""
+"""A source that grew costs what is new: every stage makes that alone, and all is as in a run from nothing."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,7 @@ def add_head(scans: Path, name: str, *, seed: int = 0, n_slices: int = 5) -> Non
 
 
 def settle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.catalogue.SETTLED_NS", 0)
+    monkeypatch.setattr("storage.sources.catalogue.SETTLED_NS", 0)
 
 
 def recipe(scans: Path, **options: Any) -> PipelineRecipe:
@@ -106,9 +106,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return read
 
 
-def test_one_more_study_costs_that_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]
-) -> None:
+def test_one_more_study_costs_that_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[str]) -> None:
     settle(monkeypatch)
     scans, workspace = tmp_path / "scans", tmp_path / "workspace"
     for name in ("ant", "cow", "dog"):

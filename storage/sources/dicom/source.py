@@ -14,10 +14,10 @@ from pydantic import Field
 
 from scoreinv.modality import MODALITIES, Modality
 from scoreinv.spec import Json, digest_of
-from storage.catalogue import Catalogue, Memory
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.identities import Hash, Identities
+from storage.sources.catalogue import Catalogue, Memory
 from storage.sources.content import not_hounsfield_reason
 from storage.sources.dicom.content import looks_like_dicom
 from storage.sources.dicom.header import Header, header_from_json, header_to_json, read_header
