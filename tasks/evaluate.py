@@ -3,10 +3,10 @@
 from prefect import task
 
 from scoreinv.errors import UserError
-from scoreinv.spec import digest_of
 from storage.scores import Cell, write_scores
 from storage.shards import ShardedStore
 from storage.uri import join, size_of, write_bytes
+from tasks import addresses
 from tasks.artifacts import show_table
 from tasks.progress import follow
 from tasks.recipes import EvaluateRecipe
@@ -14,9 +14,9 @@ from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
 from tasks.study import headline_table, section_of
-from tasks.workers.evaluate import VERSION, Candidate, EvaluateJob, evaluate_shard
+from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard
 from tasks.workers.stores import simulation_of
-from tasks.workspace import locate, reference
+from tasks.workspace import locate
 
 
 @task(name="evaluate", retries=1, retry_condition_fn=worth_retrying)
@@ -26,7 +26,7 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     refs = dict.fromkeys(recipe.reconstructions)
     stores = [ShardedStore.open(locate(execution.workspace, ref, "reconstructions")) for ref in refs]
     dataset = _common_dataset(stores)
-    ref = reference("scores", digest_of(recipe.digest(), VERSION))
+    ref = addresses.of_scores(recipe)
     target = ShardedStore.create(
         join(execution.workspace, ref),
         n=stores[0].n,

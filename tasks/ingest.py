@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from prefect import task
 from prefect.logging import get_run_logger
 
-from scoreinv.spec import Json, digest_of
+from scoreinv.spec import Json
 from storage.datasets import NAMES, DatasetStore, Listing, Rejected
 from storage.identities import Hasher
-from storage.sources import PhantomSource, collect
+from storage.sources import collect
 from storage.sources.source import Volume
 from storage.uri import join
+from tasks import addresses
 from tasks.progress import LOG_SECONDS, follow
 from tasks.recipes import IngestRecipe
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
-from tasks.workers.ingest import VERSION, IngestJob, ingest_shard
-from tasks.workspace import reference
+from tasks.workers.ingest import IngestJob, ingest_shard
 
 
 @task(name="ingest", retries=1, retry_condition_fn=worth_retrying)
@@ -44,7 +44,7 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
 def _filled(recipe: IngestRecipe, execution: Execution, found: Listing) -> tuple[str, DatasetStore]:
     """The reference and the store of the data set of what was found, with all its shards."""
     listing = recipe.source.public(found, Hasher(execution.workspace))
-    ref = reference("datasets", _address(recipe, listing))
+    ref = addresses.of_dataset(recipe, listing)
     store = DatasetStore.create(
         join(execution.workspace, ref),
         listing,
@@ -81,12 +81,6 @@ def _with_progress(scan: Iterator[Volume | Rejected]) -> Iterator[Volume | Rejec
             last = time.monotonic()
             get_run_logger().info("Reading the source: %d slices so far", n_slices)
         yield item
-
-
-def _address(recipe: IngestRecipe, listing: Listing) -> str:
-    # What a source does is in the fingerprint, which holds every value it found.
-    found_anywhere = recipe.model_copy(update={"source": PhantomSource()})
-    return digest_of(found_anywhere.digest(), listing.fingerprint, VERSION)
 
 
 def _without_source(recipe: IngestRecipe) -> dict[str, Json]:

@@ -6,19 +6,19 @@ from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
-from scoreinv.spec import digest_of
 from storage.datasets import DatasetStore
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
+from tasks import addresses
 from tasks.checks import require_fit
 from tasks.progress import follow
 from tasks.recipes import MeasureRecipe
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
-from tasks.workers.measure import VERSION, MeasureJob, measure_shard
+from tasks.workers.measure import MeasureJob, measure_shard
 from tasks.workers.stores import CONTEXT
-from tasks.workspace import locate, reference
+from tasks.workspace import locate
 
 
 @task(name="measure", retries=1, retry_condition_fn=worth_retrying)
@@ -27,7 +27,7 @@ def measure(recipe: MeasureRecipe, execution: Execution) -> str:
     """The reference of the measurements, made where they are not there yet."""
     dataset_uri = locate(execution.workspace, recipe.dataset, "datasets")
     dataset = DatasetStore.open(dataset_uri)
-    ref = reference("measurements", digest_of(recipe.digest(), VERSION))
+    ref = addresses.of_measurements(recipe)
     store = measurement_store(recipe, dataset, join(execution.workspace, ref))
     if not store.is_finished():
         job = MeasureJob(dataset=dataset_uri, target=store.uri, simulation=recipe.simulation)
