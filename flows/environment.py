@@ -2,12 +2,21 @@
 
 import logging
 import os
+import re
+import sys
 from pathlib import Path
 
 from storage.uri import is_local, local_path
 from tasks.workspace import require_folder
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+_PLACES = re.compile(r"PREFECT_(API_URL|PROFILE.*|.*DATABASE.*|.*EPHEMERAL_(ENABLED|MODE))")
+"""Variables that say which server or which database there is."""
+
+_SETTINGS = {".env": b"PREFECT_", "prefect.toml": b"", "pyproject.toml": b"[tool.prefect"}
+"""Files of the folder of a command in which Prefect looks for settings, and what they hold then."""
 
 
 def prepare_prefect(workspace: str) -> None:
@@ -23,7 +32,7 @@ def prepare_prefect(workspace: str) -> None:
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_LEVEL": "INFO",
     }
-    if "PREFECT_API_URL" not in os.environ and not (Path.home() / ".prefect" / "profiles.toml").exists():
+    if "PREFECT_API_URL" not in os.environ and not _profiles().exists():
         # Without a server of the user's own, runs are recorded beside the results.
         home = local_path(workspace) / ".prefect" if is_local(workspace) else Path.home() / ".prefect"
         defaults["PREFECT_HOME"] = str(home)
@@ -33,6 +42,26 @@ def prepare_prefect(workspace: str) -> None:
         require_folder(os.environ["PREFECT_HOME"], "PREFECT_HOME, where Prefect keeps its database")
     _spare_loopback()
     logging.getLogger("distributed").setLevel(logging.ERROR)
+
+
+def has_no_server() -> bool:
+    """Whether nobody has said anything of a Prefect server or its database: a command then has one of its own.
+
+    Where Prefect is imported already, it has read its settings, and is asked itself.
+    """
+    if "prefect" in sys.modules or any(_PLACES.fullmatch(name) for name in os.environ):
+        return False
+    profiles = {_profiles(), Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser() / "profiles.toml"}
+    settings = (Path(name) for name, words in _SETTINGS.items() if Path(name).is_file() and _holds(Path(name), words))
+    return not any(path.exists() for path in (*profiles, *settings))
+
+
+def _holds(path: Path, words: bytes) -> bool:
+    return words.lower() in path.read_bytes().lower()
+
+
+def _profiles() -> Path:
+    return Path.home() / ".prefect" / "profiles.toml"
 
 
 def _spare_loopback() -> None:

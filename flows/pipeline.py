@@ -16,8 +16,8 @@ from tasks.recipes import (
     PipelineRecipe,
     Reconstruction,
     ReconstructRecipe,
-    ReportRecipe,
     Study,
+    report_of,
 )
 from tasks.report import report
 from tasks.running.cluster import kept_running
@@ -51,9 +51,7 @@ def run_pipeline(recipe: PipelineRecipe, execution: Execution) -> str:
     with kept_running(execution.cluster) as cluster:
         kept = execution.model_copy(update={"cluster": cluster})
         scores = tuple(_study(study, kept) for study in recipe.studies)
-    names = tuple(study.name for study in recipe.studies) if len(scores) > 1 else ()
-    recipe_of_report = ReportRecipe(title=recipe.title, scores=scores, names=names, n_pictures=recipe.n_pictures)
-    made = outcome(report(recipe_of_report, execution, return_state=True))
+    made = outcome(report(report_of(recipe, scores), execution, return_state=True))
     show_report(execution.workspace, made)
     return announced(made)
 

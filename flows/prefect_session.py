@@ -5,14 +5,15 @@ import logging
 import os
 import re
 import sys
+from contextlib import AbstractContextManager
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_DATABASE_CONNECTION_URL,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
     PREFECT_SERVER_EPHEMERAL_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
@@ -20,8 +21,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.own_server import DATABASE, EPHEMERAL, launch, require_ready, tell_start
 from tasks.running.mistakes import explain
-from tasks.running.processes import Child, stop
+from tasks.running.processes import Child
 
 ROUTINE = (
     "Beginning ",
@@ -33,9 +35,6 @@ ROUTINE = (
 )
 """Said of every run; what the stages say, and the command at its end, is enough."""
 
-EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-"""How Prefect marks a server without pages and schedules, for one command."""
-
 ANSWER_SECONDS = 10.0
 """A server that is there answers sooner."""
 
@@ -46,18 +45,29 @@ def start_server() -> None:
     Raises:
         ConnectionError: if it does not answer, does not start (with its last words), or may not be started.
     """
-    server = SubprocessASGIServer()
     if PREFECT_API_URL.value():
         _require_answer(PREFECT_API_URL.value())
-    elif not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
+        return
+    if not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
         raise ConnectionError("Prefect is told to start no server: set PREFECT_API_URL to the address of one")
-    elif not server.running:
-        print("starting a Prefect server for this command", file=sys.stderr)
-        _drop_strange_proxies()
+    from prefect.server.api.server import SubprocessASGIServer  # the whole server, which takes seconds
+
+    server = SubprocessASGIServer()
+    if not server.running:
+        tell_start()
+        drop_strange_proxies()
         child = _launch()
         # Prefect takes it for the one it would have started, and ends it with this process.
         server.port, server.server_process, server.running = int(child.answer or 0), child.process, True
         atexit.register(server.stop)
+
+
+def without_heartbeats() -> AbstractContextManager[object]:
+    """A block whose flows tell the server of one command, which ends with them, not that they live: each ends sooner.
+
+    Prefect waits for the end of a pause of a second.
+    """
+    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 
 def _require_answer(url: str) -> None:
@@ -76,8 +86,9 @@ def _require_answer(url: str) -> None:
         ) from error
 
 
-def _drop_strange_proxies() -> None:
-    # On this machine Prefect's client goes through none, but it could not even be made.
+def drop_strange_proxies() -> None:
+    """Take out of the environment what Prefect's client could not even be made with."""
+    # On this machine Prefect's client goes through none.
     for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
         proxy = os.environ[name]
         try:
@@ -92,19 +103,10 @@ def _launch() -> Child:
     settings = get_current_settings().to_environment_variables(exclude_unset=True)
     if PREFECT_API_DATABASE_CONNECTION_URL.value() == f"sqlite+aiosqlite:///{home}/prefect.db":
         # In a URL, a folder's '?' or '#' would mean something else.
-        settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = "sqlite+aiosqlite:///prefect.db"
-    child = Child("flows.prefect_server", environment=EPHEMERAL | settings, cwd=str(home))
-    try:
-        has_spoken = child.has_spoken.wait(seconds)
-        if child.is_ready:
-            return child
-        # One that has spoken and is not ready has closed its mouth for good, though it may take a moment to end.
-        reason = child.failure() if has_spoken else f"it was not ready after {seconds} s"
-    except BaseException:
-        stop([child.process])
-        raise
-    stop([child.process])
-    raise ConnectionError(f"the Prefect server for this command, with its database in {home}, did not start: {reason}")
+        settings |= DATABASE
+    child = launch(str(home), EPHEMERAL | settings)
+    require_ready(child, str(home), seconds)
+    return child
 
 
 def quieten() -> None:

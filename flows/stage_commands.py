@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from scoreinv.spec import Spec
@@ -29,6 +30,9 @@ TEXTS = {
 }
 """What the list of commands says of each."""
 
+WITHOUT_WORKERS = ("train", "report")
+"""Stages that use none of Dask's."""
+
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add a parser for every stage, for the pipeline and for the demo."""
@@ -39,10 +43,11 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run_stage(options: argparse.Namespace) -> int:
     """Run the flow of one of these commands, or show what it would do; 0 when it is done."""
     # What needs torch or Prefect is imported late, so that --help is quick.
-    from flows.help import describe_plan
+    from flows.environment import has_no_server
     from flows.recipe_errors import RecipeError
     from scoreinv.errors import UserError
     from tasks.checks import check_pipeline
+    from tasks.finished import finished
     from tasks.recipes import PipelineRecipe, PlanRecipe
 
     stage = "pipeline" if options.command == "demo" else options.command
@@ -58,7 +63,14 @@ def run_stage(options: argparse.Namespace) -> int:
         except UserError as error:
             raise RecipeError(str(error)) from error
     if options.dry_run:
+        from flows.help import describe_plan
+
         describe_plan(recipe, execution)
+        return 0
+    # Who has a server wants to see every run there.
+    if has_no_server() and (ref := finished(stage, recipe, execution.workspace)):
+        print(f"{ref} is there already: nothing to do", file=sys.stderr)
+        print(join(execution.workspace, ref))
         return 0
     print(join(execution.workspace, run_flow(stage, recipe, execution)))
     return 0
@@ -67,12 +79,24 @@ def run_stage(options: argparse.Namespace) -> int:
 def run_flow(stage: str, recipe: Spec, execution: "Execution") -> str:
     """Run a stage's flow as the command does; its reference."""
     from flows.environment import prepare_prefect
+    from flows.own_server import begin, patience, require_ready
+    from tasks.running.cluster import kept_running
     from tasks.workspace import open_workspace
 
     # Before Prefect writes there: its records of a run hold the recipe.
     open_workspace(execution.workspace)
     prepare_prefect(execution.workspace)
-    return _flow(stage)(recipe, execution)
+    server = begin()
+    if server is None:
+        _session().start_server()
+        return _flow(stage)(recipe, execution)
+    # The server and the first worker get ready while Prefect is imported here.
+    with kept_running(execution.cluster, n_early=int(stage not in WITHOUT_WORKERS)) as cluster:
+        session, flow = _session(), _flow(stage)
+        session.drop_strange_proxies()
+        require_ready(server, os.environ["PREFECT_HOME"], patience())
+        with session.without_heartbeats():
+            return flow(recipe, execution.model_copy(update={"cluster": cluster}))
 
 
 def _parameters(options: argparse.Namespace, kind: type[Spec]) -> "tuple[Spec, Execution]":
@@ -141,12 +165,15 @@ def recipe_kind(command: str) -> type[Spec]:
     return kinds["pipeline" if command == "demo" else command]
 
 
-def _flow(stage: str) -> "Callable[[Spec, Execution], str]":
-    from flows.prefect_session import quieten, start_server
+def _session() -> ModuleType:
+    from flows import prefect_session
 
     if not os.environ.get("SCOREINV_TRACEBACK"):
-        quieten()
-    start_server()
+        prefect_session.quieten()
+    return prefect_session
+
+
+def _flow(stage: str) -> "Callable[[Spec, Execution], str]":
     flow: Callable[[Spec, Execution], str] = getattr(import_module(f"flows.{stage}"), f"{stage}_flow")
     return flow
 

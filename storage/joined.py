@@ -32,9 +32,9 @@ class Piece(NamedTuple):
 
 
 class About(NamedTuple):
-    """What a store is called within its folder, and its attributes."""
+    """How a store is called by its reference, whose last part is its name within its folder, and its attributes."""
 
-    name: str
+    reference: str
     attrs: Mapping[str, Json]
 
 
@@ -207,7 +207,7 @@ def create_alike(
     abouts = [about(number) for number in range(len(model.parts))]
     folder = uri.rstrip("/").rpartition("/")[0]
     pairs = zip(model.parts, abouts, strict=True)
-    parts = [_part(part, join(folder, name), arrays, attrs) for part, (name, attrs) in pairs]
+    parts = [_part(part, join(folder, ref.rpartition("/")[2]), arrays, attrs) for part, (ref, attrs) in pairs]
     return JoinedStore.join(uri, parts, model.pieces, attrs=about(None).attrs)
 
 

@@ -14,7 +14,6 @@ finer; twice, if no fine image is wanted) and the image itself is the block mean
 """
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from scoreinv.contract import ImageContract
 
@@ -66,6 +65,8 @@ def _edges(n: int, spacing_mm: float, size: int, pixel_mm: float) -> np.ndarray:
 
 
 def _means_along_rows(image: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    from scipy.interpolate import PchipInterpolator  # half a second, which a command may not need
+
     n = image.shape[0]
     integral = np.zeros((n + 1, image.shape[1]))
     np.cumsum(image, axis=0, out=integral[1:])

@@ -31,7 +31,7 @@ import zarr
 import scoreinv
 from scoreinv.spec import Json, digest_of
 from storage.encoding import ArrayLayout as ArrayLayout
-from storage.encoding import Files, encoded, metadata_files, object_key, stored_array
+from storage.encoding import Files, array_files, decoded, encoded, metadata_files, object_key, stored_array
 from storage.errors import StoreError, StoreIncomplete, StoreNotFound, full_disk_explained
 from storage.plans import Shard as Shard
 from storage.plans import (
@@ -110,8 +110,7 @@ class ShardedStore:
                 # Its own: an earlier version kept more in it, and the markers name it.
                 plan = found
         store = cls(uri, plan)
-        sizes = sizes_below(uri)
-        reads = is_local(uri) and sum(sizes.values()) <= CHECKED_AT_START
+        sizes, reads = store._sizes()
         store._discard_damaged(store._quickly_seen(sizes, reads=reads), reads=reads)
         return store
 
@@ -213,7 +212,7 @@ class ShardedStore:
             StoreIncomplete: if one is in a shard that is not done.
             StoreError: if it is not what was written.
         """
-        array = self._array(name)
+        layout = self._layout(name)
         self._refuse_strange(places)
         shards = {shard.index: shard for place in places for shard in self._shards_of(place, place + 1)}
         expected = {
@@ -221,9 +220,9 @@ class ShardedStore:
             for shard, marker in zip(shards.values(), self._markers_of(name, shards.values()), strict=True)
             for i, sha256 in enumerate(marker["sha256"][name])
         }
-        values = np.empty((len(places), *array.shape[1:]), array.dtype)
+        values = np.empty((len(places), *layout.shape), layout.dtype)
         for first, last in runs(places):
-            values[first:last] = self._run(array, places[first], places[last - 1] + 1)
+            values[first:last] = self._run(name, places[first], places[last - 1] + 1)
         for place, found in zip(places, _sha256(values), strict=True):
             shard, sha256 = expected[place]
             # zarr reads a lost or an empty object as fill values, without an error.
@@ -261,6 +260,17 @@ class ShardedStore:
     def is_finished(self) -> bool:
         """Whether ``finish`` has been called and no shard was found damaged since."""
         return exists(join(self.uri, "_SUCCESS"))
+
+    def is_whole(self) -> bool:
+        """Whether it is finished and, as far as ``create`` would see, undamaged; nothing is written."""
+        if not self.is_finished():
+            return False
+        files = self._array_files | self._group_file
+        if any(_read_or_none(join(self.uri, key)) != content for key, content in files.items()):
+            return False
+        sizes, reads = self._sizes()
+        is_damaged = next(self._quickly_seen(sizes, reads=reads), None) is not None
+        return not is_damaged and not self._problems_of_the_end(reads=reads)
 
     def manifest(self) -> dict[str, Any]:
         """What ``finish`` was given.
@@ -310,6 +320,11 @@ class ShardedStore:
     def _done(self) -> list[Shard]:
         pending = set(self.pending())
         return [shard for shard in self.plan() if shard not in pending]
+
+    def _sizes(self) -> tuple[dict[str, int], bool]:
+        """Bytes of every file, and whether they are so few that all are read to see what is damaged."""
+        sizes = sizes_below(self.uri)
+        return sizes, is_local(self.uri) and sum(sizes.values()) <= CHECKED_AT_START
 
     def _quickly_seen(self, sizes: Mapping[str, int], *, reads: bool) -> Iterator[Shard]:
         """The shards that are done but damaged, by the sizes of the store's files and, if need be, by every byte."""
@@ -409,23 +424,33 @@ class ShardedStore:
 
     @cached_property
     def _array_files(self) -> Files:
-        files = metadata_files(self.n, self.shard_size, self.layouts, {})
-        return {key: content for key, content in files.items() if key != "zarr.json"}
+        return array_files(self.n, self.shard_size, tuple(self.layouts.items()))
 
     @property
     def _group_file(self) -> Files:
         return metadata_files(self.n, self.shard_size, {}, attributes(self.whole_plan))
 
-    def _run(self, array: zarr.Array[Any], start: int, stop: int) -> np.ndarray:
+    def _run(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
-            return np.asarray(array[start:stop])
+            if not is_local(self.uri):
+                return np.asarray(self._array(name)[start:stop])
+            return np.concatenate([self._part(name, shard, start, stop) for shard in self._shards_of(start, stop)])
         except (ValueError, RuntimeError, FileNotFoundError) as error:
-            where = f"slices {start} to {stop} of {array.basename!r} in {self.uri}"
+            where = f"slices {start} to {stop} of {name!r} in {self.uri}"
             raise StoreError(f"{where} are damaged ({error}); {self._advice()}") from error
 
-    def _array(self, name: str) -> zarr.Array[Any]:
+    def _part(self, name: str, shard: Shard, start: int, stop: int) -> np.ndarray:
+        """What a local shard holds of slices ``start`` to ``stop``."""
+        path = local_path(join(self.uri, self._object_key(name, shard)))
+        first, last = max(start, shard.start) - shard.start, min(stop, shard.stop) - shard.start
+        return decoded(path, self.layouts[name], self.shard_size, first, last)
+
+    def _layout(self, name: str) -> ArrayLayout:
         if name not in self.layouts:
             raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
+        return self.layouts[name]
+
+    def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._open_arrays:
             self._open_arrays[name] = stored_array(self.uri, self._array_files, name)
         return self._open_arrays[name]

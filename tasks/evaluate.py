@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from prefect import task
 
 from scoreinv.errors import UserError
-from scoreinv.spec import digest_of
 from storage.joined import About, create_alike, open_store, part_of, parts_of
 from storage.scores import rows_of, write_scores
 from storage.shards import ShardedStore
 from storage.uri import join, size_of, write_bytes
+from tasks import addresses
 from tasks.artifacts import show_table
 from tasks.progress import follow
 from tasks.recipes import EvaluateRecipe
@@ -17,9 +17,9 @@ from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
 from tasks.study import headline_table, section_of
-from tasks.workers.evaluate import VERSION, Candidate, EvaluateJob, evaluate_shard
+from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard
 from tasks.workers.stores import simulation_of
-from tasks.workspace import locate, part_reference, reference
+from tasks.workspace import locate, part_reference
 
 
 @task(name="evaluate", retries=1, retry_condition_fn=worth_retrying)
@@ -29,7 +29,7 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     refs = list(dict.fromkeys(recipe.reconstructions))
     stores = [open_store(locate(execution.workspace, ref, "reconstructions")) for ref in refs]
     dataset = _common_dataset(stores)
-    ref = reference("scores", _digest(recipe))
+    ref = addresses.of_scores(recipe)
     target = _score_store(recipe, stores, join(execution.workspace, ref))
     is_done = target.is_finished()
     if not is_done:
@@ -59,13 +59,9 @@ def _score_store(recipe: EvaluateRecipe, stores: Sequence[ShardedStore], uri: st
         refs = {ref: part_reference(ref, store, part) for ref, store in pairs}
         of_part = recipe.model_copy(update={"reconstructions": tuple(refs[ref] for ref in recipe.reconstructions)})
         dataset = _common_dataset([part_of(store, part) for store in stores])
-        return About(_digest(of_part), {"recipe": of_part.model_dump(mode="json"), "dataset": dataset})
+        return About(addresses.of_scores(of_part), {"recipe": of_part.model_dump(mode="json"), "dataset": dataset})
 
     return create_alike(stores[0], uri, {}, about)
-
-
-def _digest(recipe: EvaluateRecipe) -> str:
-    return digest_of(recipe.digest(), VERSION)
 
 
 def _write_table(workspace: str, uri: str) -> None:

@@ -8,27 +8,23 @@ from typing import NamedTuple
 from prefect import task
 from prefect.logging import get_run_logger
 
-from scoreinv.spec import Json, digest_of
+from scoreinv.spec import Json
 from storage.datasets import NAMES, DatasetStore, Listing, Rejected, joined_attrs
-from storage.errors import StoreError
 from storage.growth import Division, divided, keys_of, known_stores, register
 from storage.identities import Hasher
 from storage.joined import Piece
-from storage.sources import PhantomSource, collect
-from storage.sources.catalogue import VERSION as READING
-from storage.sources.catalogue import Catalogue, digest_of_stamps
+from storage.sources import collect
+from storage.sources.catalogue import digest_of_stamps
 from storage.sources.source import Volume
-from storage.uri import exists, join, read_json, write_json
+from storage.uri import exists, join
+from tasks import addresses
+from tasks.growth import catalogue_of, known_folder, note_seen, seen_before
 from tasks.progress import LOG_SECONDS, follow
 from tasks.recipes import IngestRecipe
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
-from tasks.workers.ingest import VERSION, IngestJob, ingest_shard
-from tasks.workspace import reference
-
-CATALOGUE = "catalogue"
-"""Folder of a workspace: what is known of sources and of the shards that are there."""
+from tasks.workers.ingest import IngestJob, ingest_shard
 
 
 class Made(NamedTuple):
@@ -50,38 +46,25 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
     What leaves this task calls people, series and files as the source's ``identities`` says.
     """
     seen = digest_of_stamps(recipe.source.stamps())
-    if ref := _seen_before(recipe, execution.workspace, seen):
+    ref = seen_before(recipe, execution.workspace, seen)
+    if ref:
+        get_run_logger().info("no file of the source came, went or changed since %s was made", ref)
         return ref
     ref = _ingested(recipe, execution)
-    if seen:
-        write_json(_note_uri(recipe, execution.workspace), {"seen": seen, "dataset": ref})
-    return ref
-
-
-def _seen_before(recipe: IngestRecipe, workspace: str, seen: str) -> str:
-    """The data set that was made of just these files; empty if there is none."""
-    try:
-        note = read_json(_note_uri(recipe, workspace)) if seen else {}
-    except StoreError:
-        return ""
-    ref = str(note.get("dataset", ""))
-    if note.get("seen") != seen or not exists(join(workspace, ref, "_SUCCESS")):
-        return ""
-    get_run_logger().info("no file of the source came, went or changed since %s was made", ref)
+    note_seen(recipe, execution.workspace, seen, ref)
     return ref
 
 
 def _ingested(recipe: IngestRecipe, execution: Execution) -> str:
-    catalogue = Catalogue(join(execution.workspace, CATALOGUE, "sources"), Hasher(execution.workspace))
-    found = collect(_with_progress(recipe.source.scan(catalogue)))
-    known = known_stores(_known_folder(recipe, execution.workspace), join(execution.workspace, "datasets"))
+    found = collect(_with_progress(recipe.source.scan(catalogue_of(execution.workspace))))
+    known = known_stores(known_folder(recipe, execution.workspace), join(execution.workspace, "datasets"))
     keys = keys_of(_public(recipe, execution, found))
     empty = {key: reason for one in known for key, reason in one.empty.items()}
     is_bad = {found.slices[place].volume_id: place for place, key in enumerate(keys) if key in empty}
     found = found.without({place: empty[keys[place]] for place in is_bad.values()})
     listing = _public(recipe, execution, found)
     division = divided(known, keys_of(listing))
-    is_there = exists(join(execution.workspace, "datasets", _address(recipe, listing), "_SUCCESS"))
+    is_there = exists(join(execution.workspace, addresses.of_dataset(recipe, listing), "_SUCCESS"))
     if is_there or not division.pieces:
         return _made(recipe, execution, found, is_part=False).ref
     return _joined(recipe, execution, found, division)
@@ -99,7 +82,7 @@ def _joined(recipe: IngestRecipe, execution: Execution, found: Listing, division
             pieces.append(Piece(len(parts) - 1, 0, len(parts[-1].shards.plan())))
     listing = _public(recipe, execution, found)
     attrs = joined_attrs(parts, pieces, listing.rejected)
-    ref = reference("datasets", digest_of(_found_anywhere(recipe).digest(), attrs["listing"], VERSION))
+    ref = addresses.of_images(recipe, str(attrs["listing"]))
     store = DatasetStore.join(
         join(execution.workspace, ref), parts, pieces, attrs, listing.rejected, named=found.rejected
     )
@@ -129,7 +112,7 @@ def _made(recipe: IngestRecipe, execution: Execution, found: Listing, *, is_part
         reasons = {found.slices[place].volume_id: reason for place, reason in bad.items()}
         volumes = [one.volume_id for one in found.slices]
         empty = {key: reasons[name] for key, name in zip(keys, volumes, strict=True) if name in reasons}
-        register(_known_folder(recipe, execution.workspace), store.shards, keys_of(store.listing), empty)
+        register(known_folder(recipe, execution.workspace), store.shards, keys_of(store.listing), empty)
     return Made(ref, bad)
 
 
@@ -137,18 +120,10 @@ def _public(recipe: IngestRecipe, execution: Execution, found: Listing) -> Listi
     return recipe.source.public(found, Hasher(execution.workspace))
 
 
-def _known_folder(recipe: IngestRecipe, workspace: str) -> str:
-    return join(workspace, CATALOGUE, "shards", digest_of(_found_anywhere(recipe).digest(), VERSION))
-
-
-def _note_uri(recipe: IngestRecipe, workspace: str) -> str:
-    return join(workspace, CATALOGUE, "sources", f"{digest_of(recipe.digest(), VERSION, READING)}.json")
-
-
 def _filled(recipe: IngestRecipe, execution: Execution, found: Listing) -> tuple[str, DatasetStore]:
     """The reference and the store of the data set of what was found, with all its shards."""
     listing = _public(recipe, execution, found)
-    ref = reference("datasets", _address(recipe, listing))
+    ref = addresses.of_dataset(recipe, listing)
     store = DatasetStore.create(
         join(execution.workspace, ref),
         listing,
@@ -185,15 +160,6 @@ def _with_progress(scan: Iterator[Volume | Rejected]) -> Iterator[Volume | Rejec
             last = time.monotonic()
             get_run_logger().info("Reading the source: %d slices so far", n_slices)
         yield item
-
-
-def _address(recipe: IngestRecipe, listing: Listing) -> str:
-    # What a source does is in the fingerprint, which holds every value it found.
-    return digest_of(_found_anywhere(recipe).digest(), listing.fingerprint, VERSION)
-
-
-def _found_anywhere(recipe: IngestRecipe) -> IngestRecipe:
-    return recipe.model_copy(update={"source": PhantomSource()})
 
 
 def _without_source(recipe: IngestRecipe) -> dict[str, Json]:

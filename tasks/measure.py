@@ -6,20 +6,20 @@ from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
-from scoreinv.spec import digest_of
 from storage.datasets import DatasetStore
 from storage.joined import About, create_alike
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
+from tasks import addresses
 from tasks.checks import require_fit
 from tasks.progress import follow
 from tasks.recipes import MeasureRecipe
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
-from tasks.workers.measure import VERSION, MeasureJob, measure_shard
+from tasks.workers.measure import MeasureJob, measure_shard
 from tasks.workers.stores import CONTEXT
-from tasks.workspace import locate, part_reference, reference
+from tasks.workspace import locate, part_reference
 
 
 @task(name="measure", retries=1, retry_condition_fn=worth_retrying)
@@ -28,7 +28,7 @@ def measure(recipe: MeasureRecipe, execution: Execution) -> str:
     """The reference of the measurements, made where they are not there yet."""
     dataset_uri = locate(execution.workspace, recipe.dataset, "datasets")
     dataset = DatasetStore.open(dataset_uri)
-    ref = reference("measurements", _digest(recipe))
+    ref = addresses.of_measurements(recipe)
     store = measurement_store(recipe, dataset, join(execution.workspace, ref))
     if not store.is_finished():
         job = MeasureJob(dataset=dataset_uri, target=store.uri, simulation=recipe.simulation)
@@ -44,13 +44,9 @@ def measurement_store(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) ->
 
     def about(part: int | None) -> About:
         of_part = recipe.model_copy(update={"dataset": part_reference(recipe.dataset, dataset.shards, part)})
-        return About(_digest(of_part), {"recipe": of_part.model_dump(mode="json"), "image": image})
+        return About(addresses.of_measurements(of_part), {"recipe": of_part.model_dump(mode="json"), "image": image})
 
     return create_alike(dataset.shards, uri, layouts(recipe.simulation.measurement, dataset.contract), about)
-
-
-def _digest(recipe: MeasureRecipe) -> str:
-    return digest_of(recipe.digest(), VERSION)
 
 
 def layouts(measurement: AnyMeasurement, image: ImageContract) -> dict[str, ArrayLayout]:

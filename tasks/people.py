@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from tasks.means import Row, mean_of
 
@@ -55,6 +54,8 @@ def over_people(means: Mapping[str, float], *, confidence: float = 0.95) -> Over
         return OverPeople(mean, math.nan, math.nan, 1)
     if len(set(values)) == 1:
         return OverPeople(mean, mean, mean, len(values))
+    from scipy.stats import bootstrap  # a second, which a command may not need
+
     found = bootstrap(
         (np.array(values),), np.mean, confidence_level=confidence, n_resamples=N_RESAMPLES, rng=np.random.default_rng(0)
     ).confidence_interval

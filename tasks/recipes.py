@@ -4,7 +4,7 @@ A stage's result lies at ``<workspace>/<stage>/<digest>``, and the digest follow
 refers to its inputs by theirs. The same recipe is found again whoever computed it, and how.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, field_validator, model_validator
@@ -332,6 +332,12 @@ class PipelineRecipe(Spec):
         if len(set(names)) < len(names):
             raise ValueError(f"studies need different names, got {names}")
         return studies
+
+
+def report_of(recipe: PipelineRecipe, scores: Sequence[str]) -> ReportRecipe:
+    """The report at the end of a pipeline, from the scores of its studies."""
+    names = tuple(study.name for study in recipe.studies) if len(scores) > 1 else ()
+    return ReportRecipe(title=recipe.title, scores=tuple(scores), names=names, n_pictures=recipe.n_pictures)
 
 
 class PlanRequest(Spec):

@@ -2,20 +2,20 @@
 
 from prefect import task
 
-from scoreinv.spec import digest_of
 from storage.joined import About, create_alike, open_store, part_of
 from storage.models import load
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
+from tasks import addresses
 from tasks.progress import follow
 from tasks.recipes import Reconstruction, ReconstructRecipe
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
 from tasks.workers.priors import image_contract, require_match
-from tasks.workers.reconstruct import VERSION, ReconstructJob, reconstruct_shard
+from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard
 from tasks.workers.stores import dataset_of, simulation_of
-from tasks.workspace import locate, locate_prior, part_reference, reference
+from tasks.workspace import locate, locate_prior, part_reference
 
 
 @task(name="reconstruct", retries=1, retry_condition_fn=worth_retrying)
@@ -25,7 +25,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     measurements = open_store(locate(execution.workspace, recipe.measurements, "measurements"))
     prior = locate_prior(execution.workspace, recipe.reconstruction.prior)
     sha256 = checked_prior(prior, recipe.reconstruction, measurements)
-    ref = reference("reconstructions", _digest(recipe, sha256))
+    ref = addresses.of_reconstructions(recipe, sha256)
     store = reconstruction_store(recipe, measurements, join(execution.workspace, ref), prior_sha256=sha256)
     if not store.is_finished():
         job = ReconstructJob(
@@ -78,10 +78,6 @@ def reconstruction_store(
             "dataset": dataset_of(measured),
             "image": measured.attrs["image"],
         }
-        return About(_digest(of_part, prior_sha256), attrs)
+        return About(addresses.of_reconstructions(of_part, prior_sha256), attrs)
 
     return create_alike(measurements, uri, {name: ArrayLayout(shape) for name in names}, about)
-
-
-def _digest(recipe: ReconstructRecipe, prior_sha256: str) -> str:
-    return digest_of(recipe.digest(), prior_sha256, VERSION)

@@ -1,6 +1,5 @@
 """One page with pictures and tables, its pictures as files, and a summary of both."""
 
-import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,18 +7,17 @@ from datetime import UTC, datetime
 from prefect import task
 from prefect.logging import get_run_logger
 
-import scoreinv
 from scoreinv.spec import Json
 from storage.reports import PAGE, write_report
 from storage.uri import join
+from tasks import addresses
 from tasks.recipes import ReportRecipe
 from tasks.rendering import ReportSection, panel_png, render_report
 from tasks.running.shards import Execution
 from tasks.running.stopping import stoppable
 from tasks.study import headline_table, section_of
-from tasks.workspace import locate, reference
-
-PACKAGES = ("torch", "numpy", "zarr", "dask", "prefect")
+from tasks.versions import versions
+from tasks.workspace import locate
 
 
 @task(name="report")
@@ -32,12 +30,13 @@ def report(recipe: ReportRecipe, execution: Execution) -> str:
         pairs = zip(sections, recipe.names, strict=True)
         sections = [replace(section, heading=f"{section.heading} ({name})") for section, name in pairs]
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    versions = {"scoreinv": scoreinv.__version__} | {name: importlib.metadata.version(name) for name in PACKAGES}
-    ref = reference("reports", recipe.digest())
+    page = render_report(recipe.title, sections, versions=versions(), generated=generated)
+    seal = addresses.seal_of_report(execution.workspace, recipe, page.encode(), versions())
+    ref = addresses.of_report(recipe)
     write_report(
         join(execution.workspace, ref),
-        page=render_report(recipe.title, sections, versions=versions, generated=generated),
-        summary=summary_of(recipe.title, sections, generated),
+        page=page,
+        summary=summary_of(recipe.title, sections, generated) | {"seal": seal},
         pictures={
             _picture_file(i, k): panel_png(panel)
             for i, section in enumerate(sections, 1)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from scoreinv.linalg import spread
@@ -63,6 +62,8 @@ def ensemble_of(samples: Tensor) -> Ensemble:
 
 def ensemble_coverage(ensemble: Ensemble, truth: Tensor, *, level: float, mask: Tensor | None = None) -> Tensor:
     """``coverage`` with the Gaussian interval of one level, from mean and deviation alone, (batch,)."""
+    from scipy.special import stdtrit  # half a second, which a command may not need
+
     _require_level(level)
     mean, std, truth = _checked_ensemble(ensemble, truth)
     n = ensemble.n_samples

@@ -81,15 +81,16 @@ def connect(cluster: LocalWorkers | RemoteWorkers) -> Iterator[Client]:
 
 
 @contextmanager
-def kept_running(cluster: AnyCluster) -> Iterator[Any]:
+def kept_running(cluster: AnyCluster, *, n_early: int = 0) -> Iterator[Any]:
     """The same workers for everything in the block: local ones under an address, others as they are.
 
-    This costs a scheduler, which is part of this process; workers start when there is work.
+    This costs a scheduler, which is part of this process; workers start when there is work, but ``n_early`` at once.
     """
     if not isinstance(cluster, LocalWorkers):
         yield cluster
         return
     supervisor = Supervisor(lambda index, folder: _launch(cluster, index, folder, address))
+    supervisor.want(min(n_early, cluster.n_workers))
     options = {
         "host": "127.0.0.1",
         "dashboard": False,

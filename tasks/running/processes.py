@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 PARENT = "SCOREINV_PARENT"
 """The environment variable that tells a process who should be its parent."""
@@ -36,11 +36,16 @@ N_WORDS = 5
 
 
 def start(
-    module: str, *arguments: str, environment: Mapping[str, str] | None = None, folder: str = "", cwd: str | None = None
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    folder: str = "",
+    cwd: str | None = None,
+    descriptors: Sequence[int] = (),
 ) -> "subprocess.Popen[str]":
     """Start ``python -m module arguments``; what it says, in either stream, is read from its ``stdout``.
 
-    The module calls ``end_with_parent`` before it does anything else.
+    The module calls ``end_with_parent`` before it does anything else. It inherits ``descriptors``, under their numbers.
     """
     # It imports what this process imports, not what happens to lie in the folder where the command was given.
     path = os.pathsep.join(os.path.abspath(place) for place in sys.path)
@@ -53,6 +58,7 @@ def start(
         text=True,
         errors="replace",
         start_new_session=True,
+        pass_fds=descriptors,
         env={**os.environ, **(environment or {}), **own, PARENT: str(os.getpid()), FOLDER: folder},
         cwd=cwd,
     )
@@ -105,8 +111,11 @@ class Child:
         environment: Mapping[str, str] | None = None,
         folder: str = "",
         cwd: str | None = None,
+        descriptors: Sequence[int] = (),
     ) -> None:
-        self.process = start(module, *arguments, environment=environment, folder=folder, cwd=cwd)
+        self.process = start(
+            module, *arguments, environment=environment, folder=folder, cwd=cwd, descriptors=descriptors
+        )
         self.started = time.monotonic()
         self.answer: str | None = None
         self.has_spoken = threading.Event()

@@ -21,7 +21,7 @@ from prefect.settings import (
 )
 
 from flows.environment import prepare_prefect
-from flows.prefect_session import _drop_strange_proxies, _launch, start_server
+from flows.prefect_session import _launch, drop_strange_proxies, start_server
 from tasks.running.processes import Child, stop
 
 PROXIES = dict.fromkeys(("HTTP_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
@@ -111,7 +111,7 @@ def test_a_proxy_that_prefect_cannot_use_is_left_aside(capsys: pytest.CaptureFix
     with patch.dict(os.environ, proxies):
         with pytest.raises(ValueError, match="gopher"):
             httpx.Client()
-        _drop_strange_proxies()
+        drop_strange_proxies()
         httpx.Client().close()
         assert "ALL_PROXY" not in os.environ
         assert os.environ["HTTP_PROXY"] == "127.0.0.1:1"

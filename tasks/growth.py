@@ -1,0 +1,49 @@
+"""What a workspace knows of its sources and of the shards that are there, in the folder ``catalogue``.
+
+Without Prefect, so that a command sees quickly whether anything is new.
+"""
+
+from scoreinv.spec import digest_of
+from storage.errors import StoreError
+from storage.identities import Hasher
+from storage.sources.catalogue import VERSION as READING
+from storage.sources.catalogue import Catalogue
+from storage.uri import exists, join, read_json, write_json
+from tasks import addresses
+from tasks.recipes import IngestRecipe
+from tasks.workers.ingest import VERSION as IMAGES
+
+FOLDER = "catalogue"
+
+
+def catalogue_of(workspace: str) -> Catalogue:
+    """What was found in files; people are compared by hashes."""
+    return Catalogue(join(workspace, FOLDER, "sources"), Hasher(workspace))
+
+
+def known_folder(recipe: IngestRecipe, workspace: str) -> str:
+    """Where it is kept which slices the data sets of a recipe's grid hold."""
+    return join(workspace, FOLDER, "shards", digest_of(addresses.grid_of(recipe), IMAGES))
+
+
+def seen_before(recipe: IngestRecipe, workspace: str, seen: str) -> str:
+    """The reference of the finished data set that was made of just these files, by the digest of their stamps.
+
+    Empty if there is none, or the digest is.
+    """
+    try:
+        note = read_json(_note(recipe, workspace)) if seen else {}
+        ref = str(note["dataset"]) if note.get("seen") == seen else ""
+    except (StoreError, AttributeError, KeyError):
+        return ""
+    return ref if ref and exists(join(workspace, ref, "_SUCCESS")) else ""
+
+
+def note_seen(recipe: IngestRecipe, workspace: str, seen: str, ref: str) -> None:
+    """Remembers which data set was made of these files; nothing if their digest is empty."""
+    if seen:
+        write_json(_note(recipe, workspace), {"seen": seen, "dataset": ref})
+
+
+def _note(recipe: IngestRecipe, workspace: str) -> str:
+    return join(workspace, FOLDER, "sources", f"{digest_of(recipe.digest(), IMAGES, READING)}.json")
