@@ -11,13 +11,14 @@ import sys
 from collections.abc import Mapping
 
 from flows.environment import has_no_server
+from flows.prefect_server import DATABASE as FILE
 from tasks.running.processes import Child, stop
 
 EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 """How Prefect marks a server without pages and schedules, for one command."""
 
-DATABASE = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///prefect.db"}
-"""In the folder where the server runs: in a URL, a folder's '?' or '#' would mean something else."""
+DATABASE = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{FILE}"}
+"""In the folder where the server runs."""
 
 
 def begin() -> Child | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from scoreinv.spec import Spec
 from storage.uri import join
+from tasks.running.imports import without_collection
 
 if TYPE_CHECKING:  # pulls in Dask
     from tasks.running.shards import Execution
@@ -43,12 +44,13 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run_stage(options: argparse.Namespace) -> int:
     """Run the flow of one of these commands, or show what it would do; 0 when it is done."""
     # What needs torch or Prefect is imported late, so that --help is quick.
-    from flows.environment import has_no_server
-    from flows.recipe_errors import RecipeError
-    from scoreinv.errors import UserError
-    from tasks.checks import check_pipeline
-    from tasks.finished import finished
-    from tasks.recipes import PipelineRecipe, PlanRecipe
+    with without_collection():
+        from flows.environment import has_no_server
+        from flows.recipe_errors import RecipeError
+        from scoreinv.errors import UserError
+        from tasks.checks import check_pipeline
+        from tasks.finished import finished
+        from tasks.recipes import PipelineRecipe, PlanRecipe
 
     stage = "pipeline" if options.command == "demo" else options.command
     recipe, execution = _parameters(options, recipe_kind(stage))
@@ -92,7 +94,8 @@ def run_flow(stage: str, recipe: Spec, execution: "Execution") -> str:
         return _flow(stage)(recipe, execution)
     # The server and the first worker get ready while Prefect is imported here.
     with kept_running(execution.cluster, n_early=int(stage not in WITHOUT_WORKERS)) as cluster:
-        session, flow = _session(), _flow(stage)
+        with without_collection():
+            session, flow = _session(), _flow(stage)
         session.drop_strange_proxies()
         require_ready(server, os.environ["PREFECT_HOME"], patience())
         with session.without_heartbeats():

@@ -6,10 +6,10 @@ It ends with the process that started it, and in order when it is asked to (SIGT
 """
 
 import asyncio
-import gc
 import signal
 import sys
 
+from tasks.running.imports import without_collection
 from tasks.running.processes import GRACE_SECONDS, end_with_parent, say_ready
 
 SLOT = "SLOT"
@@ -20,13 +20,12 @@ def main(arguments: list[str]) -> None:
     """Take work from the scheduler at an address until it or somebody ends this worker."""
     # Before the imports that take seconds, in which the parent may go.
     end_with_parent()
-    # Of what they make nothing is ever garbage, and looking for it takes a fifth of their time.
-    gc.disable()
-    import tasks.workers.evaluate
-    import tasks.workers.ingest
-    import tasks.workers.measure
-    import tasks.workers.reconstruct  # noqa: F401  (the first shard needs them)
-    from tasks.workers.setup import limit_threads
+    with without_collection():
+        import tasks.workers.evaluate
+        import tasks.workers.ingest
+        import tasks.workers.measure
+        import tasks.workers.reconstruct  # noqa: F401  (the first shard needs them)
+        from tasks.workers.setup import limit_threads
 
     limit_threads()
     address, name, folder = arguments
@@ -51,8 +50,6 @@ async def _serve(address: str, name: int, folder: str) -> None:
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGTERM, lambda: asyncio.ensure_future(worker.close(timeout=GRACE_SECONDS / 2))
         )
-        gc.freeze()
-        gc.enable()
         say_ready()
         await worker.finished()
 

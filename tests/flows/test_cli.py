@@ -17,8 +17,13 @@ from flows.cli import _failed, main
 from flows.recipe_files import find_recipe
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
+from scoreinv.operators.mri import CartesianMRI
 from storage.models import shipped
 from storage.shards import ShardedStore
+from tasks import addresses
+from tasks.measure import measurement_store
+from tasks.recipes import MeasureRecipe, Simulation
+from tasks.workers.measure import MeasureJob, measure_shard
 from tests.flows.conftest import Command, heed_signals
 from tests.storage.dicom_files import write_series
 from tests.tasks import tiny
@@ -63,6 +68,33 @@ def test_plans_and_keys_need_no_prefect(tmp_path: Path) -> None:
     done = subprocess.run(call, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert not place.exists()
+
+
+def test_a_command_with_nothing_to_do_says_so_without_prefect_and_without_a_write(tmp_path: Path) -> None:
+    images = tiny.dataset(tmp_path, n=2)
+    simulation = Simulation(measurement=CartesianMRI(acceleration=2))
+    recipe = MeasureRecipe(dataset="datasets/tiny", simulation=simulation)
+    place = tmp_path / addresses.of_measurements(recipe)
+    store = measurement_store(recipe, images, str(place))
+    for shard in store.pending():
+        measure_shard(MeasureJob(dataset=images.uri, target=store.uri, simulation=simulation), shard.index, print)
+    code = (
+        "import sys, flows.cli\n"
+        "try: flows.cli.main(sys.argv[1:])\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "assert 'prefect' not in sys.modules, 'slow imports'\n"
+    )
+    path = tmp_path / "measure.json"
+    path.write_text(recipe.model_dump_json())
+    call = [sys.executable, "-c", code, "measure", str(path), "--workspace", str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    store.finish()
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    done = subprocess.run(call, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(place)
+    assert done.stderr.strip() == f"measurements/{place.name} is there already: nothing to do"
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback() -> None:

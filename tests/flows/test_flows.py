@@ -18,6 +18,7 @@ from flows.pipeline import pipeline_flow
 from flows.recipe_files import RECIPES, load_recipe
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
+from tasks.finished import finished
 from tasks.recipes import PipelineRecipe, ReportRecipe
 from tasks.running.cluster import LocalWorkers
 from tasks.running.shards import Execution
@@ -124,9 +125,26 @@ def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) 
     assert [store.parent.name for store in stores].count("reconstructions") == 3
     assert all(ShardedStore.open(str(store)).verify() == [] for store in stores)
 
+    assert finished("pipeline", recipe, str(workspace)) == str(report.relative_to(workspace))
+    assert not finished("pipeline", recipe, str(tmp_path / "elsewhere"))
+    whatever_is_damaged_is_seen(recipe, workspace)
+
     before = times(workspace)
     assert workspace / pipeline_flow(recipe, execution) == report
     assert times(workspace) == before
+
+
+def whatever_is_damaged_is_seen(recipe: PipelineRecipe, workspace: Path) -> None:
+    """By a look alone: another page, another table, a flipped byte of an array, a lost marker."""
+    stores = ("datasets", "measurements", "reconstructions", "scores")
+    patterns = [f"{stage}/*/{file}" for stage in stores for file in ("done/1.json", "_SUCCESS", "*/c/1/0/0")]
+    patterns += ["reports/*/report.html", "reports/*/*.png", "scores/*/*.csv"]
+    for path in [path for pattern in patterns for path in list(workspace.glob(pattern))[:1]]:
+        content = path.read_bytes()
+        path.write_bytes(b"" if path.suffix == ".png" else bytes([content[0] ^ 1]) + content[1:])
+        assert not finished("pipeline", recipe, str(workspace)), path
+        path.write_bytes(content)
+    assert finished("pipeline", recipe, str(workspace))
 
 
 def with_reconstruction(recipe: dict[str, Any], reconstruction: dict[str, Any]) -> dict[str, Any]:
