@@ -14,7 +14,6 @@ from pydantic import Field
 from scoreinv.errors import MissingPackage
 from scoreinv.spec import Spec
 from tasks.running.assignment import Assignment, pairs
-from tasks.workers.serve import SLOT
 from tasks.workers.setup import KEEP_MEMORY
 
 OPERATOR_SECONDS = 300
@@ -98,13 +97,14 @@ def _worker(cluster: KubernetesWorkers) -> dict[str, Any]:
     amounts = {"cpu": f"{cluster.cpus:g}", "memory": cluster.memory}
     amounts |= {"nvidia.com/gpu": str(cluster.gpus)} if cluster.gpus else {}
     volumes = {f"volume-{number}": pair for number, pair in enumerate(pairs(cluster.claims).items())}
-    command = "dask worker --name $(DASK_WORKER_NAME) --no-nanny --nthreads 1 --memory-limit 0 --no-dashboard"
+    # The operator sets both.
+    command = "python -m tasks.workers.serve $(DASK_SCHEDULER_ADDRESS) --name $(DASK_WORKER_NAME)"
     pod: dict[str, Any] = {
         "containers": [
             {
                 "name": "worker",
                 "image": cluster.image,
-                "args": [*command.split(), "--resources", f"{SLOT}=1"],
+                "args": command.split(),
                 "env": [{"name": name, "value": value} for name, value in environment.items()],
                 "envFrom": [{"secretRef": {"name": name}} for name in cluster.secrets],
                 "resources": {"requests": amounts, "limits": amounts},

@@ -55,8 +55,8 @@ def local_kind(cluster: LocalWorkers, security: Security | None, scheduler: Sche
         # Of these a user's own values go before.
         environment = {name: os.environ.get(name, value) for name, value in defaults.items()}
         environment |= _device(index, cluster.n_threads) | allowed
-        address = scheduler.address
-        return Child("tasks.workers.serve", address, str(index), folder, environment=environment, folder=folder)
+        options = ("--name", str(index), "--host", "127.0.0.1", "--local-directory", folder)
+        return Child("tasks.workers.serve", scheduler.address, *options, environment=environment, folder=folder)
 
     return Kind(launch, _stop, "on this machine", START_SECONDS, "SCOREINV_TRACEBACK=1 shows all it said")
 

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -26,7 +27,7 @@ from scoreinv.spec import Spec
 from tasks.running.assignment import Assignment, pairs
 from tasks.running.processes import IMPORTS_ALIKE, import_path, said
 from tasks.running.supervision import Kind, Startable
-from tasks.workers.serve import SLOT
+from tasks.running.tls import worker_environment
 from tasks.workers.setup import KEEP_MEMORY
 
 ASK_SECONDS = 5.0
@@ -103,17 +104,15 @@ def job_script(cluster: SlurmWorkers, address: str, name: str, security: Securit
         cores=cluster.cores,
         memory=cluster.memory,
         processes=1,
-        nanny=False,
-        security=security,
-        protocol="tls" if security else None,
+        worker_command="tasks.workers.serve",
+        worker_extra_args=[],
         interface=cluster.interface or None,
         death_timeout=DEATH_SECONDS,
-        # The last one of an option is what holds: one thread for shards, and no accounting of memory by Dask.
-        worker_extra_args=["--nthreads", "1", "--memory-limit", "0", "--resources", f"{SLOT}=1", "--no-dashboard"],
         job_extra_directives=[*(["--gres=gpu:1"] if cluster.gpus else []), *cluster.job_extra],
-        job_script_prologue=[*_exports(cluster), *cluster.prologue],
+        job_script_prologue=[*_exports(cluster, security), *cluster.prologue],
         log_directory=str(Path(cluster.folder).resolve()),
-        python=cluster.python or None,
+        # The worker takes the place of the shell, so that SLURM ends it.
+        python=f"exec {cluster.python or sys.executable}",
     )
     return cast(str, job.job_script())
 
@@ -131,10 +130,10 @@ def _job_class() -> Any:
     return SLURMJob
 
 
-def _exports(cluster: SlurmWorkers) -> list[str]:
+def _exports(cluster: SlurmWorkers, security: Security | None) -> list[str]:
     threads = {name: str(cluster.cores) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     imports = {} if cluster.python else IMPORTS_ALIKE | {"PYTHONPATH": import_path()}
-    everything = {**KEEP_MEMORY, **threads, **imports, **pairs(cluster.environment)}
+    everything = {**KEEP_MEMORY, **threads, **imports, **worker_environment(security), **pairs(cluster.environment)}
     return [f"export {name}={shlex.quote(value)}" for name, value in everything.items()]
 
 

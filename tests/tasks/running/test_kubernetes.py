@@ -30,10 +30,8 @@ def test_pods_have_what_the_options_say() -> None:
     spec = manifest(WHOLE, "one")["spec"]
     pod = spec["worker"]["spec"]
     (container,) = pod["containers"]
-    command = " ".join(container["args"])
-    assert command.startswith("dask worker --name $(DASK_WORKER_NAME) ")
-    assert "--nthreads 1 " in command
-    assert command.endswith(" --resources SLOT=1")
+    command = ["python", "-m", "tasks.workers.serve", "$(DASK_SCHEDULER_ADDRESS)", "--name", "$(DASK_WORKER_NAME)"]
+    assert container["args"] == command
     amounts = {"cpu": "6", "memory": "24Gi", "nvidia.com/gpu": "1"}
     assert container["resources"] == {"requests": amounts, "limits": amounts}
     given = {one["name"]: one["value"] for one in container["env"]}

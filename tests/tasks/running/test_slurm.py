@@ -53,22 +53,19 @@ def test_a_job_asks_for_what_the_options_say(tmp_path: Path) -> None:
     assert "PYTHONPATH" not in exports, "another Python has modules of its own"
     assert lines[-3:-1] == ["module load cuda", "source env"]
     command = shlex.split(lines[-1])
-    assert command[:4] == ["/opt/bin/python", "-m", "distributed.cli.dask_worker", "tls://10.0.0.1:8786"]
-    assert (last(command, "--nthreads"), last(command, "--memory-limit")) == ("1", "0")
-    assert (last(command, "--resources"), last(command, "--interface")) == ("SLOT=1", "ib0")
-    assert "--no-nanny" in command
+    assert command[:5] == ["exec", "/opt/bin/python", "-m", "tasks.workers.serve", "tls://10.0.0.1:8786"]
+    assert (value(command, "--name"), value(command, "--interface")) == ("one", "ib0")
 
 
-def last(command: list[str], option: str) -> str:
-    """The value that holds: the last one given."""
-    return command[len(command) - command[::-1].index(option)]
+def value(command: list[str], option: str) -> str:
+    return command[command.index(option) + 1]
 
 
 @needs_jobqueue
 def test_a_job_without_gpu_has_this_python_and_its_modules(tmp_path: Path) -> None:
     lines = script(gpus=0, folder=str(tmp_path))
     assert not [line for line in lines if "--gres" in line]
-    assert lines[-1].startswith(f"{sys.executable} -m distributed.cli.dask_worker ")
+    assert lines[-1].startswith(f"exec {sys.executable} -m tasks.workers.serve ")
     (path,) = [line for line in lines if line.startswith("export PYTHONPATH=")]
     assert str(ROOT) in shlex.split(path)[1].split("=")[1].split(":")
 
@@ -78,11 +75,11 @@ def test_certificates_lie_in_files_for_their_owner_while_the_run_lasts(tmp_path:
     folder = tmp_path / "logs"
     with slurm.certificate_files(Security.temporary(), str(folder)) as files:
         cluster = SlurmWorkers(folder=str(folder))
-        command = shlex.split(slurm.job_script(cluster, "tls://10.0.0.1:8786", "one", files).splitlines()[-1])
-        key = Path(last(command, "--tls-key"))
+        lines = slurm.job_script(cluster, "tls://10.0.0.1:8786", "one", files).splitlines()
+        (line,) = [line for line in lines if line.startswith("export DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY=")]
+        key = Path(line.split("=")[1])
         assert "PRIVATE KEY" in key.read_text()
         assert key.parent.stat().st_mode & 0o077 == 0
-        assert "CERTIFICATE" in Path(last(command, "--tls-ca-file")).read_text()
     assert not key.exists()
 
 
