@@ -21,6 +21,7 @@ from tasks.recipes import (
 )
 from tasks.report import report
 from tasks.running.cluster import kept_running
+from tasks.running.gpu_slot import gpu_slot
 from tasks.running.shards import Execution
 from tasks.running.stopping import outcome
 from tasks.workspace import open_workspace
@@ -48,7 +49,8 @@ def run_pipeline(recipe: PipelineRecipe, execution: Execution) -> str:
     """
     check_pipeline(recipe, execution.workspace, execution.projector)
     open_workspace(execution.workspace)
-    with kept_running(execution.cluster) as cluster:
+    # Workers stay from stage to stage, and a GPU's memory is theirs meanwhile.
+    with gpu_slot(execution.device, execution.cluster), kept_running(execution.cluster) as cluster:
         kept = execution.model_copy(update={"cluster": cluster})
         scores = tuple(_study(study, kept) for study in recipe.studies)
     made = outcome(report(report_of(recipe, scores), execution, return_state=True))

@@ -10,6 +10,7 @@ from tasks.planning.plan import make_plan
 from tasks.planning.plan_text import plan_text
 from tasks.progress import announced
 from tasks.recipes import PlanRequest
+from tasks.running.gpu_slot import gpu_slot
 from tasks.running.shards import Execution
 from tasks.workspace import open_workspace, reference
 
@@ -30,7 +31,9 @@ def plan_flow(recipe: PlanRequest, execution: Execution = Execution()) -> str:  
     ref = reference("plans", recipe.digest())
     uri = join(execution.workspace, ref)
     path = join(uri, "plan.yaml")
-    text = plan_text(make_plan(recipe, execution, get_run_logger().info), path)
+    with gpu_slot(execution.device, execution.cluster):
+        plan = make_plan(recipe, execution, get_run_logger().info)
+    text = plan_text(plan, path)
     write_bytes(path, text.encode())
     said = f"To run it as it is: deployment `recipe`, with `{ref}` as its recipe.\n\n```yaml\n{text}```\n"
     create_markdown_artifact(said, key=key_of(uri), description="The recipe, with its expected cost and the reasons")

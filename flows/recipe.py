@@ -44,7 +44,7 @@ def recipe_flow(
         changes: Such as studies.0.simulation.seed=1, or execution.retries=0, as the command takes them.
         workspace: Folder or bucket that holds every result, whatever the recipe says; a relative folder counts from
             where the run starts.
-        n_workers: Dask workers on the machine of the run. 0: as the recipe says, or 2.
+        n_workers: Dask workers on the machine of the run. 0: as the recipe says, or one per GPU, or 2 without.
         batch_size: Images per network call. 0: as the recipe says, or 8.
         device: Where networks run.
 

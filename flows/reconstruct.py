@@ -5,6 +5,7 @@ from prefect import flow
 from tasks.progress import announced
 from tasks.recipes import ReconstructRecipe
 from tasks.reconstruct import reconstruct
+from tasks.running.gpu_slot import gpu_slot
 from tasks.running.shards import Execution
 from tasks.running.stopping import outcome
 from tasks.workspace import open_workspace
@@ -22,4 +23,5 @@ def reconstruct_flow(recipe: ReconstructRecipe, execution: Execution = Execution
         The reference reconstructions/<digest> within the workspace.
     """
     open_workspace(execution.workspace)
-    return announced(outcome(reconstruct(recipe, execution.absolute(), return_state=True)))
+    with gpu_slot(execution.device, execution.cluster):
+        return announced(outcome(reconstruct(recipe, execution.absolute(), return_state=True)))

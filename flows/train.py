@@ -4,6 +4,7 @@ from prefect import flow
 
 from tasks.progress import announced
 from tasks.recipes import TrainRecipe
+from tasks.running.gpu_slot import gpu_slot
 from tasks.running.shards import Execution
 from tasks.running.stopping import outcome
 from tasks.train import train
@@ -22,4 +23,6 @@ def train_flow(recipe: TrainRecipe, execution: Execution = Execution()) -> str: 
         The reference priors/<digest> within the workspace.
     """
     open_workspace(execution.workspace)
-    return announced(outcome(train(recipe, execution.absolute(), return_state=True)))
+    # A training runs on this machine, wherever the workers are.
+    with gpu_slot(execution.device):
+        return announced(outcome(train(recipe, execution.absolute(), return_state=True)))

@@ -4,6 +4,7 @@ from prefect import flow
 
 from tasks.progress import announced
 from tasks.recipes import TuneRecipe
+from tasks.running.gpu_slot import gpu_slot
 from tasks.running.shards import Execution
 from tasks.running.stopping import outcome
 from tasks.tuning.tune import tune
@@ -22,4 +23,5 @@ def tune_flow(recipe: TuneRecipe, execution: Execution = Execution()) -> str:  #
         The reference tuning/<digest> within the workspace; best.yaml there is a recipe to reconstruct with.
     """
     open_workspace(execution.workspace)
-    return announced(outcome(tune(recipe, execution.absolute(), return_state=True)))
+    with gpu_slot(execution.device, execution.cluster):
+        return announced(outcome(tune(recipe, execution.absolute(), return_state=True)))

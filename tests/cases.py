@@ -34,7 +34,7 @@ from scoreinv.samplers.start import GradedTVStart, TVStart
 from scoreinv.spec import Spec
 from scoreinv.training.objectives import Adversarial, AnyObjective, Denoising, Supervised
 from storage.sources import DicomSource, NiftiSource, OpenKBPSource, PhantomSource, SeveralSources, Source
-from tasks.running.cluster import Inline, LocalWorkers, RemoteWorkers
+from tasks.running.cluster import Inline, KubernetesWorkers, LocalWorkers, RemoteWorkers, SlurmWorkers
 
 MEASUREMENTS: dict[str, MeasurementSpec] = {
     "mri_paper": CartesianMRI(acceleration=4),
@@ -107,6 +107,8 @@ CLUSTERS: dict[str, Spec] = {
     "local": LocalWorkers(n_workers=3),
     "inline": Inline(),
     "remote": RemoteWorkers(address="tcp://10.0.0.1:8786"),
+    "slurm": SlurmWorkers(queue="gpu"),
+    "kubernetes": KubernetesWorkers(image="registry/scoreinv:1"),
 }
 
 NETWORKS: dict[str, Spec] = {

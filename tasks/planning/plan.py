@@ -14,7 +14,7 @@ from tasks.planning.presets import BASELINES, PRESETS, Preset
 from tasks.planning.prior_choice import Choice, choose_prior, grid_for, known_priors, named_prior
 from tasks.planning.timing import time_on
 from tasks.recipes import IngestRecipe, PipelineRecipe, PlanRequest, Reconstruction, Simulation, Study
-from tasks.running.cluster import AnyCluster, LocalWorkers
+from tasks.running.cluster import AnyCluster, Inline, RemoteWorkers
 from tasks.running.shards import Execution
 from tasks.workers.probe import ProbeJob, Timing
 from tasks.workspace import locate, locate_prior
@@ -118,7 +118,7 @@ def _images(recipe: PlanRequest, execution: Execution) -> Images:
 
 
 def _shard_size(n_slices: int, cluster: AnyCluster) -> int:
-    n_workers = cluster.n_workers if isinstance(cluster, LocalWorkers) else 1
+    n_workers = 1 if isinstance(cluster, Inline | RemoteWorkers) else cluster.count()
     return min(MAX_SHARD, math.ceil(n_slices / (SHARDS_PER_WORKER * n_workers)))
 
 

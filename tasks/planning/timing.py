@@ -9,7 +9,16 @@ from dask.system import CPU_COUNT
 from distributed import Client, KilledWorker
 from distributed.system import MEMORY_LIMIT
 
-from tasks.running.cluster import SLOT, AnyCluster, Inline, LocalWorkers, RemoteWorkers, connect, wait_for_workers
+from tasks.running.cluster import (
+    SLOT,
+    AnyCluster,
+    Inline,
+    OwnWorkers,
+    RemoteWorkers,
+    connect,
+    patience_of,
+    wait_for_workers,
+)
 from tasks.running.shards import PATIENCE_SECONDS
 from tasks.workers.probe import ProbeJob, Timing, probe
 
@@ -46,12 +55,13 @@ def time_on(cluster: AnyCluster, job: ProbeJob) -> tuple[Timing, int]:
     return max(found, key=lambda timing: sum(timing.methods)), n_workers
 
 
-def _ready_workers(client: Client, cluster: LocalWorkers | RemoteWorkers) -> int:
-    if isinstance(cluster, LocalWorkers):
+def _ready_workers(client: Client, cluster: OwnWorkers | RemoteWorkers) -> int:
+    if not isinstance(cluster, RemoteWorkers):
+        n_workers = cluster.count()
         # They start when there is work; all must be there, or the first would be timed alone.
-        _tasks = client.map(int, range(cluster.n_workers), resources={SLOT: 1}, pure=False)
-        wait_for_workers(client, cluster.n_workers, PATIENCE_SECONDS)
-        return cluster.n_workers
+        _tasks = client.map(int, range(n_workers), resources={SLOT: 1}, pure=False)
+        wait_for_workers(client, n_workers, patience_of(client, PATIENCE_SECONDS))
+        return n_workers
     n_workers = len(client.nthreads())
     if n_workers == 0:
         raise ConnectionError(

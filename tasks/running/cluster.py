@@ -1,38 +1,46 @@
-"""Which processes compute: this one, Dask workers on this machine, or a Dask cluster somewhere else.
+"""Which processes compute: this one, Dask workers on this machine, jobs of SLURM, pods of Kubernetes, or a Dask cluster
+that runs already.
 
 Every worker has one slot and one thread, so that a worker runs one shard at a time and each GPU serves
 one worker. Workers that are started by hand need the slot too:
 
     CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1 --resources SLOT=1
 
-Workers on this machine start when the first shards arrive, never more than there are shards, are replaced when they
-die, and end with the process that started them, however that ends.
+Workers on this machine and of SLURM start when the first shards arrive, never more than there are shards, are replaced
+when they end, and end with the process that started them, however that ends.
 """
 
 import logging
-import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import dask
-import torch
 from distributed import Client, Scheduler, SpecCluster
 from distributed.diagnostics.plugin import SchedulerPlugin
 from pydantic import Field
 
 from scoreinv.spec import Spec
-from tasks.running.processes import Child
-from tasks.running.supervision import Supervisor
+from tasks.running.kubernetes import KubernetesWorkers as KubernetesWorkers
+from tasks.running.kubernetes import pods
+from tasks.running.local import LocalWorkers as LocalWorkers
+from tasks.running.local import local_kind, log_level
+from tasks.running.slurm import SlurmWorkers as SlurmWorkers
+from tasks.running.slurm import certificate_files, slurm_kind
+from tasks.running.supervision import Kind, Supervisor
+from tasks.running.tls import Certificates as Certificates
+from tasks.running.tls import encrypted
 from tasks.workers.serve import SLOT as SLOT
-from tasks.workers.setup import KEEP_MEMORY
 
 ALLOWED_DEATHS = 1
 """So many workers may die under one shard; at the next death it is suspected of killing them."""
 
+
+MARGIN_SECONDS = 60.0
+"""After the last worker that could have come, whoever waits for one gives up."""
 
 CONNECT_SECONDS = 10.0
 """A scheduler that is there answers sooner, also on a busy network."""
@@ -40,9 +48,12 @@ CONNECT_SECONDS = 10.0
 _NO_WORKERS = "scoreinv-no-workers"
 """Where a scheduler keeps the reason why none of its workers can start."""
 
+_PATIENCE = "scoreinv-patience"
+"""Where a scheduler keeps how many seconds its workers may take to come."""
+
 
 class NoWorkers(ConnectionError):  # noqa: N818  (says what happened, as the errors of storage do)
-    """No worker process of this machine can start; another try would end alike."""
+    """None of the workers that were to be started can start; another try would end alike."""
 
 
 class Inline(Spec):
@@ -51,64 +62,88 @@ class Inline(Spec):
     kind: Literal["inline"] = "inline"
 
 
-class LocalWorkers(Spec):
-    """Dask workers on this machine, one process each; worker i sees one GPU, the i-th, in turns."""
-
-    kind: Literal["local"] = "local"
-    n_workers: int = Field(2, ge=1, le=1024, description="Worker processes; one per GPU where there are GPUs.")
-    n_threads: int = Field(1, ge=1, description="CPU threads of each worker's numerical libraries.")
-
-
 class RemoteWorkers(Spec):
     """A Dask cluster that is running already."""
 
     kind: Literal["remote"] = "remote"
-    address: str = Field(description="Of the scheduler, for example tcp://10.0.0.1:8786.")
+    address: str = Field(description="Of the scheduler, for example tcp://10.0.0.1:8786 or tls://10.0.0.1:8786.")
+    tls: Certificates | None = Field(
+        None, title="Certificates", description="What lets this side in, where the address begins with tls."
+    )
 
 
-AnyCluster = Annotated[Inline | LocalWorkers | RemoteWorkers, Field(discriminator="kind")]
+OwnWorkers = LocalWorkers | SlurmWorkers | KubernetesWorkers
+"""Workers that are started for a run and end with it."""
+
+AnyCluster = Annotated[
+    Inline | LocalWorkers | RemoteWorkers | SlurmWorkers | KubernetesWorkers, Field(discriminator="kind")
+]
 
 
 @contextmanager
-def connect(cluster: LocalWorkers | RemoteWorkers) -> Iterator[Client]:
+def connect(cluster: OwnWorkers | RemoteWorkers) -> Iterator[Client]:
     """A client of the cluster; workers that were started here end with the block.
 
     Raises:
-        ConnectionError: if nothing answers at the address.
+        ConnectionError: if nothing answers at the address, or the certificates do not fit.
+        MissingPackage: if the kind of cluster needs one that is not installed.
     """
-    with kept_running(cluster) as running, _quiet(), _client(running.address) as client:
+    with kept_running(cluster) as running, _quiet(), _client(running) as client:
         yield client
 
 
 @contextmanager
 def kept_running(cluster: AnyCluster, *, n_early: int = 0) -> Iterator[Any]:
-    """The same workers for everything in the block: local ones under an address, others as they are.
+    """The same workers for everything in the block: those of a run under an address, others as they are.
 
-    This costs a scheduler, which is part of this process; workers start when there is work, but ``n_early`` at once.
+    This costs a scheduler, which is part of this process; workers start when there is work, but ``n_early`` of those on
+    this machine at once. On Kubernetes all of it runs there, and starts with the block.
     """
-    if not isinstance(cluster, LocalWorkers):
+    if isinstance(cluster, LocalWorkers):
+        with (
+            encrypted(cluster.tls) as security,
+            _supervised(cluster, partial(local_kind, cluster, security), n_early=n_early) as running,
+        ):
+            yield running
+    elif isinstance(cluster, SlurmWorkers):
+        with (
+            encrypted(cluster.tls) as security,
+            certificate_files(security, cluster.folder) as files,
+            _supervised(cluster, partial(slurm_kind, cluster, files)) as running,
+        ):
+            yield running
+    elif isinstance(cluster, KubernetesWorkers):
+        with pods(cluster) as address:
+            running = RemoteWorkers(address=address)
+            with _client(running) as client:
+                client.set_metadata([_PATIENCE], 60 * cluster.patience_minutes)
+            yield running
+    else:
         yield cluster
-        return
-    supervisor = Supervisor(lambda index, folder: _launch(cluster, index, folder, address))
-    supervisor.want(min(n_early, cluster.n_workers))
-    options = {
-        "host": "127.0.0.1",
-        "dashboard": False,
-        "dashboard_address": "127.0.0.1:0",
-        "allowed_failures": ALLOWED_DEATHS,
-        "plugins": [_Demand(supervisor, cluster.n_workers)],
-    }
-    with _quiet(), _scheduler(options) as running:
-        address = running.scheduler_address
 
-        def give_up(reason: str) -> None:
-            running.loop.add_callback(partial(running.scheduler.set_metadata, keys=[_NO_WORKERS], value=reason))
 
-        with supervisor.looking_after(give_up):
-            yield RemoteWorkers(address=address)
+@contextmanager
+def _supervised(
+    cluster: LocalWorkers | SlurmWorkers, kind_for: Callable[[Scheduler], Kind], *, n_early: int = 0
+) -> Iterator[RemoteWorkers]:
+    """A scheduler in this process, and workers that come when there is work and are replaced when they end."""
+    supervisor = Supervisor()
+    supervisor.want(min(n_early, cluster.count()))
+    plugins = [_Demand(supervisor, cluster.count())]
+    with _quiet(), _scheduler(cluster.scheduler_options() | {"plugins": plugins}) as running:
+        kind = kind_for(running.scheduler)
+
+        def tell(key: str, value: Any) -> None:
+            running.loop.add_callback(partial(running.scheduler.set_metadata, keys=[key], value=value))
+
+        # The supervisor gives up before, with a reason.
+        tell(_PATIENCE, kind.start_seconds + MARGIN_SECONDS)
+        with supervisor.looking_after(kind, partial(tell, _NO_WORKERS)):
+            yield RemoteWorkers(address=running.scheduler_address)
 
 
 def _scheduler(options: dict[str, Any]) -> SpecCluster:
+    options |= {"dashboard": False, "dashboard_address": "127.0.0.1:0", "allowed_failures": ALLOWED_DEATHS}
     # It makes a folder of its own, for what this cluster never uses: better gone at once than left behind by a kill.
     with (
         tempfile.TemporaryDirectory(prefix="scoreinv-dask-", ignore_cleanup_errors=True) as unused,
@@ -125,6 +160,11 @@ def require_workers(client: Client) -> None:
     """
     if reason := client.get_metadata([_NO_WORKERS], ""):
         raise NoWorkers(reason)
+
+
+def patience_of(client: Client, seconds: float) -> float:
+    """How many seconds the scheduler's workers may take to come: so many, unless it knows better."""
+    return float(client.get_metadata([_PATIENCE], seconds))
 
 
 def wait_for_workers(client: Client, n_workers: int, seconds: float) -> None:
@@ -149,7 +189,7 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(_log_level())
+        logger.setLevel(log_level())
     try:
         yield
     finally:
@@ -157,16 +197,13 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(before)
 
 
-def _log_level() -> str:
-    return "ERROR" if os.environ.get("SCOREINV_TRACEBACK") else "CRITICAL"
-
-
-def _client(address: str) -> Client:
+def _client(cluster: RemoteWorkers) -> Client:
+    security = cluster.tls.security() if cluster.tls else None
     try:
-        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+        return Client(cluster.address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
         raise ConnectionError(
-            f"no Dask scheduler answers at {address} ({error}): "
+            f"no Dask scheduler answers at {cluster.address} ({error}): "
             "start one with `dask scheduler`, or use cluster.kind=local"
         ) from error
 
@@ -180,23 +217,3 @@ class _Demand(SchedulerPlugin):  # type: ignore[misc]
 
     def update_graph(self, scheduler: Scheduler, **_: Any) -> None:
         self.supervisor.want(min(self.n_workers, len(scheduler.tasks)))
-
-
-def _launch(cluster: LocalWorkers, index: int, folder: str, address: str) -> Child:
-    environment = KEEP_MEMORY | {"DASK_LOGGING__DISTRIBUTED": _log_level().lower()}
-    # Of these a user's own values go before.
-    environment = {name: os.environ.get(name, value) for name, value in environment.items()}
-    environment |= _environment(index, cluster.n_threads)
-    return Child("tasks.workers.serve", address, str(index), folder, environment=environment, folder=folder)
-
-
-def _environment(index: int, n_threads: int) -> dict[str, str]:
-    threads = {"OMP_NUM_THREADS": str(n_threads), "MKL_NUM_THREADS": str(n_threads)}
-    gpus = _gpus()
-    return threads | ({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {})
-
-
-def _gpus() -> list[str]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-    return names[: torch.cuda.device_count()]

@@ -35,6 +35,15 @@ N_WORDS = 5
 """Lines that are shown of what a process said before it failed."""
 
 
+IMPORTS_ALIKE = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+"""With ``PYTHONPATH``: a process imports what this one imports, not what happens to lie in the folder it starts in."""
+
+
+def import_path() -> str:
+    """Where this process looks for modules, as ``PYTHONPATH`` has it."""
+    return os.pathsep.join(os.path.abspath(place) for place in sys.path)
+
+
 def start(
     module: str,
     *arguments: str,
@@ -47,9 +56,7 @@ def start(
 
     The module calls ``end_with_parent`` before it does anything else. It inherits ``descriptors``, under their numbers.
     """
-    # It imports what this process imports, not what happens to lie in the folder where the command was given.
-    path = os.pathsep.join(os.path.abspath(place) for place in sys.path)
-    own = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    own = IMPORTS_ALIKE | {"PYTHONPATH": import_path()}
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.DEVNULL,
@@ -75,6 +82,15 @@ def end_with_parent() -> None:
     # It may also end by itself, as a worker does that has lost its scheduler.
     atexit.register(_clean_up_after, int(expected))
     threading.Thread(target=_watch, args=(int(expected),), daemon=True).start()
+
+
+def leave() -> None:
+    """End this process at once, whatever its threads do."""
+    if expected := os.environ.get(PARENT):
+        _clean_up_after(int(expected))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _clean_up_after(parent: int) -> None:
@@ -134,14 +150,16 @@ class Child:
         """Whether it has not ended."""
         return self.process.poll() is None
 
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+
     def failure(self) -> str:
         """How it ended, and its last words."""
         self.process.wait()
         self._listener.join(timeout=2)
         words = [line for line in self._words if line.strip()]
-        shown = words if os.environ.get("SCOREINV_TRACEBACK") else _essence(words)
-        said = "; its last words: " + "\n".join(shown) if shown else ", without a word"
-        return _ending(self.process.returncode) + said
+        return _ending(self.process.returncode) + said(words)
 
     def _listen(self) -> None:
         for line in self.process.stdout or ():
@@ -154,6 +172,12 @@ class Child:
             else:
                 self._words.append(line.rstrip())
         self.has_spoken.set()
+
+
+def said(words: list[str]) -> str:
+    """What is shown of the lines that a process said before it failed."""
+    shown = words if os.environ.get("SCOREINV_TRACEBACK") else _essence(words)
+    return "; its last words: " + "\n".join(shown) if shown else ", without a word"
 
 
 def _essence(words: list[str]) -> list[str]:

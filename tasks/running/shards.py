@@ -22,7 +22,7 @@ from scoreinv.spec import Spec
 from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
 from storage.uri import is_in_memory, is_local, local_path
-from tasks.running.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect, require_workers
+from tasks.running.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect, patience_of, require_workers
 from tasks.running.mistakes import TooManyFailures as TooManyFailures
 from tasks.running.mistakes import explain
 
@@ -221,6 +221,7 @@ class _DaskRun:
         self.batch = batch
         self.client = client
         self.address = client.scheduler.address
+        self.patience = patience_of(client, PATIENCE_SECONDS)
         # Several runs may share a scheduler.
         self.name = uuid4().hex
         self.inbox: SimpleQueue[ShardEvent | Future] = SimpleQueue()
@@ -274,9 +275,9 @@ class _DaskRun:
                 f"the Dask scheduler at {self.address} is gone: start it and run the same command again"
             )
         require_workers(self.client)
-        if silence > PATIENCE_SECONDS and not any(self.client.processing().values()):
+        if silence > self.patience and not any(self.client.processing().values()):
             raise ConnectionError(
-                f"no worker of {self.address} took a shard within {PATIENCE_SECONDS:.0f} s: start some with "
+                f"no worker of {self.address} took a shard within {self.patience:.0f} s: start some with "
                 f"`dask worker {self.address} --nthreads 1 --resources {SLOT}=1`"
             )
 

@@ -136,7 +136,7 @@ def test_a_plan_shows_what_was_asked_for_in_any_order(command: Command, order: l
     plan = yaml.safe_load(out)
     assert plan["recipe"]["studies"][0]["simulation"]["seed"] == 7
     assert plan["execution"]["batch_size"] == 3
-    assert plan["execution"]["cluster"] == {"kind": "local", "n_workers": 5, "n_threads": 1}
+    assert plan["execution"]["cluster"] == {"kind": "local", "n_workers": 5, "n_threads": 1, "tls": False}
 
 
 def test_a_file_may_say_how_it_is_computed_and_options_go_before(

@@ -71,7 +71,7 @@ NONSENSE: list[tuple[type[Spec], dict[str, Any], str]] = [
     (PipelineRecipe, {"title": "", "studies": [STUDY | {"ingest": INGEST}]}, "title"),
     (PipelineRecipe, {"studies": []}, "studies"),
     (SearchRange, {"key": "eta", "low": 1, "high": 1}, "low must be below high"),
-    (LocalWorkers, {"n_workers": 0}, "n_workers"),
+    (LocalWorkers, {"n_workers": -1}, "n_workers"),
     (Execution, {"workspace": ""}, "workspace"),
     (Execution, {"batch_size": 0}, "batch_size"),
     (Execution, {"retries": -1}, "retries"),

@@ -16,11 +16,13 @@ from tasks.running.shards import Report
 
 
 class Job(Spec):
-    """Where to write, where to leave a trace of each try, and which shards go wrong how often."""
+    """Where to write, where to leave a trace of each try, which shards go wrong how often, and how long each takes."""
 
     target: str
     traces: str
     failing: dict[int, int] = {}
+    seconds: float = 0.0
+    """How long a shard takes, until ``hurry``."""
 
 
 def new_store(folder: Path, n: int = 6) -> tuple[Job, ShardedStore]:
@@ -39,13 +41,31 @@ def tries(job: Job) -> dict[int, int]:
     return {index: indices.count(index) for index in sorted(set(indices))}
 
 
+def who(job: Job) -> list[int]:
+    """The processes that tried shards, in the order in which they came."""
+    traces = sorted(Path(job.traces).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    return list(dict.fromkeys(int(path.name.split("-")[2]) for path in traces))
+
+
 def fill(job: Job, index: int, report: Report) -> None:
     """Write the shard's number; fail as often as the job says, in a way that another try may mend."""
     attempt = _trace(job, index)
     report(0.5)
+    _linger(job)
     if attempt < job.failing.get(index, 0):
         raise OSError(f"try {attempt} of shard {index} went wrong")
     _write(job, index)
+
+
+def hurry(job: Job) -> None:
+    """Let shards take no more time."""
+    Path(f"{job.target}-hurry").touch()
+
+
+def _linger(job: Job) -> None:
+    end = time.monotonic() + job.seconds
+    while time.monotonic() < end and not Path(f"{job.target}-hurry").exists():
+        time.sleep(0.05)
 
 
 def refuse(job: Job, index: int, report: Report) -> None:
