@@ -5,16 +5,22 @@ A shard is one object under ``<name>/c/<index>/0/...``: its slices, each compres
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
-from zarr.storage import MemoryStore, StorePath
+from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from scoreinv.spec import Json
-from storage.stores import zarr_store
+from storage.uri import local_path, read_bytes, read_range
+
+WHOLE_BYTES = 1 << 21
+"""Objects up to this size come whole from a bucket: a second request would take longer than the rest of them."""
+
+_ENTRY, _INDEX_CHECKSUM = np.dtype("<u8"), 4
+"""The index at the end of a shard: offset and length of each slice, then bytes of a checksum (zarr 3, sharding)."""
 
 
 class ArrayLayout(NamedTuple):
@@ -54,18 +60,49 @@ def object_key(name: str, layout: ArrayLayout, index: int) -> str:
 
 def encoded(files: Files, key: str, start: int, values: np.ndarray) -> bytes:
     """The object that holds these slices, from ``start`` on; ``key`` is its name within the store."""
-    name = key.partition("/")[0]
-    described = default_buffer_prototype().buffer.from_bytes(files[f"{name}/zarr.json"])
-    content: dict[str, Buffer] = {f"{name}/zarr.json": described}
-    array = zarr.open_array(MemoryStore(content), path=name, mode="r+")
+    content: dict[str, Buffer] = {}
     # A shard of nothing but fill values would otherwise not be stored.
-    array.with_config({"write_empty_chunks": True})[start : start + len(values)] = values
+    array = _in_memory(files, key, content, mode="r+").with_config({"write_empty_chunks": True})
+    array[start : start + len(values)] = values
     return content[key].to_bytes()
 
 
+def decoded(files: Files, key: str, content: bytes, start: int, stop: int) -> np.ndarray:
+    """Slices ``start`` to ``stop`` of the store, which lie in this object, as far as ``content`` holds them."""
+    held = {key: default_buffer_prototype().buffer.from_bytes(content)}
+    return np.asarray(_in_memory(files, key, held, mode="r")[start:stop])
+
+
+def _in_memory(files: Files, key: str, content: dict[str, Buffer], *, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
+    name = key.partition("/")[0]
+    content[f"{name}/zarr.json"] = default_buffer_prototype().buffer.from_bytes(files[f"{name}/zarr.json"])
+    return zarr.open_array(MemoryStore(content), path=name, mode=mode)
+
+
+def fetched(uri: str, size: int, shard_size: int, first: int, last: int) -> bytes:
+    """The object at a URI, or a part of it with the rest as zeros: its index and slices ``first`` to ``last`` of it.
+
+    What is small, or wanted for the most part, comes in one request, the rest in two.
+
+    Raises:
+        StoreNotFound: if it does not exist.
+    """
+    n_index = shard_size * _ENTRY.itemsize * 2 + _INDEX_CHECKSUM
+    if size <= max(WHOLE_BYTES, n_index) or 2 * (last - first) >= shard_size:
+        return read_bytes(uri)
+    index = read_range(uri, size - n_index, size)
+    places = np.frombuffer(index[:-_INDEX_CHECKSUM], _ENTRY)[2 * first : 2 * last].reshape(-1, 2).tolist()
+    # A damaged index may say anything.
+    high = min(max(start + length for start, length in places), size - n_index)
+    low = min(high, *(start for start, _ in places))
+    part = read_range(uri, low, high) if low < high else b""
+    return b"".join([bytes(low), part, bytes(size - n_index - low - len(part)), index])
+
+
 def stored_array(uri: str, files: Files, name: str) -> zarr.Array[Any]:
-    """An array of the store at a URI, to read from; how it is described there is not looked at."""
-    return zarr.Array.from_dict(StorePath(zarr_store(uri), name), json.loads(files[f"{name}/zarr.json"]))
+    """An array of a store on this machine, to read from; how it is described there is not looked at."""
+    store = LocalStore(local_path(uri), read_only=True)
+    return zarr.Array.from_dict(StorePath(store, name), json.loads(files[f"{name}/zarr.json"]))
 
 
 def _fill_value(dtype: str) -> complex | float | int:

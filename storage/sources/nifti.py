@@ -19,7 +19,7 @@ from scoreinv.modality import MODALITIES, Modality
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
-from storage.sources.files import files_below, path_of
+from storage.sources.files import files_below, opened
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import Scan, read_scan
 from storage.sources.source import (
@@ -89,7 +89,8 @@ class NiftiSource(Source):
         return fnmatch(unicodedata.normalize("NFC", file), unicodedata.normalize("NFC", self.pattern))
 
     def _read(self, file: str) -> Scan:
-        scan = volume_within_limits(read_scan, path_of(self.path, file))
+        with opened(self.path, file) as path:
+            scan = volume_within_limits(read_scan, path)
         if self.modality == "ct" and self.offset_hu:
             return scan._replace(values=scan.values + np.float32(self.offset_hu))
         return scan

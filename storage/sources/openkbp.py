@@ -17,7 +17,7 @@ from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
-from storage.sources.files import damage_explained, files_below, path_of, root_of
+from storage.sources.files import damage_explained, files_below, name_of, opened
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import VOXEL_MM
 from storage.sources.source import Select, Source, Volume, checked
@@ -27,6 +27,8 @@ N_VOXELS = 128
 
 STORED_WATER = 1024
 """What is stored where the value is 0 HU."""
+
+SIZES = "voxel_dimensions.csv"
 
 MAX_FILE_BYTES, MAX_SIZES_BYTES = 1 << 26, 1 << 12
 """Of a table that lists every voxel, with decimals; and of three numbers."""
@@ -52,14 +54,18 @@ class OpenKBPSource(Source):
         """Hounsfield units, (128, 128) float32."""
         for file, group in groupby(records, key=lambda record: record.file):
             try:
-                hounsfield = volume_within_limits(read_volume, path_of(self.path, file))
+                hounsfield = self._read(file)
             except SourceError as error:
                 raise SourceError(f"{file} can no longer be read, ingest it anew: {error}") from error
             yield from (hounsfield[record.index] for record in group)
 
+    def _read(self, file: str) -> np.ndarray:
+        with opened(self.path, file, at_most=MAX_FILE_BYTES + 1) as path:
+            return volume_within_limits(read_volume, path)
+
     def _subject(self, file: str) -> str:
         # The name of the source's own folder, where the table lies in it.
-        return PurePosixPath(file).parent.name or root_of(self.path).absolute().name
+        return PurePosixPath(file).parent.name or name_of(self.path)
 
     def _volume_id(self, file: str) -> str:
         parent = str(PurePosixPath(file).parent)
@@ -67,9 +73,9 @@ class OpenKBPSource(Source):
 
     def _volume(self, file: str) -> Volume | Rejected:
         try:
-            path = path_of(self.path, file)
-            sizes = _read_voxel_sizes(path.with_name("voxel_dimensions.csv"))
-            hounsfield = volume_within_limits(read_volume, path)
+            with opened(self.path, str(PurePosixPath(file).with_name(SIZES)), at_most=MAX_SIZES_BYTES + 1) as path:
+                sizes = _read_voxel_sizes(path)
+            hounsfield = self._read(file)
             if hounsfield.min() == hounsfield.max():
                 raise SourceError("the volume is empty: all its voxels have the same value")
         except SourceError as error:

@@ -14,11 +14,11 @@ from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
 from scoreinv.spec import Spec
 from storage.datasets import DatasetStore
-from storage.shards import Shard, ShardedStore
+from storage.shards import Shard
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
 from tasks.workers.priors import image_contract
-from tasks.workers.stores import Identity, as_images, open_dataset, read_identities, read_measured
+from tasks.workers.stores import Identity, as_images, open_dataset, open_store, read_identities, read_measured
 
 VERSION = 5
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
@@ -55,7 +55,7 @@ class Subjects(NamedTuple):
 
 def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
     """Write no array: the rows of a shard are its record."""
-    target = ShardedStore.open(job.target, finished=False)
+    target = open_store(job.target, finished=False)
     shard = target.plan()[index]
     subjects = _subjects(job, shard)
     rows = [row for candidate in job.candidates for row in _rows(candidate, subjects, shard)]
@@ -64,7 +64,7 @@ def evaluate_shard(job: EvaluateJob, index: int, report: Report) -> None:
 
 def _subjects(job: EvaluateJob, shard: Shard) -> Subjects:
     if not job.dataset:
-        measurements = ShardedStore.open(job.candidates[0].measurements)
+        measurements = open_store(job.candidates[0].measurements)
         identities = read_identities(measurements, range(shard.start, shard.stop))
         return Subjects(identities, image_contract(measurements.attrs))
     dataset = open_dataset(job.dataset)
@@ -82,9 +82,9 @@ def _ranges(dataset: DatasetStore, shard: Shard) -> Tensor:
 
 
 def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[str, object]]:
-    store = ShardedStore.open(candidate.uri)
+    store = open_store(candidate.uri)
     choice = Reconstruction.model_validate(store.attrs["recipe"]["reconstruction"])
-    data = read_measured(ShardedStore.open(candidate.measurements), range(shard.start, shard.stop))
+    data = read_measured(open_store(candidate.measurements), range(shard.start, shard.stop))
     problem = InverseProblem.of(candidate.measurement, data, subjects.contract)
     record = store.record(shard.index)
     rows: list[dict[str, object]] = []

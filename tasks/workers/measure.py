@@ -5,10 +5,9 @@ import numpy as np
 from scoreinv.measurement import Measured, simulate
 from scoreinv.noise import Noise
 from scoreinv.spec import Spec
-from storage.shards import ShardedStore
 from tasks.recipes import Simulation
 from tasks.running.shards import Report
-from tasks.workers.stores import CONTEXT, as_images, open_dataset
+from tasks.workers.stores import CONTEXT, as_images, open_dataset, open_store
 
 
 class MeasureJob(Spec):
@@ -25,7 +24,7 @@ VERSION = 1
 
 def measure_shard(job: MeasureJob, index: int, report: Report) -> None:
     """Write the data of one shard, the noise of each slice's data, and in the record what the slices are called."""
-    dataset, target = open_dataset(job.dataset), ShardedStore.open(job.target, finished=False)
+    dataset, target = open_dataset(job.dataset), open_store(job.target, finished=False)
     shard = target.plan()[index]
     read = dataset.fine_images if job.simulation.uses_fine_images else dataset.images
     images = as_images(read(shard.start, shard.stop), dataset.contract)

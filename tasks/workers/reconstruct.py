@@ -15,7 +15,7 @@ from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction, Simulation
 from tasks.running.shards import Report
 from tasks.workers.priors import image_contract, load_model, pick_device, require_match
-from tasks.workers.stores import read_measured, read_names
+from tasks.workers.stores import open_store, read_measured, read_names
 
 
 class ReconstructJob(Spec):
@@ -58,7 +58,7 @@ class Inputs(NamedTuple):
 def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
     """Write mean, deviation and first sample of one shard; the record holds seconds and network calls."""
     start = time.perf_counter()
-    target = ShardedStore.open(job.target, finished=False)
+    target = open_store(job.target, finished=False)
     shard = target.plan()[index]
     inputs = load_inputs(job, range(shard.start, shard.stop))
     samples, nfe = draw_samples(job.reconstruction, inputs, job.batch_size, report)
@@ -78,7 +78,7 @@ def load_inputs(job: ReconstructJob, places: Sequence[int]) -> Inputs:
     Raises:
         ValueError: if the model is for other images or data, or there is no such device.
     """
-    measurements = ShardedStore.open(job.measurements)
+    measurements = open_store(job.measurements)
     return Inputs(
         slice_ids=read_names(measurements, places),
         problem=_problem(job, measurements, places),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StoreError, StoreHeld, StoreNotFound
-from storage.stores import zarr_store
+from storage.sources.files import stamps_below
 from storage.uri import (
     create_bytes,
     delete,
@@ -162,7 +162,7 @@ def test_sizes_are_those_of_all_files_below(root: str) -> None:
 def test_a_missing_package_is_named_with_what_brings_it(uri: str, package: str, extra: str) -> None:
     if find_spec(package):
         pytest.skip(f"{package} is installed here")
-    for use in (exists, zarr_store):
+    for use in (exists, read_bytes, stamps_below):
         with pytest.raises(StoreError, match=rf"need the package {package}: pip install 'scoreinv\[{extra}\]'"):
             use(uri)
 

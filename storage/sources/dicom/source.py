@@ -18,12 +18,12 @@ from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.identities import Identities
 from storage.sources.content import not_hounsfield_reason
-from storage.sources.dicom.content import looks_like_dicom
+from storage.sources.dicom.content import MAX_FILE_BYTES, looks_like_dicom
 from storage.sources.dicom.header import Header, read_header
 from storage.sources.dicom.people import people
 from storage.sources.dicom.pixels import read_values
 from storage.sources.dicom.stacks import SAME_POSITION_MM, Plane, Stack, stacks
-from storage.sources.files import files_below, path_of
+from storage.sources.files import fetched_once, files_below, opened
 from storage.sources.limits import within_limits
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
 
@@ -61,6 +61,10 @@ class DicomSource(Source):
 
     def scan(self) -> Iterator[Volume | Rejected]:
         """The volumes, sorted by subject and series; every slice that is listed was decoded."""
+        with fetched_once():
+            yield from self._scanned()
+
+    def _scanned(self) -> Iterator[Volume | Rejected]:
         headers: list[Header] = []
         for item in self._headers():
             if isinstance(item, Rejected):
@@ -88,7 +92,8 @@ class DicomSource(Source):
         """HU for CT; for MR the part of the volume's percentile."""
         for record in records:
             try:
-                values = read_values(path_of(self.path, record.file), self.modality)
+                with opened(self.path, record.file, at_most=MAX_FILE_BYTES + 1) as path:
+                    values = read_values(path, self.modality)
             except SourceError as error:
                 raise SourceError(f"{record.file} can no longer be read, ingest it anew: {error}") from error
             yield self._in_units(values, record)
@@ -108,8 +113,10 @@ class DicomSource(Source):
 
     def _header(self, file: str) -> Header | Rejected | None:
         try:
-            path = path_of(self.path, file)
-            return within_limits(read_header, path, file, self.modality) if looks_like_dicom(path) else None
+            with opened(self.path, file, at_most=MAX_FILE_BYTES + 1) as path:
+                return within_limits(read_header, path, file, self.modality) if looks_like_dicom(path) else None
+        except ConnectionError:
+            raise  # The bucket is not reached: that is no file's fault.
         except (SourceError, OSError) as error:
             return Rejected(file=file, reason=str(error))
 
@@ -209,7 +216,8 @@ class DicomSource(Source):
 
     def _read(self, header: Header) -> np.ndarray | Rejected:
         try:
-            return within_limits(read_values, path_of(self.path, header.file), self.modality)
+            with opened(self.path, header.file, at_most=MAX_FILE_BYTES + 1) as path:
+                return within_limits(read_values, path, self.modality)
         except SourceError as error:
             return Rejected(file=header.file, reason=str(error))
 
