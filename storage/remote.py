@@ -1,6 +1,7 @@
 """Places that are not on this machine: buckets, and whatever else fsspec knows, with errors that say what to do."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -55,7 +56,10 @@ _NO_ACCESS = {
 _NO_ACCOUNT = "unable to connect to account"
 """What adlfs says in a ValueError."""
 
-_NO_BUCKET = ("bucket does not exist", "NoSuchBucket", "container does not exist", "ContainerNotFound")
+_NO_BUCKET = re.compile(
+    r"bucket does not exist|NoSuchBucket|container does not exist|ContainerNotFound|\bb/[^/]+/o$", re.IGNORECASE
+)
+"""What is said, or how the error is called; gcsfs only names the address that it asked."""
 
 
 @contextmanager
@@ -94,7 +98,7 @@ def _explained(uri: str, error: Exception) -> Exception | None:
         return StoreError(f"{uri}: places of {scheme}:// need {how}")
     if isinstance(error, ValueError) and reason.startswith("Protocol not known"):
         return StoreError(f"{uri}: there are no places of this kind: use a folder, s3://, gs:// or abfs://")
-    if any(sign in str(one) or sign == type(one).__name__ for one in chain for sign in _NO_BUCKET):
+    if any(_NO_BUCKET.search(f"{type(one).__name__}: {one}") for one in chain):
         return StoreError(f"{uri}: there is no {bucket} ({reason}): make it, or correct its name")
     if isinstance(error, FileNotFoundError | NotADirectoryError | FileExistsError):
         return None

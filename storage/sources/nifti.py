@@ -19,7 +19,8 @@ from scoreinv.modality import MODALITIES, Modality
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
-from storage.sources.files import files_below, opened
+from storage.sources.copies import opened
+from storage.sources.files import files_below
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import Scan, read_scan
 from storage.sources.source import (

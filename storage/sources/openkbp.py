@@ -17,7 +17,8 @@ from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
-from storage.sources.files import damage_explained, files_below, name_of, opened
+from storage.sources.copies import opened
+from storage.sources.files import damage_explained, files_below, name_of
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import VOXEL_MM
 from storage.sources.source import Select, Source, Volume, checked

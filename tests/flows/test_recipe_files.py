@@ -162,9 +162,11 @@ def test_many_faults_are_counted() -> None:
 
 def test_a_recipe_may_lie_anywhere(tmp_path: Path) -> None:
     uri = f"memory://{tmp_path.name}/run=1/recipe.yaml"
-    write_bytes(uri, f"image: {IMAGE}\nsource: {{kind: phantom}}\nexecution: {{batch_size: 3}}\n".encode())
+    write_bytes(
+        uri, f"image: {IMAGE}\nsource: {{kind: phantom, modality: mri}}\nexecution: {{batch_size: 3}}\n".encode()
+    )
     assert find_recipe(uri) == uri
-    recipe = load_recipe(IngestRecipe, None, [f"image={IMAGE}", "source.kind=phantom"])
+    recipe = load_recipe(IngestRecipe, None, [f"image={IMAGE}", "source.kind=phantom", "source.modality=mri"])
     assert load_recipe(IngestRecipe, uri) == recipe
     assert load_execution(Execution(), uri).batch_size == 3
     with pytest.raises(StoreNotFound, match=f"there is no file {uri}.gone"):

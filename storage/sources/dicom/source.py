@@ -18,12 +18,13 @@ from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.identities import Identities
 from storage.sources.content import not_hounsfield_reason
+from storage.sources.copies import fetched_once, opened
 from storage.sources.dicom.content import MAX_FILE_BYTES, looks_like_dicom
 from storage.sources.dicom.header import Header, read_header
 from storage.sources.dicom.people import people
 from storage.sources.dicom.pixels import read_values
 from storage.sources.dicom.stacks import SAME_POSITION_MM, Plane, Stack, stacks
-from storage.sources.files import fetched_once, files_below, opened
+from storage.sources.files import files_below
 from storage.sources.limits import within_limits
 from storage.sources.source import Checked, Select, Source, Volume, checked, mri_offset_and_scale, percentile_units
 
