@@ -1,16 +1,21 @@
 # make demo: set everything up and run the whole pipeline on the slices under examples/.
 # make test: set everything up and run the tests.
+# make test-cloud: tests against Ceph's gateway, Azurite and fake-gcs-server, those that are installed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-cloud check setup clean
 
 demo: setup
 	$(BIN)/scoreinv demo
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-cloud: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cloud]'
+	$(BIN)/python -m pytest -m cloud
 
 check: setup
 	$(BIN)/ruff check .

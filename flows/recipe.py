@@ -2,9 +2,6 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,8 +10,8 @@ from pydantic import Field
 
 from flows.pipeline import run_pipeline
 from flows.recipe_errors import RecipeError
-from flows.recipe_files import RECIPES, load_execution, load_recipe
-from storage.uri import join, read_bytes
+from flows.recipe_files import RECIPES, RecipeFile, load_execution, load_recipe
+from storage.uri import join
 from tasks.recipes import PipelineRecipe
 from tasks.running.shards import Execution
 from tasks.workspace import locate
@@ -58,15 +55,14 @@ def recipe_flow(
         "batch_size": batch_size,
         "device": "" if device == "as the recipe says" else device,
     }
-    with found_recipe(recipe.strip(), execution.workspace) as path:
-        what = [change for change in changes if not change.startswith("execution.")]
-        how = [change.removeprefix("execution.") for change in changes if change.startswith("execution.")]
-        how = [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value] + how
-        return run_pipeline(load_recipe(PipelineRecipe, path, what), load_execution(execution, path, how).absolute())
+    path = found_recipe(recipe.strip(), execution.workspace)
+    what = [change for change in changes if not change.startswith("execution.")]
+    how = [change.removeprefix("execution.") for change in changes if change.startswith("execution.")]
+    how = [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value] + how
+    return run_pipeline(load_recipe(PipelineRecipe, path, what), load_execution(execution, path, how).absolute())
 
 
-@contextmanager
-def found_recipe(name: str, workspace: str) -> Iterator[Path]:
+def found_recipe(name: str, workspace: str) -> RecipeFile:
     """The file of a recipe that a form may name: one that ships, a plan, or one below the configured folder.
 
     Raises:
@@ -74,15 +70,10 @@ def found_recipe(name: str, workspace: str) -> Iterator[Path]:
         StoreNotFound: if there is no such plan; names those there are.
     """
     if name.startswith("plans/"):
-        with tempfile.TemporaryDirectory(prefix="scoreinv-plan-") as folder:
-            copy = Path(folder) / "plan.yaml"  # a workspace may be a bucket, and recipes are read from files
-            copy.write_bytes(read_bytes(join(locate(workspace, name, "plans"), "plan.yaml")))
-            yield copy
-        return
+        return join(locate(workspace, name, "plans"), "plan.yaml")
     shipped = {path.stem: path for path in RECIPES.glob("*.yaml")}
     if name in shipped:
-        yield shipped[name]
-        return
+        return shipped[name]
     folder = os.environ.get(FOLDER_VARIABLE, "")
     path = (Path(folder) / name).resolve() if folder else None
     if path is None or not path.is_relative_to(Path(folder).resolve()) or path.suffix not in (".yaml", ".yml"):
@@ -90,4 +81,4 @@ def found_recipe(name: str, workspace: str) -> Iterator[Path]:
         raise RecipeError(f"there is no recipe {name!r}: choose {', '.join(sorted(shipped))}; or {where}")
     if not path.is_file():
         raise RecipeError(f"there is no recipe {name!r} below {folder}")
-    yield path
+    return path

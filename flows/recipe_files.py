@@ -11,21 +11,27 @@ from flows.recipe_errors import RecipeError, path_within, recipe_error
 from flows.yaml_text import MAX_CHARACTERS, Written, YamlError, read_scalar, read_yaml, require_readable
 from scoreinv.shipped import recipes_folder
 from scoreinv.spec import Spec
+from storage.uri import is_local, local_path, read_range
 
 RECIPES = recipes_folder()
+
+RecipeFile = Path | str
+"""A file of this machine, or any URI."""
 
 EXECUTION = "execution"
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
-def find_recipe(name: str) -> Path:
-    """The file of a recipe given by its path, or by the bare name of one that ships.
+def find_recipe(name: str) -> RecipeFile:
+    """The file of a recipe given by its path or URI, or by the bare name of one that ships.
 
     Raises:
-        RecipeError: if there is none; lists those that ship.
+        RecipeError: if there is none on this machine; lists those that ship.
     """
-    for path in (Path(name), RECIPES / f"{name}.yaml"):
+    if not is_local(name):
+        return name
+    for path in (local_path(name), RECIPES / f"{name}.yaml"):
         if path.is_file():
             return path
     shipped = ", ".join(shipped_recipes())
@@ -37,11 +43,12 @@ def shipped_recipes() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def load_recipe(kind: type[SpecT], path: Path | None, changes: Sequence[str] = ()) -> SpecT:
+def load_recipe(kind: type[SpecT], path: RecipeFile | None, changes: Sequence[str] = ()) -> SpecT:
     """A recipe from a file (or from its defaults) with changes such as ``studies.0.simulation.seed=1``.
 
     Raises:
         RecipeError: if the file is no YAML mapping, or a key or value is wrong.
+        StoreError: if the file is not there or cannot be read.
     """
     content = _read(path) if path else {}
     # How a recipe is computed may stand in its file, but is no part of it.
@@ -49,7 +56,7 @@ def load_recipe(kind: type[SpecT], path: Path | None, changes: Sequence[str] = (
     return _changed(kind, _defaults(kind) | content, changes, str(path or kind.__name__))
 
 
-def load_execution(default: SpecT, path: Path | None, changes: Sequence[str] = ()) -> SpecT:
+def load_execution(default: SpecT, path: RecipeFile | None, changes: Sequence[str] = ()) -> SpecT:
     """An execution from its default, from what a recipe's file says under ``execution``, and changes.
 
     Raises:
@@ -113,10 +120,9 @@ def _defaults(kind: type[Spec]) -> dict[str, Any]:
     return {name: value.model_dump(mode="json") for name, value in defaults.items() if isinstance(value, Spec)}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: RecipeFile) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            data = file.read(4 * MAX_CHARACTERS + 1)  # a character has at most 4 bytes
+        data = read_range(str(path), 0, 4 * MAX_CHARACTERS + 1)  # a character has at most 4 bytes
         content = read_yaml(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1

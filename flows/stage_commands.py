@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from storage.uri import join
 from tasks.running.imports import without_collection
 
 if TYPE_CHECKING:  # pulls in Dask
+    from flows.recipe_files import RecipeFile
     from tasks.running.shards import Execution
 
 TEXTS = {
@@ -122,10 +122,13 @@ def _planned_execution(device: str | None) -> "Execution":
     return Execution(cluster=LocalWorkers(n_workers=machine_workers(device or "auto")))
 
 
-def _recipe_path(options: argparse.Namespace, changes: list[str], find: Callable[[str], Path]) -> Path | None:
+def _recipe_path(
+    options: argparse.Namespace, changes: list[str], find: "Callable[[str], RecipeFile]"
+) -> "RecipeFile | None":
     if options.command == "demo":
         return find("demo")
-    if options.recipe and "=" in options.recipe:
+    # In a URI "=" may be part of a folder's name.
+    if options.recipe and "=" in options.recipe and "://" not in options.recipe.partition("=")[0]:
         changes.insert(0, options.recipe)
         return None
     return find(options.recipe) if options.recipe else None
@@ -186,7 +189,7 @@ def _add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     if name == "demo":
         command.set_defaults(recipe=None)
     else:
-        text = "a YAML file, which may set execution.* as well, or the name of a shipped recipe"
+        text = "a YAML file (a path or a URI), which may set execution.* as well, or the name of a shipped recipe"
         command.add_argument("recipe", nargs="?", metavar="RECIPE", help=text)
     command.add_argument(
         "changes",

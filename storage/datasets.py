@@ -12,7 +12,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json, Spec, digest_of
-from storage.errors import SourceError, StoreError, StoreIncomplete
+from storage.errors import SourceError, StoreError, StoreIncomplete, StoreNotFound
 from storage.joined import JoinedStore, Piece, open_store
 from storage.looks import Look, look_of, nothing_seen, read_looks
 from storage.resample import prepare
@@ -370,10 +370,10 @@ def _joined_listing(store: JoinedStore) -> Listing:
 def _read_listing(uri: str, fingerprint: str) -> Listing:
     slices = join(uri, "slices.json")
     again = "run the ingest command again with the same source, which puts it anew"
-    if not exists(slices):
-        raise StoreIncomplete(f"{slices} is not there: {again}")
     try:
         listing = Listing.model_validate(read_json(slices))
+    except StoreNotFound as error:
+        raise StoreIncomplete(f"{slices} is not there: {again}") from error
     except (StoreError, ValidationError) as error:
         raise StoreError(f"{slices} is damaged: {again}") from error
     if listing.fingerprint != fingerprint:

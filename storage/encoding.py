@@ -7,10 +7,11 @@ here, as zarr's event loop and threads take several times as long for small slic
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from io import BytesIO
+from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -18,10 +19,11 @@ import zarr
 from numcodecs.blosc import Blosc
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core.buffer import Buffer
-from zarr.storage import MemoryStore, StorePath
+from zarr.storage import MemoryStore
 
 from scoreinv.spec import Json
-from storage.stores import zarr_store
+from storage.errors import StoreNotFound
+from storage.uri import is_local, local_path, read_bytes, read_range
 
 
 class ArrayLayout(NamedTuple):
@@ -38,6 +40,9 @@ _LEVEL = 3
 """Of the compression by zstd."""
 
 _CHECKSUM_BYTES = 4
+
+WHOLE_BYTES = 1 << 21
+"""Objects up to this size come whole from a bucket: a second request would take longer than the rest of them."""
 
 _NOT_THERE = 2**64 - 1
 """Begin and length, in an index, of a slice that the shard does not have."""
@@ -88,11 +93,11 @@ def encoded(files: Files, key: str, start: int, values: np.ndarray) -> bytes:
     return b"".join([*slices, _sealed(index.tobytes())])
 
 
-def decoded(path: Path, layout: ArrayLayout, n_places: int, first: int, last: int) -> np.ndarray:
-    """Slices ``first`` to ``last`` of the shard in a file; fill values where there is no file or slice, as zarr has it.
+def decoded(file: BinaryIO, layout: ArrayLayout, n_places: int, first: int, last: int) -> np.ndarray:
+    """Slices ``first`` to ``last`` of the shard in a file; fill values where there is no slice, as zarr has it.
 
     Args:
-        path: of the object.
+        file: the object, or what ``opened`` brought of it.
         layout: of the array.
         n_places: slices that a whole shard has.
         first: included; counts within the shard.
@@ -103,17 +108,53 @@ def decoded(path: Path, layout: ArrayLayout, n_places: int, first: int, last: in
         RuntimeError: if a slice cannot be decompressed.
     """
     values = np.full((last - first, *layout.shape), _fill_value(layout.dtype), layout.dtype)
-    try:
-        file = path.open("rb")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return values
-    with file:
-        for place, (begin, length) in enumerate(_read_index(file, n_places)[first:last]):
-            if begin != _NOT_THERE:
-                file.seek(begin)
-                raw = Blosc().decode(_unsealed(file.read(length)))
-                values[place] = np.frombuffer(raw, layout.dtype).reshape(layout.shape)
+    for place, (begin, length) in enumerate(_read_index(file, n_places)[first:last]):
+        if begin != _NOT_THERE:
+            file.seek(begin)
+            raw = Blosc().decode(_unsealed(file.read(length)))
+            values[place] = np.frombuffer(raw, layout.dtype).reshape(layout.shape)
     return values
+
+
+@contextmanager
+def opened(uri: str, size: int, n_places: int, first: int, last: int) -> Iterator[BinaryIO]:
+    """The object at a URI, to decode slices ``first`` to ``last`` of.
+
+    In a bucket what is small, or wanted for the most part, comes in one request, the rest in two.
+
+    Args:
+        uri: of the object.
+        size: of the object in bytes.
+        n_places: slices that a whole shard has.
+        first: included; counts within the shard.
+        last: excluded.
+
+    Raises:
+        StoreNotFound: if it does not exist.
+    """
+    if not is_local(uri):
+        yield BytesIO(_fetched(uri, size, n_places, first, last))
+        return
+    try:
+        file = local_path(uri).open("rb")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise StoreNotFound(f"there is no file {uri}") from error
+    with file:
+        yield file
+
+
+def _fetched(uri: str, size: int, n_places: int, first: int, last: int) -> bytes:
+    """A whole object of a bucket, or its index and some slices, with the rest as zeros."""
+    n_index = 16 * n_places + _CHECKSUM_BYTES
+    if size <= max(WHOLE_BYTES, n_index) or 2 * (last - first) >= n_places:
+        return read_bytes(uri)
+    index = read_range(uri, size - n_index, size)
+    places = np.frombuffer(index[:-_CHECKSUM_BYTES], "<u8")[2 * first : 2 * last].reshape(-1, 2).tolist()
+    # A damaged index may say anything.
+    high = min(max(start + length for start, length in places), size - n_index)
+    low = min(high, *(start for start, _ in places))
+    part = read_range(uri, low, high) if low < high else b""
+    return b"".join([bytes(low), part, bytes(size - n_index - low - len(part)), index])
 
 
 def _read_index(file: BinaryIO, n_places: int) -> list[tuple[int, int]]:
@@ -136,11 +177,6 @@ def _unsealed(content: bytes) -> bytes:
     if _sealed(inner) != content:
         raise ValueError("a checksum does not match")
     return inner
-
-
-def stored_array(uri: str, files: Files, name: str) -> zarr.Array[Any]:
-    """An array of the store at a URI, to read from; how it is described there is not looked at."""
-    return zarr.Array.from_dict(StorePath(zarr_store(uri), name), json.loads(files[f"{name}/zarr.json"]))
 
 
 def _fill_value(dtype: str) -> complex | float | int:

@@ -6,8 +6,8 @@ of. What is measured and reconstructed of it is joined in the same way, of what 
 fills or verifies it, it is a store like others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, Self
 
@@ -15,12 +15,14 @@ import numpy as np
 
 from scoreinv.spec import Json
 from storage.encoding import ArrayLayout, Files
+from storage.markers import Markers
 from storage.plans import Shard, plan_json, read_if_whole, refuse_other_plan
 from storage.shards import ShardedStore
 from storage.uri import create_bytes, exists, join, json_bytes, sealed, write_json
 
 PARTS, PIECES = "parts", "pieces"
-"""Keys of the plan of a joined store: names of stores beside it; runs of their shards as [part, first, last + 1]."""
+"""Keys of the plan of a joined store: names of stores beside it; runs of their shards as [part, first, last + 1,
+slices]."""
 
 
 class Piece(NamedTuple):
@@ -43,18 +45,11 @@ class JoinedStore(ShardedStore):
 
     def __init__(self, uri: str, plan: Mapping[str, Any]) -> None:
         super().__init__(uri, plan)
-        self.pieces = [Piece(*piece) for piece in plan[PIECES]]
         self.part_names = [str(name) for name in plan[PARTS]]
-
-    @cached_property
-    def parts(self) -> list[ShardedStore]:
-        """The stores that hold the shards; each may hold others as well, and need not be finished.
-
-        Raises:
-            StoreNotFound: if one is gone.
-        """
-        folder = self.uri.rstrip("/").rpartition("/")[0]
-        return [ShardedStore.open(join(folder, name), finished=False) for name in self.part_names]
+        self.pieces = [Piece(part, first, last) for part, first, last, _ in plan[PIECES]]
+        self._homes, self._shards = _laid_out(self.pieces, [n for *_, n in plan[PIECES]], self.shard_size)
+        self._opened: dict[int, ShardedStore] = {}
+        self._markers = _MarkersOfParts(self)
 
     @classmethod
     def join(
@@ -63,54 +58,77 @@ class JoinedStore(ShardedStore):
         """The store of these pieces, made if it is not there yet.
 
         Args:
+            uri: of the new store.
             parts: stores in the same folder, with the same arrays.
+            pieces: in the order of the new store.
+            attrs: of the new store.
 
         Raises:
             StoreMismatch: if a store with another plan lies in this place.
         """
-        n = sum(parts[part].plan()[i].stop - parts[part].plan()[i].start for part, a, b in pieces for i in range(a, b))
-        shared = plan_json(n, parts[0].shard_size, parts[0].layouts, attrs)
-        plan = {**shared, PARTS: [store.name for store in parts], PIECES: [list(piece) for piece in pieces]}
+        plans = [part.plan() for part in parts]
+        rows = [
+            [*piece, plans[piece.part][piece.last - 1].stop - plans[piece.part][piece.first].start] for piece in pieces
+        ]
+        shared = plan_json(sum(row[-1] for row in rows), parts[0].shard_size, parts[0].layouts, attrs)
+        plan = {**shared, PARTS: [store.name for store in parts], PIECES: rows}
         plan_uri = join(uri, "plan.json")
-        if exists(plan_uri) or not create_bytes(plan_uri, json_bytes(sealed(plan))):
-            if (found := read_if_whole(plan_uri)) is None:
+        found = read_if_whole(plan_uri)
+        if found is None and not create_bytes(plan_uri, json_bytes(sealed(plan))):
+            found = read_if_whole(plan_uri)
+            if found is None:
                 write_json(plan_uri, sealed(plan))
-            else:
-                refuse_other_plan(uri, found, plan)
+        if found is not None:
+            refuse_other_plan(uri, found, plan)
         return cls(uri, plan)
+
+    def part(self, number: int) -> ShardedStore:
+        """The store that holds shards under this number; it may hold others as well, and need not be finished.
+
+        Raises:
+            StoreNotFound: if it is gone.
+        """
+        if number not in self._opened:
+            folder = self.uri.rstrip("/").rpartition("/")[0]
+            self._opened[number] = ShardedStore.open(join(folder, self.part_names[number]), finished=False)
+        return self._opened[number]
+
+    @property
+    def parts(self) -> list[ShardedStore]:
+        """All stores that hold shards; errors as ``part``."""
+        return [self.part(number) for number in range(len(self.part_names))]
+
+    def home(self, shard: Shard) -> tuple[ShardedStore, Shard]:
+        """The part that holds a shard, and the shard there; errors as ``part``."""
+        number, there = self._homes[shard.index]
+        return self.part(number), there
 
     # ---- what the parts answer --------------------------------------------------------------------------------------
 
-    @cached_property
-    def _homes(self) -> list[tuple[int, Shard]]:
-        """The part and the shard there that each of this store's shards is."""
-        return [(part, self.parts[part].plan()[i]) for part, first, last in self.pieces for i in range(first, last)]
-
-    @cached_property
-    def _plan_of_all(self) -> list[Shard]:
-        sizes = [shard.stop - shard.start for _, shard in self._homes]
-        ends = np.cumsum(sizes).tolist()
-        return [Shard(i, end - size, end) for i, (size, end) in enumerate(zip(sizes, ends, strict=True))]
+    def remembering(self) -> Self:
+        """As ``ShardedStore.remembering``, of each part that is opened."""
+        store = type(self)(self.uri, self.whole_plan)
+        store._opened = {number: part.remembering() for number, part in self._opened.items()}
+        return store
 
     def plan(self) -> list[Shard]:
         """All shards, in order; any may be shorter than ``shard_size``."""
-        return self._plan_of_all
+        return list(self._shards)
 
     def pending(self) -> list[Shard]:
         """The shards that their parts have yet to make."""
-        open_shards = {
+        unmade = {
             (number, shard.index)
             for number, part in enumerate(self.parts)
             if not part.is_finished()
             for shard in part.pending()
         }
-        pairs = zip(self.plan(), self._homes, strict=True)
-        return [shard for shard, (part, home) in pairs if (part, home.index) in open_shards]
+        pairs = zip(self._shards, self._homes, strict=True)
+        return [shard for shard, (number, there) in pairs if (number, there.index) in unmade]
 
     def shard_at(self, place: int) -> Shard:
         """The shard that holds a slice."""
-        ends = [shard.stop for shard in self.plan()]
-        return self.plan()[int(np.searchsorted(ends, place, side="right"))]
+        return self._shards[bisect_right(self._shards, place, key=lambda shard: shard.stop)]
 
     def origin(self, shard: Shard) -> str:
         """The name of the part that holds a shard."""
@@ -119,20 +137,18 @@ class JoinedStore(ShardedStore):
     def write(self, shard: Shard, arrays: Mapping[str, np.ndarray], *, record: Mapping[str, Json]) -> None:
         """Writes a shard where it belongs; as ``ShardedStore.write``."""
         self._refuse_foreign(shard)
-        part, home = self._home(shard)
-        part.write(home, arrays, record=record)
+        part, there = self.home(shard)
+        part.write(there, arrays, record=record)
 
     def read_places(self, name: str, places: Sequence[int]) -> np.ndarray:
         """Slices of an array by their places; as ``ShardedStore.read_places``."""
-        if not places:
-            return np.empty((0, *self.layouts[name].shape), self.layouts[name].dtype)
         self._refuse_strange(places)
         shards = [self.shard_at(place) for place in places]
         values = []
         for number, group in groupby(zip(shards, places, strict=True), key=lambda pair: self._homes[pair[0].index][0]):
             inner = [self._homes[shard.index][1].start + place - shard.start for shard, place in group]
-            values.append(self.parts[number].read_places(name, inner))
-        return np.concatenate(values)
+            values.append(self.part(number).read_places(name, inner))
+        return np.concatenate(values) if values else np.empty((0, *self.layouts[name].shape), self.layouts[name].dtype)
 
     def finish(self, *, manifest: Mapping[str, Json] | None = None) -> None:
         """Marks this store as finished, and every part that is complete; as ``ShardedStore.finish``."""
@@ -147,17 +163,9 @@ class JoinedStore(ShardedStore):
             part.repair()
         self._discard_damaged([], reads=True)
 
-    def _home(self, shard: Shard) -> tuple[ShardedStore, Shard]:
-        number, home = self._homes[shard.index]
-        return self.parts[number], home
-
     def _problems_of(self, shard: Shard, *, reads: bool) -> list[str]:
-        part, home = self._home(shard)
-        return part._problems_of(home, reads=reads)
-
-    def _marker(self, shard: Shard) -> dict[str, Any]:
-        part, home = self._home(shard)
-        return part._marker(home)
+        part, there = self.home(shard)
+        return part._problems_of(there, reads=reads)
 
     @property
     def _array_files(self) -> Files:  # type: ignore[override]
@@ -166,6 +174,52 @@ class JoinedStore(ShardedStore):
     @property
     def _group_file(self) -> Files:
         return {}
+
+
+class _MarkersOfParts(Markers):
+    """The markers of a joined store, which lie in its parts."""
+
+    def __init__(self, store: JoinedStore) -> None:
+        super().__init__(store.uri, "")
+        self.store = store
+
+    def uri_of(self, shard: Shard) -> str:
+        part, there = self.store.home(shard)
+        return part._markers.uri_of(there)
+
+    def read(self, shard: Shard) -> dict[str, Any]:
+        part, there = self.store.home(shard)
+        return part._markers.read(there)
+
+    def read_all(self, name: str, shards: Iterable[Shard]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        homes = (self.store.home(shard) for shard in shards)
+        for _, group in groupby(homes, key=lambda home: home[0].name):
+            part_shards = list(group)
+            found += part_shards[0][0]._markers.read_all(name, [there for _, there in part_shards])
+        return found
+
+
+def _laid_out(
+    pieces: Sequence[Piece], sizes: Sequence[int], shard_size: int
+) -> tuple[list[tuple[int, Shard]], list[Shard]]:
+    """The part and the shard there of each shard of a joined store, and these shards themselves.
+
+    Args:
+        pieces: the runs of shards.
+        sizes: slices of each of them; only the last shard of a piece may be short.
+        shard_size: slices of a whole shard.
+    """
+    homes: list[tuple[int, Shard]] = []
+    shards: list[Shard] = []
+    for (part, first, last), size in zip(pieces, sizes, strict=True):
+        end = first * shard_size + size
+        for index in range(first, last):
+            there = Shard(index, index * shard_size, min((index + 1) * shard_size, end))
+            start = shards[-1].stop if shards else 0
+            homes.append((part, there))
+            shards.append(Shard(len(shards), start, start + there.stop - there.start))
+    return homes, shards
 
 
 def open_store(uri: str, *, finished: bool = True) -> ShardedStore:

@@ -26,13 +26,12 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-import zarr
 
-import scoreinv
 from scoreinv.spec import Json, digest_of
 from storage.encoding import ArrayLayout as ArrayLayout
-from storage.encoding import Files, array_files, decoded, encoded, metadata_files, object_key, stored_array
+from storage.encoding import Files, array_files, decoded, encoded, metadata_files, object_key, opened
 from storage.errors import StoreError, StoreIncomplete, StoreNotFound, full_disk_explained
+from storage.markers import Markers, sha256_of, versions
 from storage.plans import Shard as Shard
 from storage.plans import (
     attributes,
@@ -56,6 +55,7 @@ from storage.uri import (
     local_path,
     locked,
     read_bytes,
+    read_or_none,
     read_sealed,
     sealed,
     size_of,
@@ -83,7 +83,7 @@ class ShardedStore:
         self.layouts = {name: ArrayLayout(tuple(item["shape"]), item["dtype"]) for name, item in plan["arrays"].items()}
         self.whole_plan = dict(plan)
         self._plan_digest = digest_of(self.whole_plan)
-        self._open_arrays: dict[str, zarr.Array[Any]] = {}
+        self._markers = Markers(uri, self._plan_digest)
 
     @classmethod
     def create(
@@ -100,17 +100,19 @@ class ShardedStore:
         plan = plan_json(n, shard_size, arrays, attrs)
         plan_uri = join(uri, "plan.json")
         # Where nothing is to be done nothing is written: the workspace may be one to read from.
-        if exists(plan_uri) or not create_bytes(plan_uri, json_bytes(sealed(plan))):
+        found = read_if_whole(plan_uri)
+        if found is None and not create_bytes(plan_uri, json_bytes(sealed(plan))):
             found = read_if_whole(plan_uri)
             if found is None:
                 # Damaged, or of an earlier version, and then no shard there is one of this version either.
                 write_json(plan_uri, sealed(plan))
-            else:
-                refuse_other_plan(uri, found, plan)
-                # Its own: an earlier version kept more in it, and the markers name it.
-                plan = found
+        if found is not None:
+            refuse_other_plan(uri, found, plan)
+            # Its own: an earlier version kept more in it, and the markers name it.
+            plan = found
         store = cls(uri, plan)
         sizes, reads = store._sizes()
+        store._describe(sizes)
         store._discard_damaged(store._quickly_seen(sizes, reads=reads), reads=reads)
         return store
 
@@ -124,10 +126,11 @@ class ShardedStore:
             StoreMismatch: if it was made by an earlier version.
             StoreError: if its plan is damaged.
         """
-        plan_uri = join(uri, "plan.json")
-        if not exists(plan_uri):
-            raise StoreNotFound(f"there is no store at {uri} (no plan.json there): run the command that makes it first")
-        store = cls(uri, read_plan(uri))
+        try:
+            store = cls(uri, read_plan(uri))
+        except StoreNotFound as error:
+            missing = f"there is no store at {uri} (no plan.json there): run the command that makes it first"
+            raise StoreNotFound(missing) from error
         if finished:
             store.require_finished()
         return store
@@ -140,6 +143,12 @@ class ShardedStore:
         """
         if not self.is_finished():
             raise StoreIncomplete(self.what_is_missing())
+
+    def remembering(self) -> Self:
+        """The same store, which reads a marker only once: for as long as one shard is worked on, not longer."""
+        store = type(self)(self.uri, self.whole_plan)
+        store._markers = Markers(self.uri, self._plan_digest, keeps=True)
+        return store
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker may run in another folder.
@@ -188,14 +197,14 @@ class ShardedStore:
             name: encoded(self._array_files, self._object_key(name, shard), shard.start, values)
             for name, values in ready.items()
         }
-        marker = self._new_marker(shard, ready, objects, record)
+        marker = self._markers.new(shard, ready, objects, record)
         with full_disk_explained(self.uri), locked(self.uri):
             # Another process may have made it; with another batch size its last bits may differ.
-            if exists(self._marker_uri(shard)) and not self._problems_of(shard, reads=False):
+            if not self._problems_of(shard, reads=False):
                 return
             for name, content in objects.items():
                 write_bytes(join(self.uri, self._object_key(name, shard)), content)
-            write_json(self._marker_uri(shard), sealed(marker))
+            write_json(self._markers.uri_of(shard), sealed(marker))
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Slices ``start`` to ``stop`` of an array; errors as ``read_places``."""
@@ -212,18 +221,25 @@ class ShardedStore:
             StoreIncomplete: if one is in a shard that is not done.
             StoreError: if it is not what was written.
         """
-        layout = self._layout(name)
+        if name not in self.layouts:
+            raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
         self._refuse_strange(places)
         shards = {shard.index: shard for place in places for shard in self._shards_of(place, place + 1)}
+        markers = dict(zip(shards, self._markers.read_all(name, shards.values()), strict=True))
         expected = {
-            shard.start + i: (shard, sha256)
-            for shard, marker in zip(shards.values(), self._markers_of(name, shards.values()), strict=True)
+            shards[index].start + i: (shards[index], sha256)
+            for index, marker in markers.items()
             for i, sha256 in enumerate(marker["sha256"][name])
         }
+        layout = self.layouts[name]
         values = np.empty((len(places), *layout.shape), layout.dtype)
         for first, last in runs(places):
-            values[first:last] = self._run(name, places[first], places[last - 1] + 1)
-        for place, found in zip(places, _sha256(values), strict=True):
+            for part in self._shards_of(places[first], places[last - 1] + 1):
+                start, stop = max(part.start, places[first]), min(part.stop, places[last - 1] + 1)
+                at = first + start - places[first]
+                size = int(markers[part.index]["objects"][name]["size"])
+                values[at : at + stop - start] = self._part(name, part, size, start, stop)
+        for place, found in zip(places, sha256_of(values), strict=True):
             shard, sha256 = expected[place]
             # zarr reads a lost or an empty object as fill values, without an error.
             if found != sha256:
@@ -236,11 +252,11 @@ class ShardedStore:
         Raises:
             StoreIncomplete: if a shard is not done.
         """
-        return [dict(marker["record"]) for marker in self._markers_of("", self.plan())]
+        return [dict(marker["record"]) for marker in self._markers.read_all("", self.plan())]
 
     def record(self, index: int) -> dict[str, Any]:
         """The record of one shard that is done; errors as ``records``."""
-        (marker,) = self._markers_of("", [self.plan()[index]])
+        (marker,) = self._markers.read_all("", [self.plan()[index]])
         return dict(marker["record"])
 
     def finish(self, *, manifest: Mapping[str, Json] | None = None) -> None:
@@ -253,20 +269,20 @@ class ShardedStore:
             if self.pending():
                 raise StoreIncomplete(self.what_is_missing())
             digest = self.content_digest()
-            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": _versions()}
+            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": versions()}
             write_json(join(self.uri, "manifest.json"), sealed({**content, "manifest": dict(manifest or {})}))
             write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 
     def is_finished(self) -> bool:
         """Whether ``finish`` has been called and no shard was found damaged since."""
-        return exists(join(self.uri, "_SUCCESS"))
+        return read_or_none(join(self.uri, "_SUCCESS")) is not None
 
     def is_whole(self) -> bool:
         """Whether it is finished and, as far as ``create`` would see, undamaged; nothing is written."""
         if not self.is_finished():
             return False
         files = self._array_files | self._group_file
-        if any(_read_or_none(join(self.uri, key)) != content for key, content in files.items()):
+        if any(read_or_none(join(self.uri, key)) != content for key, content in files.items()):
             return False
         sizes, reads = self._sizes()
         is_damaged = next(self._quickly_seen(sizes, reads=reads), None) is not None
@@ -285,7 +301,7 @@ class ShardedStore:
 
     def content_digest(self) -> str:
         """12 hexadecimal digits that depend on the values of every shard and on nothing else; errors as ``records``."""
-        return digest_of(*(marker["sha256"] for marker in self._markers_of("", self.plan())))
+        return digest_of(*(marker["sha256"] for marker in self._markers.read_all("", self.plan())))
 
     def verify(self) -> list[str]:
         """What is damaged, as sentences; every byte is read. Shards that are yet to be made are no damage."""
@@ -293,13 +309,14 @@ class ShardedStore:
         described = [
             f"{join(self.uri, key)} does not describe what is in the store"
             for key, content in files.items()
-            if _read_or_none(join(self.uri, key)) != content
+            if read_or_none(join(self.uri, key)) != content
         ]
         shards = [problem for shard in self._done() for problem in self._problems_of(shard, reads=True)]
         return [*described, *shards, *self._problems_of_the_end(reads=True)]
 
     def repair(self) -> None:
         """Makes everything that is damaged pending again, or puts it anew; what is whole stays."""
+        self._describe(None)
         self._discard_damaged(self._done(), reads=True)
 
     def what_is_missing(self) -> str:
@@ -333,15 +350,21 @@ class ShardedStore:
             if not all(sizes.get(name) for name in names) or (reads and self._problems_of(shard, reads=True)):
                 yield shard
 
-    def _discard_damaged(self, suspects: Iterable[Shard], *, reads: bool) -> None:
+    def _describe(self, sizes: Mapping[str, int] | None) -> None:
+        """Puts what describes the arrays, where it is another; in a bucket, if sizes are given, by its size alone."""
         for key, content in (self._array_files | self._group_file).items():
-            write_if_other(join(self.uri, key), content)
+            if sizes is None or is_local(self.uri):
+                write_if_other(join(self.uri, key), content)
+            elif sizes.get(key) != len(content):
+                write_bytes(join(self.uri, key), content)
+
+    def _discard_damaged(self, suspects: Iterable[Shard], *, reads: bool) -> None:
         for shard in suspects:
             with locked(self.uri):
                 # Another process may have made it again by now.
                 if self._problems_of(shard, reads=True):
                     delete(join(self.uri, "_SUCCESS"))
-                    delete(self._marker_uri(shard))
+                    delete(self._markers.uri_of(shard))
         if self._problems_of_the_end(reads=reads):
             with locked(self.uri):
                 if self._problems_of_the_end(reads=reads):
@@ -350,7 +373,7 @@ class ShardedStore:
     def _problems_of(self, shard: Shard, *, reads: bool) -> list[str]:
         """What is wrong with a shard that is marked as done, by its bytes or else by their number."""
         try:
-            marker = self._marker(shard)
+            marker = self._markers.read(shard)
         except StoreError as error:
             return [str(error)]
         problems = (self._problem_of_object(shard, name, marker, reads=reads) for name in self.layouts)
@@ -430,97 +453,25 @@ class ShardedStore:
     def _group_file(self) -> Files:
         return metadata_files(self.n, self.shard_size, {}, attributes(self.whole_plan))
 
-    def _run(self, name: str, start: int, stop: int) -> np.ndarray:
+    def _part(self, name: str, shard: Shard, size: int, start: int, stop: int) -> np.ndarray:
+        """Slices ``start`` to ``stop``, which lie in this shard, whose object has this size."""
+        uri = join(self.uri, self._object_key(name, shard))
+        first, last = start - shard.start, stop - shard.start
         try:
-            if not is_local(self.uri):
-                return np.asarray(self._array(name)[start:stop])
-            return np.concatenate([self._part(name, shard, start, stop) for shard in self._shards_of(start, stop)])
-        except (ValueError, RuntimeError, FileNotFoundError) as error:
+            with opened(uri, size, self.shard_size, first, last) as file:
+                return decoded(file, self.layouts[name], self.shard_size, first, last)
+        except (StoreNotFound, IsADirectoryError) as error:
+            raise StoreError(f"{self._damage(shard, name)}; {self._advice()}") from error
+        except (ValueError, RuntimeError) as error:
             where = f"slices {start} to {stop} of {name!r} in {self.uri}"
             raise StoreError(f"{where} are damaged ({error}); {self._advice()}") from error
-
-    def _part(self, name: str, shard: Shard, start: int, stop: int) -> np.ndarray:
-        """What a local shard holds of slices ``start`` to ``stop``."""
-        path = local_path(join(self.uri, self._object_key(name, shard)))
-        first, last = max(start, shard.start) - shard.start, min(stop, shard.stop) - shard.start
-        return decoded(path, self.layouts[name], self.shard_size, first, last)
-
-    def _layout(self, name: str) -> ArrayLayout:
-        if name not in self.layouts:
-            raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
-        return self.layouts[name]
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        if name not in self._open_arrays:
-            self._open_arrays[name] = stored_array(self.uri, self._array_files, name)
-        return self._open_arrays[name]
 
     def _object_key(self, name: str, shard: Shard) -> str:
         return object_key(name, self.layouts[name], shard.index)
 
-    def _marker_uri(self, shard: Shard) -> str:
-        return join(self.uri, "done", f"{shard.index}.json")
-
-    def _marker(self, shard: Shard) -> dict[str, Any]:
-        """The marker of a shard.
-
-        Raises:
-            StoreNotFound: if there is none.
-            StoreError: if it is damaged, or another shard's.
-        """
-        marker = read_sealed(self._marker_uri(shard))
-        if (marker["plan"], marker["start"], marker["stop"]) != (self._plan_digest, shard.start, shard.stop):
-            raise StoreError(f"{self._marker_uri(shard)} is the marker of another shard")
-        return marker
-
-    def _markers_of(self, name: str, shards: Iterable[Shard]) -> list[dict[str, Any]]:
-        markers, missing = [], set[int]()
-        for shard in shards:
-            try:
-                markers.append(self._marker(shard))
-            except StoreNotFound:
-                missing.add(shard.index)
-            except StoreError as error:
-                raise StoreError(f"{error}; {self._advice()}") from error
-        if missing:
-            what = f"{name!r} in {self.uri} is" if name else f"{self.uri} is"
-            raise StoreIncomplete(
-                f"{what} not all there: shards {ranges(missing)} are missing; run the command that makes the store "
-                "again, it resumes"
-            )
-        return markers
-
-    def _new_marker(
-        self,
-        shard: Shard,
-        arrays: Mapping[str, np.ndarray],
-        objects: Mapping[str, bytes],
-        record: Mapping[str, Json],
-    ) -> dict[str, Json]:
-        return {
-            "plan": self._plan_digest,
-            "start": shard.start,
-            "stop": shard.stop,
-            # Of the values of each slice, and of the files, which are quicker to check.
-            "sha256": {name: _sha256(values) for name, values in arrays.items()},
-            "objects": {
-                name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-                for name, content in objects.items()
-            },
-            "record": dict(record),
-            "versions": _versions(),
-        }
-
 
 def _reopen(kind: type[ShardedStore], uri: str) -> ShardedStore:
     return kind.open(uri, finished=False)
-
-
-def _read_or_none(uri: str) -> bytes | None:
-    try:
-        return read_bytes(uri)
-    except StoreNotFound:
-        return None
 
 
 def _fit(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -529,12 +480,3 @@ def _fit(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> n
     if not np.can_cast(values.dtype, dtype, casting="same_kind"):
         raise ValueError(f"array {name!r} must be {dtype}, got {values.dtype}")
     return np.ascontiguousarray(values, dtype=dtype)
-
-
-def _sha256(slices: np.ndarray) -> list[str]:
-    """16 hexadecimal digits for each slice."""
-    return [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest()[:16] for one in slices]
-
-
-def _versions() -> dict[str, Json]:
-    return {"scoreinv": scoreinv.__version__, "numpy": np.__version__, "zarr": zarr.__version__}

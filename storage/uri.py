@@ -7,19 +7,19 @@ never removed first, so that a reader sees the old one or the new one.
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import fsspec
 from filelock import FileLock, Timeout
 
 from scoreinv.errors import UserError
 from scoreinv.spec import Json, digest_of
 from storage.errors import StoreError, StoreHeld, StoreNotFound, full_disk_explained
+from storage.remote import one_request, remote
 
 LOCK_SECONDS = 300.0
 """Whoever holds a lock writes one shard or a few small files: who waits longer waits for a process that hangs."""
@@ -32,18 +32,6 @@ _USUAL, _PRIVATE = 0o666, 0o660
 """Who may read and write a file, as far as the umask lets them."""
 
 _SEAL = "seal"
-
-_EXTRAS = {
-    "s3": ("s3fs", "s3"),
-    "s3a": ("s3fs", "s3"),
-    "gs": ("gcsfs", "gcs"),
-    "gcs": ("gcsfs", "gcs"),
-    "abfs": ("adlfs", "azure"),
-    "abfss": ("adlfs", "azure"),
-    "az": ("adlfs", "azure"),
-    "adl": ("adlfs", "azure"),
-}
-"""Package and extra by scheme, for places that not everybody has."""
 
 
 def join(root: str, *parts: str) -> str:
@@ -95,10 +83,62 @@ def read_bytes(uri: str) -> bytes:
     try:
         if is_local(uri):
             return local_path(uri).read_bytes()
-        filesystem, path = remote_filesystem(uri)
-        return bytes(filesystem.cat_file(path))
+        with remote(uri) as (filesystem, path):
+            return bytes(filesystem.cat_file(path, **one_request(filesystem)))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreNotFound(f"there is no file {uri}") from error
+
+
+def read_or_none(uri: str) -> bytes | None:
+    """The content of one file; None if there is none. In a bucket this asks once, ``exists`` twice."""
+    try:
+        return read_bytes(uri)
+    except StoreNotFound:
+        return None
+
+
+def read_many(uris: Sequence[str]) -> list[bytes | None]:
+    """``read_or_none`` of files of one folder; from a bucket many at once."""
+    if len(uris) < 2 or is_local(uris[0]):
+        return [read_or_none(uri) for uri in uris]
+    with remote(uris[0]) as (filesystem, first):
+        folder = first.rpartition("/")[0]
+        paths = [f"{folder}/{uri.rpartition('/')[2]}" for uri in uris]
+        found = filesystem.cat(paths, on_error="return", **one_request(filesystem))
+        for error in found.values():
+            if isinstance(error, Exception) and not isinstance(error, FileNotFoundError):
+                raise error
+    return [found[path] if isinstance(found[path], bytes) else None for path in paths]
+
+
+def read_range(uri: str, start: int, stop: int) -> bytes:
+    """Bytes ``start`` to ``stop`` of one file, fewer where it ends before.
+
+    Raises:
+        StoreNotFound: if it does not exist.
+    """
+    try:
+        if is_local(uri):
+            with local_path(uri).open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
+        with remote(uri) as (filesystem, path):
+            return _remote_range(filesystem, path, start, stop)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreNotFound(f"there is no file {uri}") from error
+
+
+def _remote_range(filesystem: Any, path: str, start: int, stop: int) -> bytes:
+    try:
+        return bytes(filesystem.cat_file(path, start=start, end=stop))
+    except FileNotFoundError:
+        raise
+    except Exception:
+        # Buckets refuse a range that begins where the file ends, each in its own words.
+        filesystem.invalidate_cache()
+        if int(filesystem.info(path)["size"]) > start:
+            raise
+        return b""
 
 
 def write_bytes(uri: str, content: bytes, *, is_private: bool = False) -> None:
@@ -114,13 +154,13 @@ def write_bytes(uri: str, content: bytes, *, is_private: bool = False) -> None:
         if is_local(uri):
             _write_local(local_path(uri), content, _PRIVATE if is_private else _USUAL)
         else:
-            filesystem, path = remote_filesystem(uri)
-            filesystem.pipe_file(path, content)
+            with remote(uri) as (filesystem, path):
+                filesystem.pipe_file(path, content)
 
 
 def write_if_other(uri: str, content: bytes) -> None:
     """Puts one file as ``write_bytes``, unless it holds just that."""
-    if not exists(uri) or read_bytes(uri) != content:
+    if read_or_none(uri) != content:
         write_bytes(uri, content)
 
 
@@ -142,14 +182,14 @@ def create_bytes(uri: str, content: bytes, *, is_private: bool = False) -> bool:
 
 
 def _create_remote(uri: str, content: bytes) -> None:
-    filesystem, path = remote_filesystem(uri)
-    try:
-        filesystem.pipe_file(path, content, mode="create")
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, FileExistsError) or exists(uri):
-            raise FileExistsError(uri) from error
-        # There are buckets that know no conditions: of two that come in the same moment the last one wins there.
-        filesystem.pipe_file(path, content)
+    with remote(uri) as (filesystem, path):
+        try:
+            filesystem.pipe_file(path, content, mode="create")
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, FileExistsError) or exists(uri):
+                raise FileExistsError(uri) from error
+            # There are buckets that know no conditions: of two that come in the same moment the last one wins there.
+            filesystem.pipe_file(path, content)
 
 
 def _write_local(path: Path, content: bytes, mode: int, put: Callable[[Path, Path], None] = os.replace) -> None:
@@ -185,7 +225,10 @@ def read_json(uri: str) -> Any:
         StoreNotFound: if it does not exist.
         StoreError: if it is not JSON.
     """
-    content = read_bytes(uri)
+    return _parsed(uri, read_bytes(uri))
+
+
+def _parsed(uri: str, content: bytes) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:
@@ -214,7 +257,12 @@ def read_sealed(uri: str) -> dict[str, Any]:
         StoreNotFound: if it does not exist.
         StoreError: if it is not what was written.
     """
-    value = read_json(uri)
+    return unsealed(uri, read_bytes(uri))
+
+
+def unsealed(uri: str, content: bytes) -> dict[str, Any]:
+    """What ``read_sealed`` makes of the content of a file; errors as there."""
+    value = _parsed(uri, content)
     if not isinstance(value, dict) or value.pop(_SEAL, None) != digest_of(value):
         raise StoreError(f"{uri} is damaged: it does not hold what was written")
     return value
@@ -224,9 +272,9 @@ def exists(uri: str) -> bool:
     """Whether there is a file or a folder of this name."""
     if is_local(uri):
         return local_path(uri).exists()
-    filesystem, path = remote_filesystem(uri)
-    filesystem.invalidate_cache()
-    return bool(filesystem.exists(path))
+    with remote(uri) as (filesystem, path):
+        filesystem.invalidate_cache()
+        return bool(filesystem.exists(path))
 
 
 def size_of(uri: str) -> int | None:
@@ -234,9 +282,9 @@ def size_of(uri: str) -> int | None:
     try:
         if is_local(uri):
             return _size_or_none(local_path(uri))
-        filesystem, path = remote_filesystem(uri)
-        filesystem.invalidate_cache()
-        return int(filesystem.info(path)["size"])
+        with remote(uri) as (filesystem, path):
+            filesystem.invalidate_cache()
+            return int(filesystem.info(path)["size"])
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -248,9 +296,9 @@ def sizes_below(uri: str) -> dict[str, int]:
         paths = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
         sizes = {path.relative_to(root).as_posix(): _size_or_none(path) for path in paths}
         return {name: size for name, size in sizes.items() if size is not None}
-    filesystem, path = remote_filesystem(uri)
-    filesystem.invalidate_cache()
-    found = filesystem.find(path, detail=True)
+    with remote(uri) as (filesystem, path):
+        filesystem.invalidate_cache()
+        found = filesystem.find(path, detail=True)
     return {str(name)[len(path) :].lstrip("/"): int(about["size"]) for name, about in found.items()}
 
 
@@ -273,11 +321,11 @@ def list_names(uri: str) -> list[str]:
 
 
 def _list_remote(uri: str) -> list[str]:
-    filesystem, path = remote_filesystem(uri)
-    # Another worker may have added files since this one listed the folder.
-    filesystem.invalidate_cache()
     try:
-        return [str(name).rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)]
+        with remote(uri) as (filesystem, path):
+            # Another worker may have added files since this one listed the folder.
+            filesystem.invalidate_cache()
+            return [str(name).rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)]
     except FileNotFoundError:
         return []
 
@@ -286,8 +334,8 @@ def delete(uri: str) -> None:
     """Removes one file; it is no error if it is gone already."""
     if is_local(uri):
         local_path(uri).unlink(missing_ok=True)
-    elif exists(uri):
-        filesystem, path = remote_filesystem(uri)
+        return
+    with remote(uri) as (filesystem, path), suppress(FileNotFoundError):
         filesystem.rm_file(path)
 
 
@@ -321,30 +369,3 @@ def locked(uri: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def package_explained(uri: str) -> Iterator[None]:
-    """A block in which a missing package for a kind of place becomes a StoreError that says how to get it."""
-    try:
-        yield
-    except ImportError as error:
-        scheme = uri.partition("://")[0]
-        package, extra = _EXTRAS.get(scheme, ("", ""))
-        how = f"the package {package}: pip install 'scoreinv[{extra}]'" if package else f"a package: {error}"
-        raise StoreError(f"{uri}: places of {scheme}:// need {how}") from error
-    except ValueError as error:
-        if not str(error).startswith("Protocol not known"):
-            raise
-        raise StoreError(f"{uri}: there are no places of this kind: use a folder, s3://, gs:// or abfs://") from error
-
-
-def remote_filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of a URI that is not local, and the path in it.
-
-    Raises:
-        StoreError: if the package for such places is missing, or there are no such places.
-    """
-    with package_explained(uri):
-        filesystem, path = fsspec.core.url_to_fs(uri)
-    return filesystem, str(path)

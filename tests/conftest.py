@@ -14,3 +14,12 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=180):
         yield
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Servers that pip does not bring are only started if asked for: ``-m cloud``."""
+    if config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("cloud"):
+            item.add_marker(pytest.mark.skip(reason="make test-cloud runs it"))

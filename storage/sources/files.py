@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from scoreinv.shipped import examples_folder
 from storage.errors import SourceError
-from storage.uri import is_local, join, local_path, remote_filesystem
+from storage.remote import remote
+from storage.uri import is_local, join, local_path
 
 SHIPPED = "shipped:"
 """A path that begins so lies in the folder of example slices that comes with the package, as shipped:ct."""
@@ -43,6 +44,11 @@ def root_of(path: str) -> Path:
     if not place.exists():
         raise SourceError(f"{path} does not exist: give an existing folder or file")
     return place if place.is_dir() else place.parent
+
+
+def name_of(path: str) -> str:
+    """What the folder of a source is called."""
+    return PurePosixPath(path.rstrip("/")).name if is_remote(path) else root_of(path).absolute().name
 
 
 def _place_of(path: str) -> Path:
@@ -91,11 +97,14 @@ def _stamp(file: Path) -> Stamp:
 
 
 def _remote_stamps(path: str) -> dict[str, Stamp]:
-    filesystem, top = remote_filesystem(path)
-    top = top.rstrip("/")
-    # Not what this process saw before: files may have come.
-    filesystem.invalidate_cache()
-    found = {str(name): about for name, about in filesystem.find(top, detail=True).items()}
+    with remote(path) as (filesystem, place):
+        top = place.rstrip("/")
+        # Not what this process saw before: files may have come.
+        filesystem.invalidate_cache()
+        listed = filesystem.find(top, detail=True)
+        # Of a single file adlfs tells no more than its name.
+        about = listed if isinstance(listed, dict) else {name: filesystem.info(name) for name in listed}
+        found = {str(name): one for name, one in about.items()}
     if not found:
         raise SourceError(f"{path} does not exist, or there is no file below it: give an existing folder or file")
     root = top.rpartition("/")[0] if top in found else top
@@ -104,7 +113,8 @@ def _remote_stamps(path: str) -> dict[str, Stamp]:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
+    # Some clients put an object of no bytes where a folder is.
+    return name.endswith("/") or any(part.startswith(".") for part in name.split("/"))
 
 
 def _remote_stamp(about: Mapping[str, Any]) -> Stamp:
@@ -136,23 +146,26 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def path_of(path: str, file: str) -> Path:
-    """The path of one of a source's files.
+    """The path of one of the files of a source on this machine.
 
     Raises:
-        SourceError: if the name is not UTF-8 or would lead out of the source, or the file has gone.
+        SourceError: if the name would lead out of the source, or the file has gone or is none.
     """
-    if not is_utf8(file):
-        raise SourceError("its name is not UTF-8: rename it (convmv -r -f latin1 -t utf8 --notest mends whole folders)")
     try:
         # Absolute, as another process may read it, which was started in another folder.
         place = Path(join(str(root_of(path).absolute()), file))
     except ValueError as error:
         raise SourceError(str(error)) from error
     if not place.exists():
-        raise SourceError(f"{place} has gone since the source was listed: ingest it anew")
+        raise SourceError(gone(place))
     if not place.is_file():
         raise SourceError("not a regular file (a pipe, a socket or a device)")
     return place
+
+
+def gone(place: object) -> str:
+    """Why a file that was listed cannot be read."""
+    return f"{place} is not there (it has gone since the source was listed, or never was): ingest it anew"
 
 
 def is_utf8(name: str) -> bool:

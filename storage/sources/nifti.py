@@ -20,7 +20,8 @@ from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.catalogue import Catalogue, Memory
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
-from storage.sources.files import Stamp, path_of, stamps_below
+from storage.sources.copies import opened
+from storage.sources.files import Stamp, stamps_below
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import Scan, read_scan
 from storage.sources.source import (
@@ -99,7 +100,8 @@ class NiftiSource(Source):
         return fnmatch(unicodedata.normalize("NFC", file), unicodedata.normalize("NFC", self.pattern))
 
     def _read(self, file: str) -> Scan:
-        scan = volume_within_limits(read_scan, path_of(self.path, file))
+        with opened(self.path, file) as path:
+            scan = volume_within_limits(read_scan, path)
         if self.modality == "ct" and self.offset_hu:
             return scan._replace(values=scan.values + np.float32(self.offset_hu))
         return scan

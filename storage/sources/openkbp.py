@@ -18,18 +18,19 @@ from scoreinv.spec import Json
 from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.sources.catalogue import Catalogue, Memory
-from storage.sources.files import Stamp, damage_explained, path_of, root_of, stamps_below
+from storage.sources.copies import opened
+from storage.sources.files import Stamp, damage_explained, name_of, stamps_below
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import VOXEL_MM
 from storage.sources.source import NO_CATALOGUE, Select, Source, Volume, checked, item_from_json, item_to_json
-
-VOXEL_SIZES = "voxel_dimensions.csv"
 
 N_VOXELS = 128
 """Along each axis."""
 
 STORED_WATER = 1024
 """What is stored where the value is 0 HU."""
+
+SIZES = "voxel_dimensions.csv"
 
 MAX_FILE_BYTES, MAX_SIZES_BYTES = 1 << 26, 1 << 12
 """Of a table that lists every voxel, with decimals; and of three numbers."""
@@ -61,21 +62,25 @@ class OpenKBPSource(Source):
         """Hounsfield units, (128, 128) float32."""
         for file, group in groupby(records, key=lambda record: record.file):
             try:
-                hounsfield = volume_within_limits(read_volume, path_of(self.path, file))
+                hounsfield = self._read(file)
             except SourceError as error:
                 raise SourceError(f"{file} can no longer be read, ingest it anew: {error}") from error
             yield from (hounsfield[record.index] for record in group)
 
+    def _read(self, file: str) -> np.ndarray:
+        with opened(self.path, file, at_most=MAX_FILE_BYTES + 1) as path:
+            return volume_within_limits(read_volume, path)
+
     def _subject(self, file: str) -> str:
         # The name of the source's own folder, where the table lies in it.
-        return PurePosixPath(file).parent.name or root_of(self.path).absolute().name
+        return PurePosixPath(file).parent.name or name_of(self.path)
 
     def _volume_id(self, file: str) -> str:
         parent = str(PurePosixPath(file).parent)
         return self._subject(file) if parent == "." else parent
 
     def _remembered(self, file: str, memory: Memory) -> Volume | Rejected:
-        files = [file, str(PurePosixPath(file).with_name(VOXEL_SIZES))]
+        files = [file, str(PurePosixPath(file).with_name(SIZES))]
         if (kept := memory.recall(file, files)) is not None:
             return item_from_json(kept)
         item = self._volume(file)
@@ -85,9 +90,10 @@ class OpenKBPSource(Source):
 
     def _volume(self, file: str) -> Volume | Rejected:
         try:
-            path = path_of(self.path, file)
-            sizes = _read_voxel_sizes(path.with_name(VOXEL_SIZES))
-            hounsfield = volume_within_limits(read_volume, path)
+            beside = str(PurePosixPath(file).with_name(SIZES))
+            with opened(self.path, beside, at_most=MAX_SIZES_BYTES + 1) as path:
+                sizes = _read_voxel_sizes(path)
+            hounsfield = self._read(file)
             if hounsfield.min() == hounsfield.max():
                 raise SourceError("the volume is empty: all its voxels have the same value")
         except SourceError as error:

@@ -14,12 +14,11 @@ from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
 from scoreinv.spec import Spec
 from storage.datasets import DatasetStore
-from storage.joined import open_store
 from storage.shards import Shard
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
 from tasks.workers.priors import image_contract
-from tasks.workers.stores import Identity, as_images, open_dataset, read_identities, read_measured
+from tasks.workers.stores import Identity, as_images, open_dataset, open_store, read_identities, read_measured
 
 VERSION = 5
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""

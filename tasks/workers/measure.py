@@ -5,10 +5,9 @@ import numpy as np
 from scoreinv.measurement import Measured, simulate
 from scoreinv.noise import Noise
 from scoreinv.spec import Spec
-from storage.joined import open_store
 from tasks.recipes import Simulation
 from tasks.running.shards import Report
-from tasks.workers.stores import CONTEXT, as_images, open_dataset
+from tasks.workers.stores import CONTEXT, as_images, open_dataset, open_store
 
 
 class MeasureJob(Spec):

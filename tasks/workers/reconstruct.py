@@ -11,12 +11,11 @@ from scoreinv.noise import Noise
 from scoreinv.operators.linear import ProjectorName
 from scoreinv.problem import InverseProblem, Model, Step, run
 from scoreinv.spec import Spec
-from storage.joined import open_store
 from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction, Simulation
 from tasks.running.shards import Report
 from tasks.workers.priors import image_contract, load_model, pick_device, require_match
-from tasks.workers.stores import read_measured, read_names
+from tasks.workers.stores import open_store, read_measured, read_names
 
 
 class ReconstructJob(Spec):

@@ -11,17 +11,27 @@ from scoreinv.contract import ImageContract
 from scoreinv.measurement import Measured
 from storage.datasets import DatasetStore
 from storage.errors import StoreMismatch
+from storage.joined import open_store as open_any
 from storage.shards import Shard, ShardedStore
+from storage.uri import is_local
 from tasks.recipes import MeasureRecipe, Simulation
 
 CONTEXT = "context_"
 """Begins the names of the arrays in a store of measurements that hold what the operator needs of each slice."""
 
 
+def open_store(uri: str, *, finished: bool = True) -> ShardedStore:
+    """The store at a URI, to work on one shard of it; errors as ``ShardedStore.open``.
+
+    Of a store in a bucket the plan is read once per process, as it does not change, and a marker once per shard.
+    """
+    opened = _opened if is_local(uri) else _opened_once
+    return opened(uri, finished).remembering()
+
+
 def open_dataset(uri: str, *, finished: bool = True) -> DatasetStore:
     """The data set at a URI; errors as ``DatasetStore.open``."""
-    fresh = DatasetStore.open(uri, finished=finished)
-    return _with_listing(uri, str(fresh.shards.attrs["listing"]))
+    return _with_listing(uri, str(open_store(uri, finished=finished).attrs["listing"]))
 
 
 class Identity(NamedTuple):
@@ -87,6 +97,13 @@ def read_measured(store: ShardedStore, places: Sequence[int]) -> Measured:
 def as_images(values: np.ndarray, image: ImageContract) -> torch.Tensor:
     """Images (batch, n_channels, height, width) of what a store holds (n, *image.stored_shape()), also if finer."""
     return torch.from_numpy(values).reshape(len(values), image.n_channels, *values.shape[-2:])
+
+
+def _opened(uri: str, finished: bool) -> ShardedStore:
+    return open_any(uri, finished=finished)
+
+
+_opened_once = lru_cache(maxsize=64)(_opened)
 
 
 # A listing of 100 000 slices takes longer to read than a shard takes to measure; its fingerprint says when it is new.

@@ -45,13 +45,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_names_of_shipped_recipes_and_of_files_below_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with found_recipe("smoke", "workspace") as path:
-        assert path == RECIPES / "smoke.yaml"
-    with found_recipe("ward/nightly.yaml", "workspace") as path:
-        assert path == folder / "ward" / "nightly.yaml"
+    assert found_recipe("smoke", "workspace") == RECIPES / "smoke.yaml"
+    assert found_recipe("ward/nightly.yaml", "workspace") == folder / "ward" / "nightly.yaml"
     monkeypatch.delenv("SCOREINV_RECIPES")
-    with found_recipe("demo", "workspace") as path:
-        assert path == RECIPES / "demo.yaml"
+    assert found_recipe("demo", "workspace") == RECIPES / "demo.yaml"
 
 
 @pytest.mark.parametrize(
@@ -60,21 +57,21 @@ def test_names_of_shipped_recipes_and_of_files_below_the_folder(folder: Path, mo
 )
 def test_other_files_are_refused(folder: Path, name: str) -> None:
     for given in (name, str(folder.parent / "secret.yaml")):
-        with pytest.raises(RecipeError, match="there is no recipe"), found_recipe(given, "workspace"):
-            pass
+        with pytest.raises(RecipeError, match="there is no recipe"):
+            found_recipe(given, "workspace")
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname.yaml", "ward/nightly.yaml", "~/x.yaml"])
 def test_without_a_folder_only_what_ships(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv("SCOREINV_RECIPES", raising=False)
-    with pytest.raises(RecipeError, match="choose .*demo.*; or set SCOREINV_RECIPES"), found_recipe(name, "workspace"):
-        pass
+    with pytest.raises(RecipeError, match="choose .*demo.*; or set SCOREINV_RECIPES"):
+        found_recipe(name, "workspace")
 
 
 @pytest.mark.parametrize("name", ["plans/0a1b2c3d4e5f", "plans/", "plans/../reports"])
 def test_a_plan_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises((StoreNotFound, ValueError), match="plans|segments"), found_recipe(name, str(tmp_path)):
-        pass
+    with pytest.raises((StoreNotFound, ValueError), match="plans|segments"):
+        found_recipe(name, str(tmp_path))
 
 
 @pytest.mark.parametrize("wrong", [{"n_workers": -1}, {"batch_size": "many"}, {"device": "tpu"}, {"misspelt": 1}])
@@ -108,7 +105,7 @@ def test_a_plan_of_a_form_is_found_by_its_name(tmp_path: Path, monkeypatch: pyte
     ref = plan_flow(asked, Execution(workspace=str(tmp_path), cluster=Inline()))
     (shown,) = artifacts_of("plan")
     assert f"with `{ref}` as its recipe" in str(shown.data)
-    with found_recipe(ref, str(tmp_path)) as path:
-        assert load_recipe(PipelineRecipe, path).studies[0].reconstructions[-1].prior == "priors/tiny"
-        execution = load_execution(Execution(), path)
+    path = found_recipe(ref, str(tmp_path))
+    assert load_recipe(PipelineRecipe, path).studies[0].reconstructions[-1].prior == "priors/tiny"
+    execution = load_execution(Execution(), path)
     assert (execution.workspace, execution.cluster) == (str(tmp_path), Inline())

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from flows.recipe_errors import SHOWN, RecipeError
-from flows.recipe_files import load_execution, load_recipe
+from flows.recipe_files import find_recipe, load_execution, load_recipe
 from scoreinv.contract import ImageContract
+from storage.errors import StoreNotFound
 from storage.sources import NiftiSource
+from storage.uri import write_bytes
 from tasks.recipes import IngestRecipe, PipelineRecipe
 from tasks.running.shards import Execution
 
@@ -156,3 +158,16 @@ def test_many_faults_are_counted() -> None:
         load_recipe(IngestRecipe, None, changes)
     assert len(str(refused.value).splitlines()) == SHOWN + 1
     assert str(refused.value).endswith(f"and {50 - SHOWN} more")
+
+
+def test_a_recipe_may_lie_anywhere(tmp_path: Path) -> None:
+    uri = f"memory://{tmp_path.name}/run=1/recipe.yaml"
+    write_bytes(
+        uri, f"image: {IMAGE}\nsource: {{kind: phantom, modality: mri}}\nexecution: {{batch_size: 3}}\n".encode()
+    )
+    assert find_recipe(uri) == uri
+    recipe = load_recipe(IngestRecipe, None, [f"image={IMAGE}", "source.kind=phantom", "source.modality=mri"])
+    assert load_recipe(IngestRecipe, uri) == recipe
+    assert load_execution(Execution(), uri).batch_size == 3
+    with pytest.raises(StoreNotFound, match=f"there is no file {uri}.gone"):
+        load_recipe(IngestRecipe, f"{uri}.gone")

@@ -5,18 +5,17 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
-from storage.errors import StoreFull, StoreIncomplete, StoreMismatch, StoreNotFound
+from storage.errors import StoreError, StoreFull, StoreIncomplete, StoreMismatch, StoreNotFound
 from storage.shards import ArrayLayout, Shard, ShardedStore
-from storage.uri import join, list_names, read_json, read_sealed, write_bytes
+from storage.uri import join, list_names, read_bytes, read_json, read_many, write_bytes
 from tests.storage.sharded import LAYOUTS, fill, make, values
 
 
@@ -175,13 +174,42 @@ def test_a_marker_is_read_once_however_many_places_are_in_its_shard(uri: str, mo
     fill(store)
     found: list[str] = []
 
-    def counted(uri: str) -> dict[str, Any]:
-        found.append(uri)
-        return read_sealed(uri)
+    def counted(uris: Sequence[str]) -> list[bytes | None]:
+        found.extend(uris)
+        return read_many(uris)
 
-    monkeypatch.setattr("storage.shards.read_sealed", counted)
+    monkeypatch.setattr("storage.markers.read_many", counted)
     store.read_places("x", [0, 2, 9, 1, 8])
     assert found == [join(uri, "done/0.json"), join(uri, "done/2.json")]
+
+
+def test_of_a_large_shard_in_a_bucket_only_what_is_wanted_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.encoding.WHOLE_BYTES", 0)
+    monkeypatch.setattr("storage.encoding.read_bytes", lambda uri: pytest.fail(f"{uri} was read whole"))
+    store = make(f"memory://{tmp_path.name}", n=20, shard_size=16)
+    fill(store)
+    whole = np.concatenate([values(shard)["x"] for shard in store.plan()])
+    for start, stop in [(0, 1), (3, 7), (15, 18), (19, 20)]:
+        np.testing.assert_array_equal(store.read("x", start, stop), whole[start:stop])
+    uri = join(store.uri, "x/c/0/0/0")
+    content = read_bytes(uri)
+    for index in (bytes(260), b"\xff" * 260):
+        write_bytes(uri, content[:-260] + index)
+        with pytest.raises(StoreError, match="x"):
+            store.read("x", 0, 1)
+
+
+def test_a_store_that_remembers_reads_a_marker_once_and_sees_the_same_slices(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(make(uri))
+    store = ShardedStore.open(uri, finished=False).remembering()
+    first = store.read("x", 0, 3)
+    monkeypatch.setattr("storage.markers.read_many", lambda uris: pytest.fail(f"{uris} read again") if uris else [])
+    np.testing.assert_array_equal(store.read("x", 0, 3), first)
+    store.record(0)
 
 
 def test_a_plan_may_hold_attributes_that_only_an_earlier_version_kept(uri: str) -> None:

@@ -19,12 +19,13 @@ from storage.errors import SourceError
 from storage.identities import Hash, Identities
 from storage.sources.catalogue import Catalogue, Memory
 from storage.sources.content import not_hounsfield_reason
-from storage.sources.dicom.content import looks_like_dicom
+from storage.sources.copies import fetched_once, opened
+from storage.sources.dicom.content import MAX_FILE_BYTES, looks_like_dicom
 from storage.sources.dicom.header import Header, header_from_json, header_to_json, read_header
 from storage.sources.dicom.people import people
 from storage.sources.dicom.pixels import read_values
 from storage.sources.dicom.stacks import SAME_POSITION_MM, Plane, Stack, stacks
-from storage.sources.files import Stamp, path_of, stamps_below
+from storage.sources.files import Stamp, stamps_below
 from storage.sources.limits import within_limits
 from storage.sources.source import (
     NO_CATALOGUE,
@@ -77,7 +78,7 @@ class DicomSource(Source):
     def scan(self, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Volume | Rejected]:
         """The volumes, sorted by subject and series; every slice that is listed was decoded."""
         stamps = self.stamps()
-        with catalogue.memory(self.digest(), stamps) as memory:
+        with catalogue.memory(self.digest(), stamps) as memory, fetched_once():
             yield from self._scan(sorted(stamps), memory, catalogue.code)
 
     def stamps(self) -> dict[str, Stamp]:
@@ -113,7 +114,8 @@ class DicomSource(Source):
         """HU for CT; for MR the part of the volume's percentile."""
         for record in records:
             try:
-                values = read_values(path_of(self.path, record.file), self.modality)
+                with opened(self.path, record.file, at_most=MAX_FILE_BYTES + 1) as path:
+                    values = read_values(path, self.modality)
             except SourceError as error:
                 raise SourceError(f"{record.file} can no longer be read, ingest it anew: {error}") from error
             yield self._in_units(values, record)
@@ -156,8 +158,10 @@ class DicomSource(Source):
 
     def _header(self, file: str) -> Header | Rejected | None:
         try:
-            path = path_of(self.path, file)
-            return within_limits(read_header, path, file, self.modality) if looks_like_dicom(path) else None
+            with opened(self.path, file, at_most=MAX_FILE_BYTES + 1) as path:
+                return within_limits(read_header, path, file, self.modality) if looks_like_dicom(path) else None
+        except ConnectionError:
+            raise  # The bucket is not reached: that is no file's fault.
         except (SourceError, OSError) as error:
             return Rejected(file=file, reason=str(error))
 
@@ -257,7 +261,8 @@ class DicomSource(Source):
 
     def _read(self, header: Header) -> np.ndarray | Rejected:
         try:
-            return within_limits(read_values, path_of(self.path, header.file), self.modality)
+            with opened(self.path, header.file, at_most=MAX_FILE_BYTES + 1) as path:
+                return within_limits(read_values, path, self.modality)
         except SourceError as error:
             return Rejected(file=header.file, reason=str(error))
 
