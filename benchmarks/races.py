@@ -375,18 +375,14 @@ def _train(execution: Execution, given: References) -> str:
         validation_subjects=("phantom-1",),
         validate_every=8,
     )
-    target = f"{execution.workspace}/priors/tiny"
-    if tasks.train.is_trained(target, recipe):
-        return "priors/tiny"
-    trunk = f"{execution.workspace}/trainings/tiny"
-    tasks.train.refuse_held(trunk)
+    target, trunk = f"{execution.workspace}/priors/tiny", f"{execution.workspace}/trainings/tiny"
     write_json(f"{target}/recipe.json", recipe.model_dump(mode="json"))
     datasets = (f"{execution.workspace}/{given.dataset}",)
     job = TrainJob(recipe=recipe, datasets=datasets, target=target, trunk=trunk, n_threads=1, device="cpu")
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(job.model_dump_json())
         file.flush()
-        train_one_process(file.name)
+        tasks.train.in_turn(job, execution, lambda: train_one_process(file.name))
     return "priors/tiny"
 
 

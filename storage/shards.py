@@ -5,9 +5,10 @@ lose data silently; therefore a shard is written whole, and only then is its mar
 put, with the sha256 of what was written. What is left to do is the plan minus the markers. An
 interruption leaves a shard without a marker, which is written again.
 
-Several processes may fill one store at once. On a file system one of them at a time puts a shard, and a shard
-that is done is left as it is; everywhere objects and markers are replaced, never removed first, so that a reader
-sees a shard or none. What is damaged is found by ``verify``, and quickly by ``create``, and is pending again.
+One process fills a store, the one that holds its lease, and it alone finishes the store; an owner that was outlived
+may write a last shard. On a file system one process at a time puts a shard, and a shard that is done is left as it
+is; everywhere objects and markers are replaced, never removed first, so that a reader sees a shard or none. What is
+damaged is found by ``verify``, and quickly by ``create``, and is pending again.
 
 Layout of a store::
 
@@ -16,6 +17,7 @@ Layout of a store::
     done/<index>.json  one marker per finished shard
     manifest.json      what the run says about itself, put when every shard is done
     _SUCCESS           put last
+    lease/             who filled it, and who does; see ``storage.lease``
 
 Each JSON file but zarr's holds a digest of itself. The group's zarr.json holds the plan too, in case that gets lost.
 """
@@ -33,6 +35,7 @@ from scoreinv.spec import Json, digest_of
 from storage.encoding import ArrayLayout as ArrayLayout
 from storage.encoding import Files, encoded, metadata_files, object_key, stored_array
 from storage.errors import StoreError, StoreIncomplete, StoreNotFound, full_disk_explained
+from storage.lease import Lease, refuse_held
 from storage.plans import Shard as Shard
 from storage.plans import (
     attributes,
@@ -84,6 +87,8 @@ class ShardedStore:
         self._plan = dict(plan)
         self._plan_digest = digest_of(self._plan)
         self._open_arrays: dict[str, zarr.Array[Any]] = {}
+        self.lease: Lease | None = None
+        """Of this process, if it fills the store; it does not travel."""
 
     @classmethod
     def create(
@@ -228,12 +233,19 @@ class ShardedStore:
 
         Raises:
             StoreIncomplete: if shards are missing.
+            StoreHeld: if another process fills it.
+            LeaseLost: if another process has taken over the lease with which this one filled it.
         """
         with full_disk_explained(self.uri), locked(self.uri):
             if self.pending():
                 raise StoreIncomplete(self.what_is_missing())
-            digest = self.content_digest()
-            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": _versions()}
+            markers = self._markers_of("", self.plan())
+            digest = _content_digest(markers)
+            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": _all_versions(markers)}
+            if self.lease:
+                self.lease.require()
+            else:
+                refuse_held(self.uri)
             write_json(join(self.uri, "manifest.json"), sealed({**content, "manifest": dict(manifest or {})}))
             write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 
@@ -254,7 +266,7 @@ class ShardedStore:
 
     def content_digest(self) -> str:
         """12 hexadecimal digits that depend on the values of every shard and on nothing else; errors as ``records``."""
-        return digest_of(*(marker["sha256"] for marker in self._markers_of("", self.plan())))
+        return _content_digest(self._markers_of("", self.plan()))
 
     def verify(self) -> list[str]:
         """What is damaged, as sentences; every byte is read. Shards that are yet to be made are no damage."""
@@ -484,6 +496,19 @@ def _fit(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> n
 def _sha256(slices: np.ndarray) -> list[str]:
     """16 hexadecimal digits for each slice."""
     return [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest()[:16] for one in slices]
+
+
+def _content_digest(markers: Iterable[Mapping[str, Any]]) -> str:
+    return digest_of(*(marker["sha256"] for marker in markers))
+
+
+def _all_versions(markers: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
+    """By which versions of each package the shards were made: several, if a store was begun before an upgrade."""
+    found: dict[str, set[str]] = {}
+    for marker in markers:
+        for name, version in marker["versions"].items():
+            found.setdefault(name, set()).add(str(version))
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 
 def _versions() -> dict[str, Json]:

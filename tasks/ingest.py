@@ -15,6 +15,7 @@ from storage.sources.source import Volume
 from storage.uri import join
 from tasks.progress import LOG_SECONDS, follow
 from tasks.recipes import IngestRecipe
+from tasks.running.owned import owned
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
@@ -31,18 +32,11 @@ def ingest(recipe: IngestRecipe, execution: Execution) -> str:
     gained a file is another. What leaves this task calls people, series and files as the source's ``identities`` says.
     """
     found = collect(_with_progress(recipe.source.scan()))
-    ref, store = _filled(recipe, execution, found)
-    bad = {} if store.shards.is_finished() else store.showing_nothing()
-    if 0 < len(bad) < len(found.volumes):
-        # One volume that does not fit stops no others; their slices are read once more.
-        ref, store = _filled(recipe, execution, found.without(bad))
-    if not store.shards.is_finished():
-        store.finish()
-    return ref
+    return _made(recipe, execution, found)
 
 
-def _filled(recipe: IngestRecipe, execution: Execution, found: Listing) -> tuple[str, DatasetStore]:
-    """The reference and the store of the data set of what was found, with all its shards."""
+def _made(recipe: IngestRecipe, execution: Execution, found: Listing) -> str:
+    """The reference of the data set of what was found, less what shows nothing; made where it is not there yet."""
     listing = recipe.source.public(found, Hasher(execution.workspace))
     ref = reference("datasets", _address(recipe, listing))
     store = DatasetStore.create(
@@ -55,10 +49,17 @@ def _filled(recipe: IngestRecipe, execution: Execution, found: Listing) -> tuple
         named=found,
     )
     _tell_oddities(listing, "" if listing == found else join(store.uri, NAMES))
-    if not store.shards.is_finished():
-        job = IngestJob(source=recipe.source, target=store.uri)
-        follow(map_shards(ingest_shard, job, store.shards, execution), store.shards, f"Ingesting into {ref}")
-    return ref, store
+    job, title = IngestJob(source=recipe.source, target=store.uri), f"Ingesting into {ref}"
+    while not store.shards.is_finished():
+        with owned([store.shards], execution, title) as mine:
+            if mine:
+                follow(map_shards(ingest_shard, job, store.shards, execution), store.shards, title)
+                bad = store.showing_nothing()
+                if 0 < len(bad) < len(found.volumes):
+                    # One volume that does not fit stops no others; their slices are read once more.
+                    return _made(recipe, execution, found.without(bad))
+                store.finish()
+    return ref
 
 
 def _tell_oddities(listing: Listing, names: str) -> None:

@@ -18,7 +18,7 @@ from scoreinv.errors import UserError
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainStep
 from storage.errors import StoreHeld
-from storage.holds import held
+from storage.lease import leased
 from storage.models import load
 from storage.sources.phantom import PhantomSource
 from storage.uri import join
@@ -183,7 +183,7 @@ def test_a_training_that_was_killed_before_its_last_publication_publishes(datase
 def test_a_second_training_of_a_prior_is_refused_by_name(dataset: str, tmp_path: Path) -> None:
     """They would replace each other's checkpoints."""
     job = job_for(dataset, tmp_path / "prior")
-    with held(job.trunk), pytest.raises(StoreHeld, match=f"process {os.getpid()} on .* works on {job.trunk}"):
+    with leased(job.trunk), pytest.raises(StoreHeld, match=f"process {os.getpid()} on .* works on {job.trunk}"):
         run_here(job, tmp_path)
     assert not (tmp_path / "prior" / "checkpoint.pt").exists()
 

@@ -95,6 +95,13 @@ def dawdle(job: Job, index: int, report: Report) -> None:
     _write(job, index)
 
 
+def take_time(job: Job, index: int, report: Report) -> None:
+    """Write the shard's number after a while."""
+    _trace(job, index)
+    time.sleep(0.3)
+    _write(job, index)
+
+
 def _trace(job: Job, index: int) -> int:
     """Leave a file for this try; how many tries came before."""
     before = tries(job).get(index, 0)
