@@ -73,9 +73,9 @@ from tasks.recipes import (
 )
 from tasks.running.cluster import Inline
 from tasks.running.mistakes import explain
-from tasks.running.shards import Execution
-from tasks.running.torchrun import TrainJob
+from tasks.running.shards import Execution, Launch
 from tasks.workers.training.train import main as train_one_process
+from tasks.workers.training.train_job import TrainJob
 
 KEPT = Path("benchmarks/results/races.jsonl")
 HEAD = """# Several commands of one recipe at once
@@ -378,7 +378,9 @@ def _train(execution: Execution, given: References) -> str:
     target, trunk = f"{execution.workspace}/priors/tiny", f"{execution.workspace}/trainings/tiny"
     write_json(f"{target}/recipe.json", recipe.model_dump(mode="json"))
     datasets = (f"{execution.workspace}/{given.dataset}",)
-    job = TrainJob(recipe=recipe, datasets=datasets, target=target, trunk=trunk, n_threads=1, device="cpu")
+    job = TrainJob(
+        recipe=recipe, datasets=datasets, target=target, trunk=trunk, launch=Launch(n_threads=1), device="cpu"
+    )
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(job.model_dump_json())
         file.flush()

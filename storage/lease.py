@@ -82,27 +82,40 @@ class Owner(NamedTuple):
         if not self.is_here:
             return False
         started = started_at(self.pid)
-        return started is None or abs(started - self.started) > 1
+        return not _is_hidden(self.pid) if started is None else abs(started - self.started) > 1
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
 
 
 def started_at(pid: int) -> float | None:
-    """When a process of this machine was started, by a clock that nobody sets; None if it has ended."""
-    if Path("/proc/self/stat").exists():
-        try:
-            # After the name, which may hold anything: the state, and 19 fields on the start in ticks since the boot.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        # Nobody has yet asked how a zombie ended, but ended it has.
-        return None if fields[0] in "ZX" else float(fields[19]) / os.sysconf("SC_CLK_TCK")
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
+    """When a process of this machine was started, by a clock that nobody sets; None if it has ended, or is hidden."""
+    if not Path("/proc/self/stat").exists():
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
         return None
+    fields = _proc_fields(pid)
+    return float(fields[19]) / os.sysconf("SC_CLK_TCK") if fields and fields[0] not in "ZX" else None
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process of somebody else, of whom the system tells nothing more."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not _proc_fields(pid)
+    except ProcessLookupError:
+        return False
+    return False
+
+
+def _proc_fields(pid: int) -> list[str]:
+    """What Linux says of a process, after its name: the state is at 0, the start in ticks since the boot at 19."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def this_machine() -> str:
@@ -127,6 +140,7 @@ class Watch:
         self._last = clock()
         self._silence = 0.0
         self._seen: tuple[int, bytes] | None = None
+        self._known: tuple[int, Owner | None] = (0, None)
 
     def owner(self) -> Owner | None:
         """Who holds the lease; None if nobody does: nobody ever did, or the last one has left, or is dead."""
@@ -134,7 +148,9 @@ class Watch:
         self.number = _newest(names)
         if self.number == 0 or f"{self.number}.over" in names:
             return None
-        owner = _read_owner(self.uri, self.number)
+        if self._known[0] != self.number:
+            self._known = (self.number, _read_owner(self.uri, self.number))
+        owner = self._known[1]
         if owner is None or owner.is_gone or self._is_silent(names):
             create_bytes(_file(self.uri, self.number, "over"), b"it was seen dead\n")
             return None

@@ -47,6 +47,7 @@ from storage.plans import (
     refuse_other_plan,
     runs,
     shards_between,
+    versions_in,
 )
 from storage.uri import (
     create_bytes,
@@ -240,12 +241,9 @@ class ShardedStore:
             if self.pending():
                 raise StoreIncomplete(self.what_is_missing())
             markers = self._markers_of("", self.plan())
-            digest = _content_digest(markers)
-            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": _all_versions(markers)}
-            if self.lease:
-                self.lease.require()
-            else:
-                refuse_held(self.uri)
+            digest = digest_of(*(marker["sha256"] for marker in markers))
+            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": versions_in(markers)}
+            self.lease.require() if self.lease else refuse_held(self.uri)
             write_json(join(self.uri, "manifest.json"), sealed({**content, "manifest": dict(manifest or {})}))
             write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 
@@ -266,7 +264,7 @@ class ShardedStore:
 
     def content_digest(self) -> str:
         """12 hexadecimal digits that depend on the values of every shard and on nothing else; errors as ``records``."""
-        return _content_digest(self._markers_of("", self.plan()))
+        return digest_of(*(marker["sha256"] for marker in self._markers_of("", self.plan())))
 
     def verify(self) -> list[str]:
         """What is damaged, as sentences; every byte is read. Shards that are yet to be made are no damage."""
@@ -496,19 +494,6 @@ def _fit(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> n
 def _sha256(slices: np.ndarray) -> list[str]:
     """16 hexadecimal digits for each slice."""
     return [hashlib.sha256(np.ascontiguousarray(one).data).hexdigest()[:16] for one in slices]
-
-
-def _content_digest(markers: Iterable[Mapping[str, Any]]) -> str:
-    return digest_of(*(marker["sha256"] for marker in markers))
-
-
-def _all_versions(markers: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
-    """By which versions of each package the shards were made: several, if a store was begun before an upgrade."""
-    found: dict[str, set[str]] = {}
-    for marker in markers:
-        for name, version in marker["versions"].items():
-            found.setdefault(name, set()).add(str(version))
-    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 
 def _versions() -> dict[str, Json]:

@@ -188,6 +188,21 @@ def test_a_process_of_the_same_number_is_another(uri: str) -> None:
     assert list_names(join(uri, "lease")) == ["1.json", "1.over"]
 
 
+def test_a_process_that_the_system_hides_is_not_gone(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of other users, on machines that many share (hidepid)."""
+    here, nobody = Owner.here(), 2**22 + 1
+    put_owner(uri, host=here.host, machine=here.machine, pid=nobody)
+
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as hidden:
+        hidden.setattr(os, "kill", refuse)
+        with pytest.raises(StoreHeld, match=f"process {nobody} on"):
+            refuse_held(uri)
+    refuse_held(uri)
+
+
 def test_a_clock_that_is_set_does_not_move_the_start_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """psutil counts the start from the wall clock's idea of the boot, which moves with it."""
     before = started_at(os.getpid())
