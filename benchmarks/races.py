@@ -53,7 +53,7 @@ from scoreinv.nets import UNet
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.spec import Spec, digest_of
 from scoreinv.training.loop import TrainSpec
-from storage.errors import StoreError, StoreHeld
+from storage.errors import StoreError
 from storage.joined import open_store
 from storage.scores import read_scores
 from storage.shards import ShardedStore
@@ -74,17 +74,17 @@ from tasks.recipes import (
 )
 from tasks.running.cluster import Inline
 from tasks.running.mistakes import explain
-from tasks.running.shards import Execution
-from tasks.running.torchrun import TrainJob
+from tasks.running.shards import Execution, Launch
 from tasks.workers.training.train import main as train_one_process
+from tasks.workers.training.train_job import TrainJob
 
 KEPT = Path("benchmarks/results/races.jsonl")
 HEAD = """# Several commands of one recipe at once
 
 Made by `python benchmarks/races.py`, whose docstring says what a round is. Every other round kills some by SIGKILL.
-`done`: commands that said so; `named a holder`: that said who works on the result already, as a second training does;
-`lost` and `differing`: shards, rows and files beside those of an undisturbed run, of what a command called done or at
-the latest after one more run; `said otherwise`: any other message. The last three are to be 0.
+`done`: commands that said so, as they made the result or followed whoever did; `lost` and `differing`: shards, rows and
+files beside those of an undisturbed run, of what a command called done or at the latest after one more run; `said
+otherwise`: any other message. The last three are to be 0.
 """
 
 N_COMMANDS = (2, 3)
@@ -108,13 +108,11 @@ class Round(Spec):
     n_killed: int
     n_done: int
     """Commands that said that they were done."""
-    n_held: int
-    """Commands that said who holds the result."""
     n_lost: int
     """Shards, rows and files that are missing in what is done, at once or after one more run."""
     n_differing: int
     others: tuple[str, ...]
-    """What commands said that neither were done nor killed, nor named a holder: nothing is right."""
+    """What commands said that neither were done nor killed: nothing is right."""
     seconds: float
 
 
@@ -160,12 +158,12 @@ def read_rounds(path: Path) -> list[Round]:
 
 def table(rounds: list[Round]) -> str:
     """One line for each stage and number of commands, in Markdown."""
-    head = ["stage", "at once", "rounds", "killed", "done", "named a holder", "lost", "differing", "said otherwise"]
+    head = ["stage", "at once", "rounds", "killed", "done", "lost", "differing", "said otherwise"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for stage in STAGES:
         for n in N_COMMANDS:
             mine = [one for one in rounds if (one.stage, one.n_commands) == (stage, n)]
-            names = ("n_killed", "n_done", "n_held", "n_lost", "n_differing")
+            names = ("n_killed", "n_done", "n_lost", "n_differing")
             sums = [sum(getattr(one, name) for one in mine) for name in names]
             if mine:
                 others = sum(len(one.others) for one in mine)
@@ -186,6 +184,7 @@ class Race:
             self.references = _inputs(folder / "inputs", stage)
         else:
             (folder / "inputs").mkdir(parents=True)
+        self._start_server()
         calm, start = self._workspace("calm"), time.monotonic()
         if (said := self._at_once(calm, 1, None)) != (0, ["done"]):
             raise RuntimeError(f"{stage} fails undisturbed: {said}")
@@ -193,6 +192,12 @@ class Race:
         # A report of another pipeline names other seconds.
         without = " page" if stage == "pipeline" else " nothing"
         self.expected = {key: value for key, value in snapshot(calm).items() if not key.endswith(without)}
+
+    def _start_server(self) -> None:
+        """Of processes: what it takes is not part of what a command takes, in which some are killed."""
+        first = self.context.Process(target=int)
+        first.start()
+        first.join()
 
     def round(self, n_commands: int, number: int) -> Round:
         """Run several commands at once, then one alone."""
@@ -202,14 +207,13 @@ class Race:
         lost, differing = self._compared(workspace) if "done" in said else (0, 0)
         _, last = self._at_once(workspace, 1, None)
         lost_after, differing_after = self._compared(workspace)
-        others = [text for text in said + last if text != "done" and not text.startswith("held: ")]
+        others = [text for text in said + last if text != "done"]
         return Round(
             stage=self.stage,
             n_commands=n_commands,
             number=number,
             n_killed=killed,
             n_done=said.count("done"),
-            n_held=sum(text.startswith("held: ") for text in said),
             n_lost=max(lost, lost_after),
             n_differing=max(differing, differing_after),
             others=tuple(others),
@@ -280,9 +284,7 @@ def _command(stage: str, workspace: str, references: References | None, gate: Ev
         _run(stage, workspace, references)
         sender.send("done")
     except Exception as error:
-        message = explain(error) or f"TRACEBACK {error!r}"
-        is_held = isinstance(error, StoreHeld) or "StoreHeld" in message
-        sender.send(f"held: {message}" if is_held else f"{type(error).__name__}: {message}")
+        sender.send(f"{type(error).__name__}: {explain(error) or f'TRACEBACK {error!r}'}")
 
 
 def _become_the_command(workspace: str, given: References | None) -> None:
@@ -376,18 +378,16 @@ def _train(execution: Execution, given: References) -> str:
         validation_subjects=("phantom-1",),
         validate_every=8,
     )
-    target = f"{execution.workspace}/priors/tiny"
-    if tasks.train.is_trained(target, recipe):
-        return "priors/tiny"
-    trunk = f"{execution.workspace}/trainings/tiny"
-    tasks.train.refuse_held(trunk)
+    target, trunk = f"{execution.workspace}/priors/tiny", f"{execution.workspace}/trainings/tiny"
     write_json(f"{target}/recipe.json", recipe.model_dump(mode="json"))
     datasets = (f"{execution.workspace}/{given.dataset}",)
-    job = TrainJob(recipe=recipe, datasets=datasets, target=target, trunk=trunk, n_threads=1, device="cpu")
+    job = TrainJob(
+        recipe=recipe, datasets=datasets, target=target, trunk=trunk, launch=Launch(n_threads=1), device="cpu"
+    )
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(job.model_dump_json())
         file.flush()
-        train_one_process(file.name)
+        tasks.train.in_turn(job, execution, lambda: train_one_process(file.name))
     return "priors/tiny"
 
 

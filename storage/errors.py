@@ -32,6 +32,10 @@ class StoreHeld(StoreError):  # noqa: N818  (a state, not an Error, is what the 
     """Another process works on this; the message says which one, where, and since when."""
 
 
+class LeaseLost(StoreHeld):
+    """This process was taken for dead, and another one may work in its place."""
+
+
 class StoreFull(StoreError):  # noqa: N818  (a state, not an Error, is what the name says)
     """The disk or the quota under a store is full."""
 

@@ -8,6 +8,7 @@ fills or verifies it, it is a store like others.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple, Self
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from scoreinv.spec import Json
 from storage.encoding import ArrayLayout, Files
+from storage.errors import StoreHeld
 from storage.markers import Markers
 from storage.plans import Shard, plan_json, read_if_whole, refuse_other_plan
 from storage.shards import ShardedStore
@@ -154,7 +156,9 @@ class JoinedStore(ShardedStore):
         """Marks this store as finished, and every part that is complete; as ``ShardedStore.finish``."""
         for part in self.parts:
             if not part.is_finished() and not part.pending():
-                part.finish()
+                # One that another process works on is that one's to finish.
+                with suppress(StoreHeld):
+                    part.finish()
         super().finish(manifest=manifest)
 
     def repair(self) -> None:

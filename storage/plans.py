@@ -1,7 +1,7 @@
 """What a store is planned to hold, in which shards: plan.json, and its copy in zarr.json in case that is lost."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -43,6 +43,15 @@ def ranges(indices: set[int]) -> str:
     ordered = sorted(indices)
     shown = [(ordered[first], ordered[last - 1]) for first, last in runs(ordered)]
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in shown)
+
+
+def versions_in(markers: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
+    """By which versions of each package shards were made: several, if a store was begun before an upgrade."""
+    found: dict[str, set[str]] = {}
+    for marker in markers:
+        for name, version in marker["versions"].items():
+            found.setdefault(name, set()).add(str(version))
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 
 def plan_json(n: int, shard_size: int, arrays: Mapping[str, ArrayLayout], attrs: Mapping[str, Json]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ lose data silently; therefore a shard is written whole, and only then is its mar
 put, with the sha256 of what was written. What is left to do is the plan minus the markers. An
 interruption leaves a shard without a marker, which is written again.
 
-Several processes may fill one store at once. On a file system one of them at a time puts a shard, and a shard
-that is done is left as it is; everywhere objects and markers are replaced, never removed first, so that a reader
-sees a shard or none. What is damaged is found by ``verify``, and quickly by ``create``, and is pending again.
+One process fills a store, the one that holds its lease, and it alone finishes the store; an owner that was outlived
+may write a last shard. On a file system one process at a time puts a shard, and a shard that is done is left as it
+is; everywhere objects and markers are replaced, never removed first, so that a reader sees a shard or none. What is
+damaged is found by ``verify``, and quickly by ``create``, and is pending again.
 
 Layout of a store::
 
@@ -16,6 +17,7 @@ Layout of a store::
     done/<index>.json  one marker per finished shard
     manifest.json      what the run says about itself, put when every shard is done
     _SUCCESS           put last
+    lease/             who filled it, and who does; see ``storage.lease``
 
 Each JSON file but zarr's holds a digest of itself. The group's zarr.json holds the plan too, in case that gets lost.
 """
@@ -31,7 +33,8 @@ from scoreinv.spec import Json, digest_of
 from storage.encoding import ArrayLayout as ArrayLayout
 from storage.encoding import Files, array_files, decoded, encoded, metadata_files, object_key, opened
 from storage.errors import StoreError, StoreIncomplete, StoreNotFound, full_disk_explained
-from storage.markers import Markers, sha256_of, versions
+from storage.lease import Lease, refuse_held
+from storage.markers import Markers, sha256_of
 from storage.plans import Shard as Shard
 from storage.plans import (
     attributes,
@@ -43,6 +46,7 @@ from storage.plans import (
     refuse_other_plan,
     runs,
     shards_between,
+    versions_in,
 )
 from storage.uri import (
     create_bytes,
@@ -84,6 +88,8 @@ class ShardedStore:
         self.whole_plan = dict(plan)
         self._plan_digest = digest_of(self.whole_plan)
         self._markers = Markers(uri, self._plan_digest)
+        self.lease: Lease | None = None
+        """Of this process, if it fills the store; it does not travel."""
 
     @classmethod
     def create(
@@ -264,12 +270,16 @@ class ShardedStore:
 
         Raises:
             StoreIncomplete: if shards are missing.
+            StoreHeld: if another process fills it.
+            LeaseLost: if another process has taken over the lease with which this one filled it.
         """
         with full_disk_explained(self.uri), locked(self.uri):
             if self.pending():
                 raise StoreIncomplete(self.what_is_missing())
-            digest = self.content_digest()
-            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": versions()}
+            markers = self._markers.read_all("", self.plan())
+            digest = digest_of(*(marker["sha256"] for marker in markers))
+            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": versions_in(markers)}
+            self.lease.require() if self.lease else refuse_held(self.uri)
             write_json(join(self.uri, "manifest.json"), sealed({**content, "manifest": dict(manifest or {})}))
             write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 

@@ -13,6 +13,7 @@ from tasks import addresses
 from tasks.artifacts import show_table
 from tasks.progress import follow
 from tasks.recipes import EvaluateRecipe
+from tasks.running.owned import owned
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
@@ -31,21 +32,17 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     dataset = _common_dataset(stores)
     ref = addresses.of_scores(recipe)
     target = _score_store(recipe, stores, join(execution.workspace, ref))
-    is_done = target.is_finished()
-    if not is_done:
-        job = EvaluateJob(
-            dataset=locate(execution.workspace, dataset, "datasets") if dataset else "",
-            candidates=tuple(_candidate(execution.workspace, store) for store in stores),
-            target=target.uri,
-        )
-        follow(map_shards(evaluate_shard, job, target, execution), target, f"Evaluating {dataset or ref}")
+    title = f"Evaluating {dataset or ref}"
+    while not target.is_finished():
+        with owned([target], execution, title) as mine:
+            if mine:
+                job = _job(execution.workspace, stores, dataset, target.uri)
+                follow(map_shards(evaluate_shard, job, target, execution), target, title)
+                write_scores(target.uri, rows_of(target))
+                target.finish(manifest={"n_slices": target.n})
+                _write_tables_of_parts(execution.workspace, target)
     # Also of one that is done: the table may be damaged, and the records have all that is in it.
     write_scores(target.uri, rows_of(target))
-    if not is_done:
-        target.finish(manifest={"n_slices": target.n})
-        for part in (part for part in parts_of(target) if part.is_finished()):
-            write_scores(part.uri, rows_of(part))
-            _write_table(execution.workspace, part.uri)
     _write_table(execution.workspace, target.uri)
     show_table(target.uri, f"Metrics of {len(stores)} reconstructions of {dataset or 'measured data'}")
     return ref
@@ -64,12 +61,25 @@ def _score_store(recipe: EvaluateRecipe, stores: Sequence[ShardedStore], uri: st
     return create_alike(stores[0], uri, {}, about)
 
 
+def _write_tables_of_parts(workspace: str, scores: ShardedStore) -> None:
+    for part in (part for part in parts_of(scores) if part.is_finished()):
+        write_scores(part.uri, rows_of(part))
+        _write_table(workspace, part.uri)
+
+
 def _write_table(workspace: str, uri: str) -> None:
     if size_of(join(uri, "table.md")):
         return
     section = section_of(workspace, uri, n_pictures=0)
     text = f"## {section.heading}\n\n{headline_table(section)}\n"
     write_bytes(join(uri, "table.md"), text.encode())
+
+
+def _job(workspace: str, stores: list[ShardedStore], dataset: str, target: str) -> EvaluateJob:
+    candidates = tuple(_candidate(workspace, store) for store in stores)
+    return EvaluateJob(
+        dataset=locate(workspace, dataset, "datasets") if dataset else "", candidates=candidates, target=target
+    )
 
 
 def _candidate(workspace: str, store: ShardedStore) -> Candidate:

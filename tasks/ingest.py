@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from prefect import task
@@ -21,6 +22,7 @@ from tasks import addresses
 from tasks.growth import catalogue_of, known_folder, note_seen, seen_before
 from tasks.progress import LOG_SECONDS, follow
 from tasks.recipes import IngestRecipe
+from tasks.running.owned import owned
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
@@ -94,34 +96,27 @@ def _joined(recipe: IngestRecipe, execution: Execution, found: Listing, division
     return ref
 
 
-def _made(recipe: IngestRecipe, execution: Execution, found: Listing, *, is_part: bool) -> Made:
-    """The data set of all that was found, as one store; what it holds is remembered.
-
-    A volume that does not fit stops no others: their slices are read once more. If none fits, a part is not made.
-    """
-    keys = keys_of(_public(recipe, execution, found))
-    ref, store = _filled(recipe, execution, found)
-    bad = {} if store.shards.is_finished() else store.showing_nothing()
-    if is_part and len(bad) == len(found.volumes):
-        ref = ""
-    elif 0 < len(bad) < len(found.volumes):
-        ref, store = _filled(recipe, execution, found.without(bad))
-    if ref and not store.shards.is_finished():
-        store.finish()
-    if ref:
-        reasons = {found.slices[place].volume_id: reason for place, reason in bad.items()}
-        volumes = [one.volume_id for one in found.slices]
-        empty = {key: reasons[name] for key, name in zip(keys, volumes, strict=True) if name in reasons}
-        register(known_folder(recipe, execution.workspace), store.shards, keys_of(store.listing), empty)
-    return Made(ref, bad)
-
-
 def _public(recipe: IngestRecipe, execution: Execution, found: Listing) -> Listing:
     return recipe.source.public(found, Hasher(execution.workspace))
 
 
-def _filled(recipe: IngestRecipe, execution: Execution, found: Listing) -> tuple[str, DatasetStore]:
-    """The reference and the store of the data set of what was found, with all its shards."""
+def _made(
+    recipe: IngestRecipe,
+    execution: Execution,
+    found: Listing,
+    *,
+    is_part: bool,
+    empty: Mapping[str, str] = MappingProxyType({}),
+) -> Made:
+    """The data set of all that was found, as one store; what it holds is remembered.
+
+    Args:
+        recipe: says what images are like.
+        execution: how it is made.
+        found: the slices.
+        is_part: of a data set that has others: it is not made if all of its volumes show nothing.
+        empty: slices that were left out, by their keys, with the reason.
+    """
     listing = _public(recipe, execution, found)
     ref = addresses.of_dataset(recipe, listing)
     store = DatasetStore.create(
@@ -134,10 +129,28 @@ def _filled(recipe: IngestRecipe, execution: Execution, found: Listing) -> tuple
         named=found,
     )
     _tell_oddities(listing, "" if listing == found else join(store.uri, NAMES))
-    if not store.shards.is_finished():
-        job = IngestJob(source=recipe.source, target=store.uri)
-        follow(map_shards(ingest_shard, job, store.shards, execution), store.shards, f"Ingesting into {ref}")
-    return ref, store
+    job, title = IngestJob(source=recipe.source, target=store.uri), f"Ingesting into {ref}"
+    while not store.shards.is_finished():
+        with owned([store.shards], execution, title) as mine:
+            if mine:
+                follow(map_shards(ingest_shard, job, store.shards, execution), store.shards, title)
+                bad = store.showing_nothing()
+                if is_part and len(bad) == len(found.volumes):
+                    return Made("", bad)
+                if 0 < len(bad) < len(found.volumes):
+                    # One volume that does not fit stops no others; their slices are read once more.
+                    rest, reasons = found.without(bad), _reasons(listing, bad)
+                    return Made(_made(recipe, execution, rest, is_part=is_part, empty=reasons).ref, bad)
+                store.finish()
+    register(known_folder(recipe, execution.workspace), store.shards, keys_of(listing), empty)
+    return Made(ref, {})
+
+
+def _reasons(listing: Listing, bad: Mapping[int, str]) -> dict[str, str]:
+    """Why slices are left out, by their keys, from why their volumes are, by the place of a slice."""
+    volumes = {listing.slices[place].volume_id: reason for place, reason in bad.items()}
+    pairs = zip(keys_of(listing), listing.slices, strict=True)
+    return {key: volumes[one.volume_id] for key, one in pairs if one.volume_id in volumes}
 
 
 def _tell_oddities(listing: Listing, names: str) -> None:

@@ -14,6 +14,7 @@ from tasks import addresses
 from tasks.checks import require_fit
 from tasks.progress import follow
 from tasks.recipes import MeasureRecipe
+from tasks.running.owned import owned
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
@@ -30,10 +31,13 @@ def measure(recipe: MeasureRecipe, execution: Execution) -> str:
     dataset = DatasetStore.open(dataset_uri)
     ref = addresses.of_measurements(recipe)
     store = measurement_store(recipe, dataset, join(execution.workspace, ref))
-    if not store.is_finished():
-        job = MeasureJob(dataset=dataset_uri, target=store.uri, simulation=recipe.simulation)
-        follow(map_shards(measure_shard, job, store, execution), store, f"Measuring {recipe.dataset}")
-        store.finish()
+    job = MeasureJob(dataset=dataset_uri, target=store.uri, simulation=recipe.simulation)
+    title = f"Measuring {recipe.dataset}"
+    while not store.is_finished():
+        with owned([store], execution, title) as mine:
+            if mine:
+                follow(map_shards(measure_shard, job, store, execution), store, title)
+                store.finish()
     return ref
 
 

@@ -9,6 +9,7 @@ from storage.uri import join
 from tasks import addresses
 from tasks.progress import follow
 from tasks.recipes import Reconstruction, ReconstructRecipe
+from tasks.running.owned import owned
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
@@ -27,22 +28,24 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     sha256 = checked_prior(prior, recipe.reconstruction, measurements)
     ref = addresses.of_reconstructions(recipe, sha256)
     store = reconstruction_store(recipe, measurements, join(execution.workspace, ref), prior_sha256=sha256)
-    if not store.is_finished():
-        job = ReconstructJob(
-            measurements=measurements.uri,
-            target=store.uri,
-            prior=prior,
-            prior_sha256=sha256,
-            simulation=simulation_of(measurements),
-            reconstruction=recipe.reconstruction,
-            batch_size=execution.batch_size,
-            device=execution.device,
-            is_compiled=execution.is_compiled,
-            projector=execution.projector,
-        )
-        title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
-        follow(map_shards(reconstruct_shard, job, store, execution), store, title)
-        store.finish()
+    job = ReconstructJob(
+        measurements=measurements.uri,
+        target=store.uri,
+        prior=prior,
+        prior_sha256=sha256,
+        simulation=simulation_of(measurements),
+        reconstruction=recipe.reconstruction,
+        batch_size=execution.batch_size,
+        device=execution.device,
+        is_compiled=execution.is_compiled,
+        projector=execution.projector,
+    )
+    title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
+    while not store.is_finished():
+        with owned([store], execution, title) as mine:
+            if mine:
+                follow(map_shards(reconstruct_shard, job, store, execution), store, title)
+                store.finish()
     return ref
 
 

@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from functools import partial
 
 from prefect import task
 from prefect.artifacts import update_progress_artifact
@@ -17,23 +18,21 @@ from scoreinv.training.best import mean_log
 from scoreinv.training.loop import TrainSpec
 from scoreinv.training.objectives import Denoising
 from storage.datasets import DatasetStore
-from storage.errors import StoreError
-from storage.holds import refuse_held
+from storage.errors import StoreError, StoreHeld
 from storage.joined import open_store
+from storage.lease import Watch
 from storage.models import load, read_contract
 from storage.uri import join, size_of, write_json
 from tasks.checks import require_shared
 from tasks.progress import progress_artifact
 from tasks.recipes import TrainRecipe
+from tasks.running.owned import await_turn
 from tasks.running.shards import Execution
 from tasks.running.stopping import stoppable
 from tasks.running.torchrun import torchrun
 from tasks.workers.training.curve import read_curve
 from tasks.workers.training.train_job import TrainJob
 from tasks.workspace import locate, locate_prior, reference, subjects_of
-
-PATIENCE_SECONDS = 15.0
-"""The processes of a training whose command was killed end within this time, and then it is taken over."""
 
 
 @task(name="train")
@@ -43,7 +42,8 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
 
     Raises:
         RuntimeError: if the training ended with an error, which is in the message.
-        StoreHeld: if another process trains this prior; says which one.
+        StoreHeld: if another process trains this prior, or it with another length, and ``execution.when_busy`` is
+            "fail"; says which one. Otherwise it is followed.
         UserError: if the workspace is in the memory of this process, or if the weights to go on from have seen as many
             images as this training is to see.
     """
@@ -71,10 +71,35 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     )
     for uri in job.datasets:
         open_store(uri)
-    refuse_held(job.trunk, patience=PATIENCE_SECONDS)
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
-    _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}")
+    in_turn(job, execution, lambda: _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}"))
     return ref
+
+
+def in_turn(job: TrainJob, execution: Execution, run: Callable[[], None]) -> None:
+    """Train as soon as nobody else trains this prior, or it with another length, unless the other has done it all.
+
+    Its first process holds the lease of the trunk: when the command was killed, that lives on for a moment.
+    """
+    told: list[int] = []
+    while True:
+        await_turn([job.trunk], execution, partial(_tell_progress, job, told))
+        if is_trained(job.target, job.recipe):
+            return
+        try:
+            run()
+            return
+        except (UserError, StoreHeld):
+            # Another command was quicker, or this one was stopped for so long that it was taken for dead.
+            if Watch(job.trunk).owner() is None and not is_trained(job.target, job.recipe):
+                raise
+
+
+def _tell_progress(job: TrainJob, told: list[int]) -> None:
+    rows = read_curve(job.target)
+    if rows and rows[-1].images_seen not in told:
+        told.append(rows[-1].images_seen)
+        get_run_logger().info("images %d of %d", told[-1], job.recipe.training.n_images)
 
 
 def _require_more_images(initial: str, recipe: TrainRecipe) -> str:

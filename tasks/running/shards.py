@@ -96,6 +96,12 @@ class Execution(Spec):
     training: Launch = Field(Launch(), title="Training processes")
     retries: int = Field(2, ge=0, le=100, description="How often a failed shard is tried again within one run.")
     max_failed: int = Field(0, ge=0, description="Failed shards that a run tolerates before it stops early.")
+    when_busy: Literal["follow", "fail"] = Field(
+        "follow",
+        title="When another run makes it",
+        description="follow: watch the other run, take its result, and go on in its place if it ends before; fail: "
+        "end, and say who makes it.",
+    )
 
     def absolute(self) -> "Execution":
         """The same with the whole path of its workspace, counted from the folder of this process.
@@ -158,6 +164,7 @@ def map_shards(work: Work, job: Spec, store: ShardedStore, execution: Execution)
         TooManyFailures: as soon as more than ``execution.max_failed`` shards have failed, else at the end if
             any has; names the first reasons.
         ConnectionError: if there is no Dask cluster, none of its workers can start, or none takes a shard.
+        LeaseLost: if this process filled the store by a lease that was taken over.
     """
     batch = _Batch(work, job, store.pending(), execution.retries)
     errors: list[str] = []
@@ -165,6 +172,8 @@ def map_shards(work: Work, job: Spec, store: ShardedStore, execution: Execution)
     with closing(_events(batch, execution.cluster)) as events:
         for event in events:
             yield event
+            if store.lease:
+                store.lease.refuse_lost()
             if event.error is not None:
                 errors.append(f"shard {event.shard}: {event.error}")
                 fault = fault or event.fault

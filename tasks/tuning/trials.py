@@ -2,7 +2,8 @@
 
 The slices of a trial are shared among the workers, not the trials: then every suggestion knows all results
 before it, whoever computes, and the same recipe makes the same trials on one worker or on eight, stopped or not.
-Two tunings of one recipe at once help each other: what a trial tries, and what became of it, is what the first put.
+One run makes the trials, by a lease of the whole tuning. Of one that was outlived and wakes nothing is mixed: what a
+trial tries, and what became of it, is what the first put.
 
 Layout of a tuning::
 
@@ -90,15 +91,15 @@ def run_trials(tuning: Tuning, execution: Execution) -> Generator[Progress, None
             yield Progress(before + tuning.n_slices, trials[-1])
 
 
-def read_trials(uri: str) -> list[Trial]:
-    """The trials that have ended, in order.
+def read_trials(uri: str, start: int = 0) -> list[Trial]:
+    """The trials that have ended, in order, from a number on.
 
     Raises:
         StoreError: if a record is damaged.
     """
     trials: list[Trial] = []
-    while exists(_record_uri(uri, len(trials))):
-        trials.append(_read_trial(uri, len(trials)))
+    while exists(_record_uri(uri, start + len(trials))):
+        trials.append(_read_trial(uri, start + len(trials)))
     return trials
 
 

@@ -1,18 +1,22 @@
 """Tune the few numbers of a method on slices whose truth is known."""
 
 from contextlib import closing
+from functools import partial
 
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_table_artifact
+from prefect.logging import get_run_logger
 
 from scoreinv.errors import UserError
 from scoreinv.spec import digest_of
 from storage.joined import open_store
+from storage.lease import Lease
 from storage.uri import join, write_bytes, write_json
 from tasks.artifacts import artifact_key, image_url, key_of
 from tasks.progress import Meter
 from tasks.recipes import TuneRecipe
 from tasks.reconstruct import checked_prior
+from tasks.running.owned import owned_folder
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution
 from tasks.running.stopping import stoppable
@@ -40,12 +44,15 @@ def tune(recipe: TuneRecipe, execution: Execution) -> str:
 
     Raises:
         ValueError: if no trial gave an image.
+        StoreHeld: if another run makes it, and ``execution.when_busy`` is "fail".
     """
     tuning, ref = prepared_tuning(recipe, execution)
-    discard_damaged_trials(tuning.uri)
-    _follow(tuning, execution, f"Tuning {recipe.reconstruction.method.kind} on {recipe.measurements}")
-    trials = read_trials(tuning.uri)
-    write_outcome(tuning, trials, ref)
+    with owned_folder(tuning.uri, execution, partial(_tell_new, tuning, [])) as lease:
+        discard_damaged_trials(tuning.uri)
+        _follow(tuning, execution, lease, f"Tuning {recipe.reconstruction.method.kind} on {recipe.measurements}")
+        trials = read_trials(tuning.uri)
+        lease.require()
+        write_outcome(tuning, trials, ref)
     _show(tuning, trials)
     return ref
 
@@ -93,7 +100,13 @@ def write_outcome(tuning: Tuning, trials: list[Trial], ref: str) -> None:
     write_bytes(join(tuning.uri, "best.yaml"), text.encode())
 
 
-def _follow(tuning: Tuning, execution: Execution, title: str) -> None:
+def _tell_new(tuning: Tuning, told: list[Trial]) -> None:
+    for trial in read_trials(tuning.uri, len(told)):
+        told.append(trial)
+        get_run_logger().info("%s", trial_text(tuning.recipe.metric, told))
+
+
+def _follow(tuning: Tuning, execution: Execution, lease: Lease, title: str) -> None:
     trials, n = read_trials(tuning.uri), tuning.n_slices
     total = max(tuning.recipe.n_trials, len(trials)) * n
     with (
@@ -101,6 +114,7 @@ def _follow(tuning: Tuning, execution: Execution, title: str) -> None:
         closing(run_trials(tuning, execution)) as steps,
     ):
         for step in steps:
+            lease.refuse_lost()
             meter.show(step.n_done)
             if step.trial is not None:
                 trials.append(step.trial)

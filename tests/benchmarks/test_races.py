@@ -26,6 +26,6 @@ ENDS = {"measure": "measurements", "evaluate": "scores"}
 
 
 def test_a_table_adds_rounds_up() -> None:
-    sums = {"n_killed": 1, "n_done": 1, "n_held": 0, "n_lost": 0, "n_differing": 3}
+    sums = {"n_killed": 1, "n_done": 1, "n_lost": 0, "n_differing": 3}
     one = Round(stage="tune", n_commands=2, number=0, others=("a", "b"), seconds=1.0, **sums)
-    assert table([one, one]).splitlines()[-1] == "| tune | 2 | 2 | 2 | 2 | 0 | 0 | 6 | 4 |"
+    assert table([one, one]).splitlines()[-1] == "| tune | 2 | 2 | 2 | 2 | 0 | 6 | 4 |"

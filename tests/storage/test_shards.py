@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import zarr
 
+import scoreinv
 from storage.errors import StoreError, StoreFull, StoreIncomplete, StoreMismatch, StoreNotFound
 from storage.shards import ArrayLayout, Shard, ShardedStore
 from storage.uri import join, list_names, read_bytes, read_json, read_many, write_bytes
@@ -68,6 +69,16 @@ def test_marker_says_what_was_written(uri: str) -> None:
     assert (marker["start"], marker["stop"], marker["record"]) == (8, 10, {"seconds": 1.5})
     assert {name: len(slices) for name, slices in marker["sha256"].items()} == {"x": 2, "k": 2}
     assert "zarr" in marker["versions"]
+
+
+def test_a_manifest_names_every_version_that_made_a_shard(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make(uri)
+    store.write(store.plan()[0], values(store.plan()[0]), record={})
+    monkeypatch.setattr(scoreinv, "__version__", "99.0")
+    fill(store)
+    monkeypatch.undo()
+    store.finish()
+    assert read_json(join(uri, "manifest.json"))["versions"]["scoreinv"] == f"{scoreinv.__version__}, 99.0"
 
 
 def test_open_needs_a_finished_store(uri: str) -> None:

@@ -5,27 +5,31 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import torch
+from prefect.logging import disable_run_logger
 
 from scoreinv.errors import UserError
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainStep
 from storage.errors import StoreHeld
-from storage.holds import held
+from storage.lease import leased, take
 from storage.models import load
 from storage.sources.phantom import PhantomSource
 from storage.uri import join
 from storage.verify import problems_of
 from tasks.running.processes import PARENT
+from tasks.running.shards import Execution
 from tasks.running.torchrun import GRACE_SECONDS, torchrun
-from tasks.train import is_trained, progress_of
+from tasks.train import in_turn, is_trained, progress_of
 from tasks.workers.priors import load_prior
 from tasks.workers.training import train as worker
 from tasks.workers.training.curve import CurveRow, add_row, read_curve
@@ -183,9 +187,54 @@ def test_a_training_that_was_killed_before_its_last_publication_publishes(datase
 def test_a_second_training_of_a_prior_is_refused_by_name(dataset: str, tmp_path: Path) -> None:
     """They would replace each other's checkpoints."""
     job = job_for(dataset, tmp_path / "prior")
-    with held(job.trunk), pytest.raises(StoreHeld, match=f"process {os.getpid()} on .* works on {job.trunk}"):
+    with leased(job.trunk), pytest.raises(StoreHeld, match=f"process {os.getpid()} on .* works on {job.trunk}"):
         run_here(job, tmp_path)
     assert not (tmp_path / "prior" / "checkpoint.pt").exists()
+
+
+def test_a_second_command_follows_a_training_and_takes_what_it_made(
+    dataset: str, one_process: Path, tmp_path: Path
+) -> None:
+    job, runs = job_for(dataset, tmp_path / "prior", n_images=160), list[int]()
+    with disable_run_logger():
+        with leased(job.trunk), pytest.raises(StoreHeld, match=f"process {os.getpid()} on"):
+            in_turn(job, Execution(when_busy="fail"), lambda: runs.append(1))
+        with leaving(job.trunk, 1.0):
+            shutil.copytree(one_process, job.target)
+            in_turn(job, Execution(), lambda: runs.append(1))
+    assert runs == []
+
+
+def test_a_command_that_came_a_moment_too_late_follows_and_goes_on(dataset: str, tmp_path: Path) -> None:
+    job, runs = job_for(dataset, tmp_path / "prior"), list[int]()
+
+    def run() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            left.enter_context(leaving(job.trunk, 0.5))
+            run_here(job, tmp_path)
+
+    with ExitStack() as left, disable_run_logger():
+        in_turn(job, Execution(), run)
+    assert runs == [1, 1]
+    with pytest.raises(UserError, match="no GPU"):
+        in_turn(job, Execution(), fail)
+
+
+@contextmanager
+def leaving(uri: str, seconds: float) -> Iterator[None]:
+    """A block in which another holds a lease, and leaves it after a while."""
+    lease = take(uri)
+    assert lease is not None
+    lease.__enter__()
+    timer = threading.Timer(seconds, lease.__exit__)
+    timer.start()
+    yield
+    timer.join()
+
+
+def fail() -> None:
+    raise UserError("there is no GPU")
 
 
 @pytest.mark.parametrize("damage", ["weights", "contract", "checkpoint", "everything"])
@@ -328,6 +377,7 @@ def test_closing_the_lines_ends_every_process(dataset: str, tmp_path: Path) -> N
 
 LAUNCHER = """
 import sys
+from tasks.running.shards import Execution
 from tasks.running.torchrun import torchrun
 from tasks.workers.training.train_job import TrainJob
 for line in torchrun(TrainJob.model_validate_json(sys.argv[1]), 2):

@@ -115,6 +115,14 @@ def dawdle(job: Job, index: int, report: Report) -> None:
     _write(job, index)
 
 
+def wait_for_the_gate(job: Job, index: int, report: Report) -> None:
+    """Write the shard's number as soon as there is a file "gate" beside the traces."""
+    _trace(job, index)
+    while not Path(job.traces).with_name("gate").exists():
+        time.sleep(0.05)
+    _write(job, index)
+
+
 def _trace(job: Job, index: int) -> int:
     """Leave a file for this try; how many tries came before."""
     before = tries(job).get(index, 0)

@@ -20,7 +20,7 @@ from scoreinv.training.best import best_half_life, better_of
 from scoreinv.training.data import Batches, ImageBatches
 from scoreinv.training.device import prefer_speed
 from scoreinv.training.loop import TrainState, TrainStep, train
-from storage.holds import held
+from storage.lease import Lease, leased
 from storage.mapped import remove_mapped
 from tasks.recipes import TrainRecipe
 from tasks.workers.priors import pick_device, require_compiler
@@ -47,11 +47,11 @@ def main(path: str) -> None:
     torch.set_num_threads(job.launch.n_threads)
     device = _device(job.device)
     # Process 0 writes for all, and trainings of other lengths write to the same trunk.
-    with _process_group(device) as (rank, n_ranks), held(job.trunk) if rank == 0 else nullcontext():
-        _train(job, device, rank, n_ranks, start=start)
+    with _process_group(device) as (rank, n_ranks), leased(job.trunk) if rank == 0 else nullcontext() as lease:
+        _train(job, device, lease, rank, n_ranks, start=start)
 
 
-def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int, *, start: float) -> None:
+def _train(job: TrainJob, device: torch.device, lease: Lease | None, rank: int, n_ranks: int, *, start: float) -> None:
     recipe, launch = job.recipe, job.launch
     images = read_images(recipe, job.datasets, max_gib=launch.memory_gib, cache=launch.cache)
     prefer_speed(device)
@@ -70,8 +70,8 @@ def _train(job: TrainJob, device: torch.device, rank: int, n_ranks: int, *, star
     )
     if launch.max_minutes:
         steps = _until(steps, start + 60 * launch.max_minutes, device, n_ranks)
-    if rank == 0:
-        _follow(job, begun, images, steps)
+    if lease:
+        _follow(job, lease, begun, images, steps)
     else:
         for _ in steps:
             pass
@@ -90,13 +90,18 @@ def _batches(recipe: TrainRecipe, images: TrainingImages, device: torch.device) 
     return recipe.objective.batches(drawn, images.contract)
 
 
-def _follow(job: TrainJob, begun: Begun, images: TrainingImages, steps: Iterator[TrainStep]) -> None:
-    """Save and publish at every validation; pictures at the end, also of a training that had only those to do."""
+def _follow(job: TrainJob, lease: Lease, begun: Begun, images: TrainingImages, steps: Iterator[TrainStep]) -> None:
+    """Save and publish at every validation; pictures at the end, also of a training that had only those to do.
+
+    Raises:
+        LeaseLost: if another process trains by now; nothing of its is replaced.
+    """
     state, total = begun.state, job.recipe.training.n_images
     print(_describe_start(state, images), flush=True)
     _validate_start(job, state, images)
-    steps = _with_checkpoints(_with_progress(steps, state.images_seen, total), job, begun)
+    steps = _with_checkpoints(_with_progress(steps, state.images_seen, total), job, lease, begun)
     for row in _rows(job.recipe, state, images, steps):
+        lease.require()
         add_row(job.target, row)
         save(job, state, begun.is_shared)
         if state.images_seen < total:
@@ -137,12 +142,14 @@ def _with_progress(steps: Iterator[TrainStep], seen_before: int, total: int) -> 
         yield step
 
 
-def _with_checkpoints(steps: Iterator[TrainStep], job: TrainJob, begun: Begun) -> Iterator[TrainStep]:
+def _with_checkpoints(steps: Iterator[TrainStep], job: TrainJob, lease: Lease, begun: Begun) -> Iterator[TrainStep]:
     """The steps, with a checkpoint every few minutes, after what the validations do with a step."""
     last = time.monotonic()
     for step in steps:
         yield step
+        lease.refuse_lost()
         if time.monotonic() - last >= CHECKPOINT_SECONDS:
+            lease.require()
             save(job, begun.state, begun.is_shared)
             last = time.monotonic()
 
