@@ -216,6 +216,7 @@ class Job:
         self.name = name
         self.started = time.monotonic()
         self._jobs = jobs
+        self._state = ""
         self._has_joined = False
 
     @property
@@ -227,18 +228,18 @@ class Job:
     @property
     def is_alive(self) -> bool:
         """Whether it waits or runs."""
-        return self.number in self._jobs.states() or self._jobs.answered < self.started
+        states = self._jobs.states()
+        self._state = states.get(self.number, self._state)
+        return self.number in states or self._jobs.answered < self.started
 
     def failure(self) -> str:
         """How far it got, and its last words."""
-        state = self._jobs.states().get(self.number)
-        if state and state.startswith("PENDING"):
-            return f"job {self.number} waits still: {state}"
         # One for each stream.
         logs = {log: log.read_text(errors="replace") for log in sorted(self._jobs.folder.glob(f"{self.name}-*"))}
+        if not logs:
+            return f"job {self.number} did not begin; SLURM said last: {self._state or 'nothing'}"
         words = [line for text in logs.values() for line in text.splitlines() if line.strip()]
-        last = max(logs, key=lambda log: len(logs[log]), default="there is none")
-        return f"job {self.number} ended (log: {last}){said(words)}"
+        return f"job {self.number} ended (log: {max(logs, key=lambda log: len(logs[log]))}){said(words)}"
 
     def kill(self) -> None:
         """Take it out of the queue."""

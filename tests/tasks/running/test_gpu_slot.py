@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from uuid import UUID
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from scoreinv.errors import UserError
-from tasks.running import gpu_slot as gpu_slot_module
 from tasks.running.cluster import AnyCluster, Inline, LocalWorkers, RemoteWorkers, SlurmWorkers
 from tasks.running.gpu_slot import create_limit, gpu_slot, limit_name
 
@@ -38,15 +38,21 @@ def n_held() -> int:
         return client.read_global_concurrency_limit_by_name(limit_name()).active_slots
 
 
+def thread(body: Callable[[], None]) -> threading.Thread:
+    """One for another run, which knows this test's server."""
+    return threading.Thread(target=copy_context().run, args=(body,))
+
+
 def test_a_second_run_waits_for_the_first(limit: str) -> None:
-    began, order = threading.Event(), []
+    began = threading.Event()
+    order: list[str] = []
 
     def second() -> None:
         began.set()
         with gpu_slot("auto"):
             order.append("second")
 
-    other = threading.Thread(target=second)
+    other = thread(second)
     with gpu_slot("cuda", LocalWorkers()):
         assert n_held() == 1
         other.start()
@@ -72,12 +78,17 @@ def test_a_run_that_fails_gives_its_place_back(limit: str) -> None:
 
 def test_as_many_as_it_says_run_at_a_time(limit: str) -> None:
     create_limit(2)
-    with ExitStack() as held:
-        held.enter_context(gpu_slot("auto"))
-        other = threading.Thread(target=lambda: held.enter_context(gpu_slot("auto")))
+    counts: list[int] = []
+
+    def second() -> None:
+        with gpu_slot("auto"):
+            counts.append(n_held())
+
+    other = thread(second)
+    with gpu_slot("auto"):
         other.start()
         other.join(timeout=60)
-        assert n_held() == 2
+        assert counts == [2]
 
 
 @pytest.mark.parametrize(
@@ -112,19 +123,20 @@ def test_a_command_without_a_server_of_its_own_holds_nothing() -> None:
 
 def test_a_place_that_the_server_lost_ends_the_run(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a restart of the server, which keeps leases in its memory."""
-    monkeypatch.setattr(gpu_slot_module, "LEASE_SECONDS", 4.0)
+    monkeypatch.setattr("prefect.concurrency._leases._RENEWAL_FRACTION", 0.01)
     with pytest.raises(ConnectionError, match="no longer keeps this run's place .*: run the same command again"):
-        work_without_the_place(limit)
+        work_without_the_place()
 
 
-def work_without_the_place(limit: str) -> None:
+def work_without_the_place() -> None:
     with gpu_slot("auto"):
-        revoke(limit)
+        revoke()
         for _ in range(600):
             time.sleep(0.1)
 
 
-def revoke(name: str) -> None:
+def revoke() -> None:
+    (renewing,) = [one.name for one in threading.enumerate() if one.name.startswith("concurrency-lease-renewal-")]
+    lease = UUID(renewing.removeprefix("concurrency-lease-renewal-"))
     with get_client(sync_client=True) as client:
-        client.delete_global_concurrency_limit_by_name(name)
-        client.upsert_global_concurrency_limit_by_name(name, 1)
+        client.release_concurrency_slots_with_lease(lease)

@@ -213,6 +213,6 @@ def test_no_job_outlives_a_run_that_was_killed(cluster: SlurmWorkers, tmp_path: 
 def test_a_job_that_waits_too_long_says_what_for(cluster: SlurmWorkers, tmp_path: Path) -> None:
     job, store = new_store(tmp_path)
     held = cluster.model_copy(update={"job_extra": ("--hold",), "patience_hours": 2 / 3600})
-    with pytest.raises(NoWorkers, match=r"waits still: PENDING \(JobHeldUser\)"):
+    with pytest.raises(NoWorkers, match=r"did not begin; SLURM said last: PENDING \(JobHeldUser\)"):
         list(map_shards(fill, job, store, Execution(cluster=held)))
     wait_until_no_jobs(10)
