@@ -39,6 +39,7 @@ from storage.plans import (
     plan_json,
     ranges,
     read_if_whole,
+    read_or_none,
     read_plan,
     reference_of,
     refuse_other_plan,
@@ -190,7 +191,8 @@ class ShardedStore:
             StoreIncomplete: if one is in a shard that is not done.
             StoreError: if it is not what was written.
         """
-        layout = self._layout(name)
+        if name not in self.layouts:
+            raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
         if strange := [place for place in places if not 0 <= place < self.n]:
             raise IndexError(f"slice {strange[0]} was asked for, {self.uri} has 0 to {self.n - 1}")
         shards = {shard.index: shard for place in places for shard in self._shards_of(place, place + 1)}
@@ -199,7 +201,7 @@ class ShardedStore:
             for shard, marker in zip(shards.values(), self._markers_of(name, shards.values()), strict=True)
             for i, sha256 in enumerate(marker["sha256"][name])
         }
-        values = np.empty((len(places), *layout.shape), layout.dtype)
+        values = np.empty((len(places), *self.layouts[name].shape), self.layouts[name].dtype)
         for first, last in runs(places):
             values[first:last] = self._run(name, places[first], places[last - 1] + 1)
         for place, found in zip(places, _sha256(values), strict=True):
@@ -244,12 +246,10 @@ class ShardedStore:
         """Whether it is finished and, as far as ``create`` would see, undamaged; nothing is written."""
         if not self.is_finished():
             return False
-        files = self._array_files | self._group_file
-        if any(_read_or_none(join(self.uri, key)) != content for key, content in files.items()):
+        files, (sizes, reads) = self._array_files | self._group_file, self._sizes()
+        if any(read_or_none(join(self.uri, key)) != content for key, content in files.items()):
             return False
-        sizes, reads = self._sizes()
-        is_damaged = next(self._quickly_seen(sizes, reads=reads), None) is not None
-        return not is_damaged and not self._problems_of_the_end(reads=reads)
+        return not list(self._quickly_seen(sizes, reads=reads)) and not self._problems_of_the_end(reads=reads)
 
     def manifest(self) -> dict[str, Any]:
         """What ``finish`` was given.
@@ -272,7 +272,7 @@ class ShardedStore:
         described = [
             f"{join(self.uri, key)} does not describe what is in the store"
             for key, content in files.items()
-            if _read_or_none(join(self.uri, key)) != content
+            if read_or_none(join(self.uri, key)) != content
         ]
         shards = [problem for shard in self._done() for problem in self._problems_of(shard, reads=True)]
         return [*described, *shards, *self._problems_of_the_end(reads=True)]
@@ -301,7 +301,7 @@ class ShardedStore:
         return [shard for shard in self.plan() if shard not in pending]
 
     def _sizes(self) -> tuple[dict[str, int], bool]:
-        """Bytes of every file, and whether they are so few that all are read to see what is damaged."""
+        """Bytes of every file, and whether they are so few that all are read."""
         sizes = sizes_below(self.uri)
         return sizes, is_local(self.uri) and sum(sizes.values()) <= CHECKED_AT_START
 
@@ -408,7 +408,9 @@ class ShardedStore:
     def _run(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
             if not is_local(self.uri):
-                return np.asarray(self._array(name)[start:stop])
+                if name not in self._open_arrays:
+                    self._open_arrays[name] = stored_array(self.uri, self._array_files, name)
+                return np.asarray(self._open_arrays[name][start:stop])
             return np.concatenate([self._part(name, shard, start, stop) for shard in self._shards_of(start, stop)])
         except (ValueError, RuntimeError, FileNotFoundError) as error:
             where = f"slices {start} to {stop} of {name!r} in {self.uri}"
@@ -416,19 +418,8 @@ class ShardedStore:
 
     def _part(self, name: str, shard: Shard, start: int, stop: int) -> np.ndarray:
         """What a local shard holds of slices ``start`` to ``stop``."""
-        path = local_path(join(self.uri, self._object_key(name, shard)))
-        first, last = max(start, shard.start) - shard.start, min(stop, shard.stop) - shard.start
-        return decoded(path, self.layouts[name], self.shard_size, first, last)
-
-    def _layout(self, name: str) -> ArrayLayout:
-        if name not in self.layouts:
-            raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
-        return self.layouts[name]
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        if name not in self._open_arrays:
-            self._open_arrays[name] = stored_array(self.uri, self._array_files, name)
-        return self._open_arrays[name]
+        path, first = local_path(join(self.uri, self._object_key(name, shard))), max(start - shard.start, 0)
+        return decoded(path, self.layouts[name], self.shard_size, first, min(stop, shard.stop) - shard.start)
 
     def _object_key(self, name: str, shard: Shard) -> str:
         return object_key(name, self.layouts[name], shard.index)
@@ -489,13 +480,6 @@ class ShardedStore:
 
 def _reopen(kind: type[ShardedStore], uri: str) -> ShardedStore:
     return kind.open(uri, finished=False)
-
-
-def _read_or_none(uri: str) -> bytes | None:
-    try:
-        return read_bytes(uri)
-    except StoreNotFound:
-        return None
 
 
 def _fit(name: str, values: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
