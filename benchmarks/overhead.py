@@ -209,7 +209,7 @@ def main() -> None:
         table(head, [row for row, _ in costs]),
         "GiB of each process, at a quarter, at half and at the end of its life, and at most:\n",
         table("process | 1/4 | 1/2 | end | most", [row for _, rows in costs for row in rows]),
-        f"Medians of {options.tries}; with idle cores a command takes no longer than its CPU seconds:\n",
+        f"Medians of {options.tries}; CPU seconds are those of the command and of all its processes:\n",
         table("command | seconds | CPU s", starts),
     ]
     RESULTS.write_text("\n".join(texts))
