@@ -41,6 +41,7 @@ from storage.plans import (
     plan_json,
     ranges,
     read_if_whole,
+    read_or_none,
     read_plan,
     reference_of,
     refuse_other_plan,
@@ -291,12 +292,10 @@ class ShardedStore:
         """Whether it is finished and, as far as ``create`` would see, undamaged; nothing is written."""
         if not self.is_finished():
             return False
-        files = self._array_files | self._group_file
+        files, (sizes, reads) = self._array_files | self._group_file, self._sizes()
         if any(read_or_none(join(self.uri, key)) != content for key, content in files.items()):
             return False
-        sizes, reads = self._sizes()
-        is_damaged = next(self._quickly_seen(sizes, reads=reads), None) is not None
-        return not is_damaged and not self._problems_of_the_end(reads=reads)
+        return not list(self._quickly_seen(sizes, reads=reads)) and not self._problems_of_the_end(reads=reads)
 
     def manifest(self) -> dict[str, Any]:
         """What ``finish`` was given.
@@ -349,7 +348,7 @@ class ShardedStore:
         return [shard for shard in self.plan() if shard not in pending]
 
     def _sizes(self) -> tuple[dict[str, int], bool]:
-        """Bytes of every file, and whether they are so few that all are read to see what is damaged."""
+        """Bytes of every file, and whether they are so few that all are read."""
         sizes = sizes_below(self.uri)
         return sizes, is_local(self.uri) and sum(sizes.values()) <= CHECKED_AT_START
 
