@@ -9,8 +9,8 @@ import numpy as np
 
 from scoreinv.spec import Json, digest_of
 from storage.encoding import ArrayLayout
-from storage.errors import StoreError, StoreMismatch, StoreNotFound
-from storage.uri import join, read_bytes, read_json, read_sealed, sealed, write_json
+from storage.errors import StoreError, StoreMismatch
+from storage.uri import join, read_json, read_sealed, sealed, write_json
 
 FORMAT = "scoreinv-shards-2"
 
@@ -155,12 +155,4 @@ def read_if_whole(uri: str) -> dict[str, Any] | None:
     try:
         return read_sealed(uri)
     except StoreError:
-        return None
-
-
-def read_or_none(uri: str) -> bytes | None:
-    """The content of a file; None if there is none."""
-    try:
-        return read_bytes(uri)
-    except StoreNotFound:
         return None

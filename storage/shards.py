@@ -41,7 +41,6 @@ from storage.plans import (
     plan_json,
     ranges,
     read_if_whole,
-    read_or_none,
     read_plan,
     reference_of,
     refuse_other_plan,

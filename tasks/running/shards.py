@@ -196,7 +196,11 @@ def _events(batch: _Batch, cluster: AnyCluster) -> Events:
 def _failure_text(errors: list[str], store: ShardedStore) -> str:
     shown = "; ".join(errors[:3]) + (f"; and {len(errors) - 3} more" if len(errors) > 3 else "")
     n = len(store.plan())
-    done = n - len(store.pending())
+    try:
+        done = n - len(store.pending())
+    except (OSError, StoreError):
+        # The place of the store is what failed.
+        return f"{shown}. What is done of {store.uri} is kept for the next try"
     return f"{shown}. {done} of {n} shards of {store.uri} are done and kept for the next try"
 
 

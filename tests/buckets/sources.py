@@ -14,7 +14,7 @@ def write_source(folder: Path, *, n_series: int = N_SERIES, n_slices: int = N_SL
     for i in range(n_series):
         write_series(folder / f"p{i}", list(range(n_slices)), series=f"s{i}", PatientID=f"P{i}")
     whole = (folder / "p0" / "0000.dcm").read_bytes()
-    (folder / "p0" / "cut.dcm").write_bytes(whole[:-50].replace(b"s0", b"x0"))
+    (folder / "p0" / "cut.dcm").write_bytes(whole[:400])
     return folder
 
 

@@ -20,6 +20,7 @@ from scoreinv.errors import UserError
 from scoreinv.operators.mri import CartesianMRI
 from storage.models import shipped
 from storage.shards import ShardedStore
+from storage.uri import write_bytes
 from tasks import addresses
 from tasks.measure import measurement_store
 from tasks.recipes import MeasureRecipe, Simulation
@@ -154,6 +155,20 @@ def test_a_file_may_say_how_it_is_computed_and_options_go_before(
     with pytest.raises(SystemExit):
         main(["pipeline", "mine.yaml", "--dry-run", "--workspace", "2024"])
     assert yaml.safe_load(capsys.readouterr().out)["execution"]["workspace"] == str(tmp_path / "2024")
+
+
+def test_a_recipe_may_lie_in_a_bucket_and_its_folder_may_have_an_equals_sign(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"memory://{tmp_path.name}/run=1/mine.yaml"
+    write_bytes(uri, (ROOT / "deployments" / "recipes" / "smoke.yaml").read_bytes())
+    with pytest.raises(SystemExit):
+        main(["pipeline", uri, "title=there", "--dry-run"])
+    assert yaml.safe_load(capsys.readouterr().out)["recipe"]["title"] == "there"
+    with pytest.raises(SystemExit) as ended:
+        main(["pipeline", f"{uri}.gone", "--dry-run"])
+    assert ended.value.code == 1
+    assert f"there is no file {uri}.gone" in capsys.readouterr().err
 
 
 def test_words_that_mean_nothing_are_refused(command: Command) -> None:
