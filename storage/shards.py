@@ -42,8 +42,8 @@ from storage.plans import (
     read_plan,
     reference_of,
     refuse_other_plan,
-    runs,
     shards_between,
+    spans,
 )
 from storage.uri import (
     create_bytes,
@@ -206,25 +206,23 @@ class ShardedStore:
             raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
         if strange := [place for place in places if not 0 <= place < self.n]:
             raise IndexError(f"slice {strange[0]} was asked for, {self.uri} has 0 to {self.n - 1}")
-        shards = {shard.index: shard for place in places for shard in self._shards_of(place, place + 1)}
-        markers = dict(zip(shards, self._markers.read_all(name, shards.values()), strict=True))
+        parts = spans(places, n=self.n, shard_size=self.shard_size)
+        markers = dict(zip(parts, self._markers.read_all(name, parts), strict=True))
         expected = {
-            shards[index].start + i: (shards[index], sha256)
-            for index, marker in markers.items()
+            shard.start + i: (shard, sha256)
+            for shard, marker in markers.items()
             for i, sha256 in enumerate(marker["sha256"][name])
         }
-        layout = self.layouts[name]
-        values = np.empty((len(places), *layout.shape), layout.dtype)
-        for first, last in runs(places):
-            for part in self._shards_of(places[first], places[last - 1] + 1):
-                start, stop = max(part.start, places[first]), min(part.stop, places[last - 1] + 1)
-                at = first + start - places[first]
-                size = int(markers[part.index]["objects"][name]["size"])
-                values[at : at + stop - start] = self._part(name, part, size, start, stop)
-        for place, found in zip(places, sha256_of(values), strict=True):
+        values = np.empty((len(places), *self.layouts[name].shape), self.layouts[name].dtype)
+        for shard, wanted in parts.items():
+            size = int(markers[shard]["objects"][name]["size"])
+            found = self._spans(name, shard, size, [(start, stop) for _, start, stop in wanted])
+            for (at, start, stop), slices in zip(wanted, found, strict=True):
+                values[at : at + stop - start] = slices
+        for place, digest in zip(places, sha256_of(values), strict=True):
             shard, sha256 = expected[place]
             # zarr reads a lost or an empty object as fill values, without an error.
-            if found != sha256:
+            if digest != sha256:
                 raise StoreError(f"{self._damage(shard, name)}; {self._advice()}")
         return values
 
@@ -416,16 +414,19 @@ class ShardedStore:
     def _group_file(self) -> Files:
         return metadata_files(self.n, self.shard_size, {}, attributes(self._plan))
 
-    def _part(self, name: str, shard: Shard, size: int, start: int, stop: int) -> np.ndarray:
-        """Slices ``start`` to ``stop``, which lie in this shard, whose object has this size."""
+    def _spans(self, name: str, shard: Shard, size: int, places: list[tuple[int, int]]) -> Iterator[np.ndarray]:
+        """Slices from and up to these places, which lie in this shard, whose object has this size."""
+        start, stop = min(first for first, _ in places), max(last for _, last in places)
         try:
             if is_local(self.uri):
-                return np.asarray(self._array(name)[start:stop])
+                array = self._array(name)
+                yield from (np.asarray(array[first:last]) for first, last in places)
+                return
             key = self._object_key(name, shard)
             content = fetched(
                 join(self.uri, key), size, self.shard_size, first=start - shard.start, last=stop - shard.start
             )
-            return decoded(self._array_files, key, content, start, stop)
+            yield from (decoded(self._array_files, key, content, first, last) for first, last in places)
         except StoreNotFound as error:
             raise StoreError(f"{self._damage(shard, name)}; {self._advice()}") from error
         except StoreError:
