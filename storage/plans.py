@@ -38,6 +38,16 @@ def runs(places: Sequence[int]) -> list[tuple[int, int]]:
     return list(pairwise([0, *cuts, len(places)])) if places else []
 
 
+def spans(places: Sequence[int], *, n: int, shard_size: int) -> dict[Shard, list[tuple[int, int, int]]]:
+    """The neighbours in a list of places by shard: where each begins in the list, its first place, the end."""
+    found: dict[Shard, list[tuple[int, int, int]]] = {}
+    for first, last in runs(places):
+        for shard in shards_between(places[first], places[last - 1] + 1, n=n, shard_size=shard_size):
+            start, stop = max(shard.start, places[first]), min(shard.stop, places[last - 1] + 1)
+            found.setdefault(shard, []).append((first + start - places[first], start, stop))
+    return found
+
+
 def ranges(indices: set[int]) -> str:
     """``{0, 2, 3, 4}`` as "0, 2-4"."""
     ordered = sorted(indices)

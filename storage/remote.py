@@ -103,7 +103,8 @@ def _explained(uri: str, error: Exception) -> Exception | None:
     if isinstance(error, FileNotFoundError | NotADirectoryError | FileExistsError):
         return None
     names = {base.__name__ for one in chain for base in type(one).__mro__}
-    if names & _NO_ACCESS or (isinstance(error, ValueError) and reason.startswith(_NO_ACCOUNT)):
+    is_refused = any(getattr(one, name, None) in (401, 403) for one in chain for name in ("status_code", "code"))
+    if is_refused or names & _NO_ACCESS or (isinstance(error, ValueError) and reason.startswith(_NO_ACCOUNT)):
         how = kind.access if kind else "give credentials that may"
         return StoreError(f"{uri}: no access ({reason}): {how}")
     if _is_of_the_place(error):

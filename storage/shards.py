@@ -44,8 +44,8 @@ from storage.plans import (
     read_plan,
     reference_of,
     refuse_other_plan,
-    runs,
     shards_between,
+    spans,
     versions_in,
 )
 from storage.uri import (
@@ -230,25 +230,23 @@ class ShardedStore:
         if name not in self.layouts:
             raise KeyError(f"{self.uri} has no array {name!r}, only {sorted(self.layouts)}")
         self._refuse_strange(places)
-        shards = {shard.index: shard for place in places for shard in self._shards_of(place, place + 1)}
-        markers = dict(zip(shards, self._markers.read_all(name, shards.values()), strict=True))
+        parts = spans(places, n=self.n, shard_size=self.shard_size)
+        markers = dict(zip(parts, self._markers.read_all(name, parts), strict=True))
         expected = {
-            shards[index].start + i: (shards[index], sha256)
-            for index, marker in markers.items()
+            shard.start + i: (shard, sha256)
+            for shard, marker in markers.items()
             for i, sha256 in enumerate(marker["sha256"][name])
         }
-        layout = self.layouts[name]
-        values = np.empty((len(places), *layout.shape), layout.dtype)
-        for first, last in runs(places):
-            for part in self._shards_of(places[first], places[last - 1] + 1):
-                start, stop = max(part.start, places[first]), min(part.stop, places[last - 1] + 1)
-                at = first + start - places[first]
-                size = int(markers[part.index]["objects"][name]["size"])
-                values[at : at + stop - start] = self._part(name, part, size, start, stop)
-        for place, found in zip(places, sha256_of(values), strict=True):
+        values = np.empty((len(places), *self.layouts[name].shape), self.layouts[name].dtype)
+        for shard, wanted in parts.items():
+            size = int(markers[shard]["objects"][name]["size"])
+            found = self._spans(name, shard, size, [(start, stop) for _, start, stop in wanted])
+            for (at, start, stop), slices in zip(wanted, found, strict=True):
+                values[at : at + stop - start] = slices
+        for place, digest in zip(places, sha256_of(values), strict=True):
             shard, sha256 = expected[place]
             # zarr reads a lost or an empty object as fill values, without an error.
-            if found != sha256:
+            if digest != sha256:
                 raise StoreError(f"{self._damage(shard, name)}; {self._advice()}")
         return values
 
@@ -461,13 +459,14 @@ class ShardedStore:
     def _group_file(self) -> Files:
         return metadata_files(self.n, self.shard_size, {}, attributes(self.whole_plan))
 
-    def _part(self, name: str, shard: Shard, size: int, start: int, stop: int) -> np.ndarray:
-        """Slices ``start`` to ``stop``, which lie in this shard, whose object has this size."""
-        uri = join(self.uri, self._object_key(name, shard))
-        first, last = start - shard.start, stop - shard.start
+    def _spans(self, name: str, shard: Shard, size: int, places: list[tuple[int, int]]) -> Iterator[np.ndarray]:
+        """Slices from and up to these places, which lie in this shard, whose object has this size."""
+        uri, layout, begin = join(self.uri, self._object_key(name, shard)), self.layouts[name], shard.start
+        first, last = min(start for start, _ in places) - begin, max(stop for _, stop in places) - begin
         try:
             with opened(uri, size, self.shard_size, first, last) as file:
-                return decoded(file, self.layouts[name], self.shard_size, first, last)
+                for start, stop in places:
+                    yield decoded(file, layout, self.shard_size, start - begin, stop - begin)
         except (StoreNotFound, IsADirectoryError) as error:
             raise StoreError(f"{self._damage(shard, name)}; {self._advice()}") from error
         except (ValueError, RuntimeError) as error:

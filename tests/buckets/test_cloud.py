@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import adlfs
 import fsspec
-import gcsfs
 import pytest
 import s3fs
 
@@ -44,8 +42,8 @@ def lead(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lead]:
     def to(endpoint: str) -> None:
         for name, value in cloud.environment(endpoint).items():
             monkeypatch.setenv(name, value)
-        for kind in (s3fs.S3FileSystem, gcsfs.GCSFileSystem, adlfs.AzureBlobFileSystem):
-            kind.clear_instance_cache()
+        # Imported only now: gcsfs reads the environment when it is.
+        fsspec.get_filesystem_class(cloud.scheme).clear_instance_cache()
 
     to(cloud.endpoint)
     yield to
