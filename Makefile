@@ -1,16 +1,20 @@
 # make demo: set everything up and run the whole pipeline on the slices under examples/.
 # make test: set everything up and run the tests.
+# make test-operations: all services on PostgreSQL (apt-get install postgresql), as deployments/docker starts them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-operations check setup clean
 
 demo: setup
 	$(BIN)/scoreinv demo
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-operations: setup
+	$(BIN)/python -m pytest -m operations -s tests/operations
 
 check: setup
 	$(BIN)/ruff check .
