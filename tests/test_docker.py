@@ -111,6 +111,10 @@ def test_what_is_installed_is_constrained() -> None:
     installs = re.findall(r"pip install (.*)", DOCKERFILE)
     assert len(installs) == 2
     assert not [line for line in installs if "--constraint constraints.txt" not in line]
+    extras = re.findall(r"^(?:s3|gcs|azure) = \[\"([a-z0-9]+)", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert len(extras) == 3
+    assert set(extras) <= set(pinned)
 
 
 def test_ports_are_of_this_machine_alone() -> None:
