@@ -1,11 +1,12 @@
 # make demo: set everything up and run the whole pipeline on the slices under examples/.
 # make test: set everything up and run the tests.
 # make test-cloud: tests against Ceph's gateway, Azurite and fake-gcs-server, those that are installed.
+# make test-operations: all services on PostgreSQL (apt-get install postgresql), as deployments/docker starts them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-cloud check setup clean
+.PHONY: demo test test-cloud test-operations check setup clean
 
 demo: setup
 	$(BIN)/scoreinv demo
@@ -16,6 +17,9 @@ test: setup
 test-cloud: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cloud]'
 	$(BIN)/python -m pytest -m cloud
+
+test-operations: setup
+	$(BIN)/python -m pytest -m operations -s tests/operations
 
 check: setup
 	$(BIN)/ruff check .

@@ -17,9 +17,10 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Servers that pip does not bring are only started if asked for: ``-m cloud``."""
+    """Servers that pip does not bring are only started if asked for, as by ``-m cloud``."""
     if config.option.markexpr:
         return
     for item in items:
-        if item.get_closest_marker("cloud"):
-            item.add_marker(pytest.mark.skip(reason="make test-cloud runs it"))
+        for name in ("cloud", "operations"):
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"make test-{name} runs it"))
