@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from prefect import flow
 from pydantic import Field
 
+from flows.forms import from_form, workspace_from_form
 from flows.pipeline import run_pipeline
 from flows.recipe_errors import RecipeError
 from flows.recipe_files import RECIPES, load_execution, load_recipe
-from storage.uri import join, read_bytes
+from storage.uri import Place, join, read_bytes
 from tasks.recipes import PipelineRecipe
 from tasks.running.shards import Execution
 from tasks.workspace import locate
@@ -29,7 +30,7 @@ Device = Literal["as the recipe says", "auto", "cpu", "cuda"]
 def recipe_flow(
     recipe: str = "demo",
     changes: tuple[str, ...] = (),
-    workspace: str = "workspace",
+    workspace: Place = "workspace",
     n_workers: Annotated[int, Field(ge=0, le=1024)] = 0,
     batch_size: Annotated[int, Field(ge=0)] = 0,
     device: Device = "as the recipe says",
@@ -51,7 +52,7 @@ def recipe_flow(
     Returns:
         The reference reports/<digest>/report.html within the workspace.
     """
-    execution = Execution(workspace=workspace).absolute()
+    execution = Execution(workspace=workspace_from_form(workspace)).absolute()
     overrides = {
         "workspace": execution.workspace,
         "cluster.n_workers": n_workers,
@@ -62,7 +63,15 @@ def recipe_flow(
         what = [change for change in changes if not change.startswith("execution.")]
         how = [change.removeprefix("execution.") for change in changes if change.startswith("execution.")]
         how = [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value] + how
-        return run_pipeline(load_recipe(PipelineRecipe, path, what), load_execution(execution, path, how).absolute())
+        known = load_recipe(PipelineRecipe, path)
+        chosen = from_form(load_recipe(PipelineRecipe, path, what), known=known)
+        settings = from_form(load_execution(execution, path, how), known=_known(execution, path))
+        return run_pipeline(chosen, settings.absolute())
+
+
+def _known(execution: Execution, path: Path) -> Execution:
+    """What an operator and this form's own field say of places."""
+    return load_execution(execution, path, [f"workspace={json.dumps(execution.workspace)}"])
 
 
 @contextmanager

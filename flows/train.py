@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.forms import from_form
 from tasks.progress import announced
 from tasks.recipes import TrainRecipe
 from tasks.running.shards import Execution
@@ -21,5 +22,6 @@ def train_flow(recipe: TrainRecipe, execution: Execution = Execution()) -> str: 
     Returns:
         The reference priors/<digest> within the workspace.
     """
+    recipe, execution = from_form(recipe), from_form(execution).absolute()
     open_workspace(execution.workspace)
-    return announced(outcome(train(recipe, execution.absolute(), return_state=True)))
+    return announced(outcome(train(recipe, execution, return_state=True)))
