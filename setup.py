@@ -5,7 +5,11 @@
 
 from setuptools import find_packages, setup
 
-SHIPPED = {"scoreinv.data.recipes": "deployments/recipes", "scoreinv.data.examples": "examples"}
+SHIPPED = {
+    "scoreinv.data.deployments": "deployments",
+    "scoreinv.data.recipes": "deployments/recipes",
+    "scoreinv.data.examples": "examples",
+}
 
 setup(
     packages=[*find_packages(include=["scoreinv*", "storage*", "tasks*", "flows*"]), *SHIPPED],
@@ -13,6 +17,7 @@ setup(
     package_data={
         "tasks.rendering": ["templates/*.j2", "templates/*.css"],
         "scoreinv": ["priors/*.safetensors", "priors/*.json", "priors/*.md"],
+        "scoreinv.data.deployments": ["prefect.yaml"],
         "scoreinv.data.recipes": ["*.yaml"],
         # README.md names the licences of the slices.
         "scoreinv.data.examples": ["README.md", "ct/*/*.dcm", "mri/*/*.nii.gz"],

@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from flows import completion, serve, stage_commands, store_commands
+from flows import completion, deploy_command, inbox_command, serve, stage_commands, store_commands
 
 STOPS = (signal.SIGTERM, signal.SIGHUP)
 """Signals that stop a command as Ctrl-C does, so that its run, its server and its workers end in order."""
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version of scoreinv, and stop")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = (stage_commands, store_commands, serve, completion)
+    modules = (stage_commands, inbox_command, store_commands, serve, deploy_command, completion)
     for add_commands in (module.add_commands for module in modules):
         add_commands(commands)
     return parser

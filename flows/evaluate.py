@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.forms import from_form
 from tasks.evaluate import evaluate
 from tasks.progress import announced
 from tasks.recipes import EvaluateRecipe
@@ -21,5 +22,6 @@ def evaluate_flow(recipe: EvaluateRecipe, execution: Execution = Execution()) ->
     Returns:
         The reference scores/<digest> within the workspace.
     """
+    recipe, execution = from_form(recipe), from_form(execution).absolute()
     open_workspace(execution.workspace)
-    return announced(outcome(evaluate(recipe, execution.absolute(), return_state=True)))
+    return announced(outcome(evaluate(recipe, execution, return_state=True)))

@@ -2,6 +2,8 @@
 
 from prefect import flow
 
+from flows.events import tell_ingested
+from flows.forms import from_form
 from tasks.ingest import ingest
 from tasks.progress import announced
 from tasks.recipes import IngestRecipe
@@ -21,5 +23,9 @@ def ingest_flow(recipe: IngestRecipe, execution: Execution = Execution()) -> str
     Returns:
         The reference datasets/<digest> within the workspace.
     """
+    shown = execution.workspace
+    recipe, execution = from_form(recipe), from_form(execution).absolute()
     open_workspace(execution.workspace)
-    return announced(outcome(ingest(recipe, execution.absolute(), return_state=True)))
+    ref = outcome(ingest(recipe, execution, return_state=True))
+    tell_ingested(execution.workspace, shown, ref)
+    return announced(ref)

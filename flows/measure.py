@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.forms import from_form
 from tasks.measure import measure
 from tasks.progress import announced
 from tasks.recipes import MeasureRecipe
@@ -21,5 +22,6 @@ def measure_flow(recipe: MeasureRecipe, execution: Execution = Execution()) -> s
     Returns:
         The reference measurements/<digest> within the workspace.
     """
+    recipe, execution = from_form(recipe), from_form(execution).absolute()
     open_workspace(execution.workspace)
-    return announced(outcome(measure(recipe, execution.absolute(), return_state=True)))
+    return announced(outcome(measure(recipe, execution, return_state=True)))

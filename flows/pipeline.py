@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.evaluate import evaluate_flow
+from flows.forms import from_form
 from flows.ingest import ingest_flow
 from flows.measure import measure_flow
 from flows.reconstruct import reconstruct_flow
@@ -38,7 +39,7 @@ def pipeline_flow(recipe: PipelineRecipe, execution: Execution = Execution()) ->
     Returns:
         The reference reports/<digest>/report.html within the workspace.
     """
-    return run_pipeline(recipe, execution.absolute())
+    return run_pipeline(from_form(recipe), from_form(execution).absolute())
 
 
 def run_pipeline(recipe: PipelineRecipe, execution: Execution) -> str:
@@ -52,13 +53,15 @@ def run_pipeline(recipe: PipelineRecipe, execution: Execution) -> str:
     # Workers stay from stage to stage, and a GPU's memory is theirs meanwhile.
     with gpu_slot(execution.device, execution.cluster), kept_running(execution.cluster) as cluster:
         kept = execution.model_copy(update={"cluster": cluster})
-        scores = tuple(_study(study, kept) for study in recipe.studies)
-    made = outcome(report(report_of(recipe, scores), execution, return_state=True))
-    show_report(execution.workspace, made)
-    return announced(made)
+        made = [_study(study, kept) for study in recipe.studies]
+    scores = [references[-1] for references in made]
+    page = outcome(report(report_of(recipe, scores), execution, return_state=True))
+    show_report(execution.workspace, page, [ref for references in made for ref in references])
+    return announced(page)
 
 
-def _study(study: Study, execution: Execution) -> str:
+def _study(study: Study, execution: Execution) -> list[str]:
+    """The references of all that was made, the scores last."""
     dataset = ingest_flow(study.ingest, execution) if study.ingest else study.dataset
     measurements = measure_flow(MeasureRecipe(dataset=dataset, simulation=study.simulation), execution)
     trained = _train(study, execution)
@@ -66,7 +69,8 @@ def _study(study: Study, execution: Execution) -> str:
         reconstruct_flow(ReconstructRecipe(measurements=measurements, reconstruction=choice), execution)
         for choice in (_with_prior(choice, trained) for choice in study.reconstructions)
     )
-    return evaluate_flow(EvaluateRecipe(reconstructions=references), execution)
+    scores = evaluate_flow(EvaluateRecipe(reconstructions=references), execution)
+    return [dataset, measurements, *([trained] if trained else []), *references, scores]
 
 
 def _train(study: Study, execution: Execution) -> str:

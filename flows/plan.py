@@ -4,6 +4,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from flows.forms import from_form
 from storage.uri import join, write_bytes
 from tasks.artifacts import key_of
 from tasks.planning.plan import make_plan
@@ -26,7 +27,7 @@ def plan_flow(recipe: PlanRequest, execution: Execution = Execution()) -> str:  
     Returns:
         The reference plans/<digest> within the workspace; plan.yaml there is a recipe for a pipeline.
     """
-    execution = execution.absolute()
+    recipe, execution = from_form(recipe), from_form(execution).absolute()
     open_workspace(execution.workspace)
     ref = reference("plans", recipe.digest())
     uri = join(execution.workspace, ref)

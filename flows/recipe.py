@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 from prefect import flow
 from pydantic import Field
 
+from flows.forms import from_form, workspace_from_form
 from flows.pipeline import run_pipeline
 from flows.recipe_errors import RecipeError
 from flows.recipe_files import RECIPES, RecipeFile, load_execution, load_recipe
-from storage.uri import join
+from storage.uri import Place, join
 from tasks.recipes import PipelineRecipe
 from tasks.running.shards import Execution
 from tasks.workspace import locate
@@ -26,7 +27,7 @@ Device = Literal["as the recipe says", "auto", "cpu", "cuda"]
 def recipe_flow(
     recipe: str = "demo",
     changes: tuple[str, ...] = (),
-    workspace: str = "workspace",
+    workspace: Place = "workspace",
     n_workers: Annotated[int, Field(ge=0, le=1024)] = 0,
     batch_size: Annotated[int, Field(ge=0)] = 0,
     device: Device = "as the recipe says",
@@ -48,7 +49,7 @@ def recipe_flow(
     Returns:
         The reference reports/<digest>/report.html within the workspace.
     """
-    execution = Execution(workspace=workspace).absolute()
+    execution = Execution(workspace=workspace_from_form(workspace)).absolute()
     overrides = {
         "workspace": execution.workspace,
         "cluster.n_workers": n_workers,
@@ -59,7 +60,15 @@ def recipe_flow(
     what = [change for change in changes if not change.startswith("execution.")]
     how = [change.removeprefix("execution.") for change in changes if change.startswith("execution.")]
     how = [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value] + how
-    return run_pipeline(load_recipe(PipelineRecipe, path, what), load_execution(execution, path, how).absolute())
+    known = load_recipe(PipelineRecipe, path)
+    chosen = from_form(load_recipe(PipelineRecipe, path, what), known=known)
+    settings = from_form(load_execution(execution, path, how), known=_known(execution, path))
+    return run_pipeline(chosen, settings.absolute())
+
+
+def _known(execution: Execution, path: RecipeFile) -> Execution:
+    """What an operator and this form's own field say of places."""
+    return load_execution(execution, path, [f"workspace={json.dumps(execution.workspace)}"])
 
 
 def found_recipe(name: str, workspace: str) -> RecipeFile:

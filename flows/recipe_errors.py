@@ -13,6 +13,7 @@ from flows.keys import key_rows, keys_at
 from flows.yaml_text import YamlError, read_yaml
 from scoreinv.errors import UserError
 from scoreinv.spec import Spec
+from storage.uri import masked
 
 SHOWN = 8
 """So many faults of a recipe are listed."""
@@ -96,7 +97,7 @@ def _sentence(item: ErrorDetails, key: str, kind: type[Spec]) -> str:
 def _got(item: ErrorDetails) -> str:
     value = item["input"]
     is_short = isinstance(value, str | int | float | bool) and len(str(value)) < 60
-    return " (got nothing)" if value is None else f" (got {value!r})" if is_short else ""
+    return " (got nothing)" if value is None else f" (got {masked(repr(value))})" if is_short else ""
 
 
 def _example(item: ErrorDetails, key: str) -> str:

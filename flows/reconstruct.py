@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.forms import from_form
 from tasks.progress import announced
 from tasks.recipes import ReconstructRecipe
 from tasks.reconstruct import reconstruct
@@ -22,6 +23,7 @@ def reconstruct_flow(recipe: ReconstructRecipe, execution: Execution = Execution
     Returns:
         The reference reconstructions/<digest> within the workspace.
     """
+    recipe, execution = from_form(recipe), from_form(execution).absolute()
     open_workspace(execution.workspace)
     with gpu_slot(execution.device, execution.cluster):
-        return announced(outcome(reconstruct(recipe, execution.absolute(), return_state=True)))
+        return announced(outcome(reconstruct(recipe, execution, return_state=True)))

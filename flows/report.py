@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.forms import from_form
 from tasks.artifacts import show_report
 from tasks.progress import announced
 from tasks.recipes import ReportRecipe
@@ -22,8 +23,8 @@ def report_flow(recipe: ReportRecipe, execution: Execution = Execution()) -> str
     Returns:
         The reference reports/<digest>/report.html within the workspace.
     """
+    recipe, execution = from_form(recipe), from_form(execution).absolute()
     open_workspace(execution.workspace)
-    execution = execution.absolute()
     ref = outcome(report(recipe, execution, return_state=True))
     show_report(execution.workspace, ref)
     return announced(ref)

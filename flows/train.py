@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.forms import from_form
 from tasks.progress import announced
 from tasks.recipes import TrainRecipe
 from tasks.running.gpu_slot import gpu_slot
@@ -22,7 +23,8 @@ def train_flow(recipe: TrainRecipe, execution: Execution = Execution()) -> str: 
     Returns:
         The reference priors/<digest> within the workspace.
     """
+    recipe, execution = from_form(recipe), from_form(execution).absolute()
     open_workspace(execution.workspace)
     # A training runs on this machine, wherever the workers are.
     with gpu_slot(execution.device):
-        return announced(outcome(train(recipe, execution.absolute(), return_state=True)))
+        return announced(outcome(train(recipe, execution, return_state=True)))

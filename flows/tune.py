@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.forms import from_form
 from tasks.progress import announced
 from tasks.recipes import TuneRecipe
 from tasks.running.gpu_slot import gpu_slot
@@ -22,6 +23,7 @@ def tune_flow(recipe: TuneRecipe, execution: Execution = Execution()) -> str:  #
     Returns:
         The reference tuning/<digest> within the workspace; best.yaml there is a recipe to reconstruct with.
     """
+    recipe, execution = from_form(recipe), from_form(execution).absolute()
     open_workspace(execution.workspace)
     with gpu_slot(execution.device, execution.cluster):
-        return announced(outcome(tune(recipe, execution.absolute(), return_state=True)))
+        return announced(outcome(tune(recipe, execution, return_state=True)))

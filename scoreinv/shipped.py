@@ -18,6 +18,11 @@ def recipes_folder() -> Path:
     return _installed_or_checkout("data/recipes", "deployments/recipes")
 
 
+def deployments_file() -> Path:
+    """prefect.yaml, which lists every flow as a deployment."""
+    return _installed_or_checkout("data/deployments", "deployments") / "prefect.yaml"
+
+
 def examples_folder() -> Path:
     """The folder of the example slices: ct (DICOM), mri (NIfTI), and a README.md with their licences."""
     return _installed_or_checkout("data/examples", "examples")

@@ -7,14 +7,16 @@ never removed first, so that a reader sees the old one or the new one.
 import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from pydantic import AfterValidator, Field
 
 from scoreinv.errors import UserError
 from scoreinv.spec import Json, digest_of
@@ -32,6 +34,9 @@ _USUAL, _PRIVATE = 0o666, 0o660
 """Who may read and write a file, as far as the umask lets them."""
 
 _SEAL = "seal"
+
+_PASSWORD = "://[^/@]*:[^/]*@"
+"""In a URI: s3://key:secret@bucket. The container of abfs://container@account is no secret."""
 
 
 def join(root: str, *parts: str) -> str:
@@ -51,6 +56,29 @@ def _check_part(part: str) -> None:
         raise UserError(f"the name {part!r} holds a backslash or a control character: use letters, digits, - _ . /")
     if any(segment in ("", ".", "..") for segment in part.split("/")):
         raise UserError(f"the name {part!r} must be relative, without empty, '.' or '..' segments")
+
+
+def without_credentials(uri: str) -> str:
+    """The URI itself.
+
+    Raises:
+        UserError: if a key or a password is in it, which recipes, logs and results would then show.
+    """
+    if masked(uri) != uri:
+        raise UserError(
+            f"{masked(uri)} holds a password or a key, which logs and results would show: take it "
+            "out, and give it to whoever runs this by the environment (AWS_ACCESS_KEY_ID ...) or a file of its own"
+        )
+    return uri
+
+
+def masked(text: str) -> str:
+    """Text without the passwords and keys of the URIs in it."""
+    return re.sub(_PASSWORD, "://***@", text)
+
+
+Place = Annotated[str, AfterValidator(without_credentials), Field(json_schema_extra={"not": {"pattern": _PASSWORD}})]
+"""A path or URI as an option. The schema says it too, so that a Prefect server refuses it before it is kept."""
 
 
 def is_local(uri: str) -> bool:

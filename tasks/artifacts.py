@@ -7,6 +7,7 @@ import base64
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
@@ -36,20 +37,23 @@ def image_url(picture: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
-def show_report(workspace: str, ref: str) -> None:
-    """Show a report on the page of the run that calls this: its tables, pictures, and how to open it.
+def show_report(workspace: str, ref: str, references: Sequence[str] = ()) -> None:
+    """Show a report on the page of the run that calls this: its tables, pictures, what was made, and how to open it.
 
     Called by a flow itself and not by a task, so that it stands among the run's own results.
 
     Args:
         workspace: URI.
         ref: reports/<digest>/report.html.
+        references: of all results of the run.
     """
     uri = join(workspace, ref.removesuffix("/report.html"))
     summary = read_json(join(uri, SUMMARY))
     shown = embedded_pictures(uri, summary["sections"])
     sections = "\n\n".join(_section_text(section, shown) for section in summary["sections"])
-    text = f"# {plain(summary['title'])}\n\n{how_to_open(workspace, ref)}\n\n{sections}\n"
+    made = "".join(f"- `{one}`\n" for one in dict.fromkeys(references))
+    listed = f"\n## Results\n\n{made}" if made else ""
+    text = f"# {plain(summary['title'])}\n\n{how_to_open(workspace, ref)}\n\n{sections}\n{listed}"
     description = f"{summary['title']}: tables and pictures"
     create_markdown_artifact(text, key=key_of(uri), description=description)
     for number, section in enumerate(summary["sections"], 1):

@@ -72,7 +72,7 @@ def train(recipe: TrainRecipe, execution: Execution) -> str:
     for uri in job.datasets:
         open_store(uri)
     write_json(join(target, "recipe.json"), recipe.model_dump(mode="json"))
-    in_turn(job, execution, lambda: _follow(torchrun(job, execution.training.n_processes), target, f"Training {ref}"))
+    in_turn(job, execution, lambda: _follow(torchrun(job, execution.training.n_processes), f"Training {ref}"))
     return ref
 
 
@@ -188,8 +188,8 @@ def progress_of(line: str) -> float | None:
     return min(100.0, 100 * int(found[1]) / int(found[2])) if found else None
 
 
-def _follow(lines: Generator[str, None, None], target: str, title: str) -> None:
-    artifact, log = progress_artifact(target, title), get_run_logger()
+def _follow(lines: Generator[str, None, None], title: str) -> None:
+    artifact, log = progress_artifact(title), get_run_logger()
     with closing(lines):
         for line in lines:
             log.info(line)

@@ -1,5 +1,6 @@
 """deployments/prefect.yaml, and what the forms of the Prefect UI make of the flows' parameters."""
 
+import json
 import re
 from collections.abc import Iterator
 from importlib import import_module
@@ -10,12 +11,15 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import ValidationError, validate
 
+from flows.forms import PLACES
 from flows.recipe_files import RECIPES
 
 ROOT = Path(__file__).parents[1]
 CONTENT = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
 DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
+INGEST = [deployment["name"] for deployment in DEPLOYMENTS].index("ingest")
 FORMS = {deployment["entrypoint"]: deployment for deployment in DEPLOYMENTS}
 
 each_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
@@ -112,9 +116,55 @@ def test_a_plan_from_a_form_writes_no_file_of_the_machine() -> None:
     assert fields.keys() & {"output", "overwrite"} == set()
 
 
+FREE_TEXTS = {
+    *("name", "title", "licence", "names", "training_data"),  # shown
+    *("subjects", "validation_subjects", "only_subjects", "exclude_subjects", "series", "series_uids", "pattern"),
+    *("dataset", "datasets", "measurements", "reconstructions", "scores"),  # references
+    *("recipe", "changes"),  # flows/recipe.py looks at them
+    *("key", "address"),
+    "source",  # of the inbox, which looks at it
+}
+"""Options that take any text and lead to no file."""
+
+
+@each_entrypoint
+def test_no_text_of_a_form_leads_to_a_file_unseen(entrypoint: str) -> None:
+    """A new option that takes any text belongs into one of both."""
+    schema = schema_of(entrypoint)
+    fields = [item for node in nodes(schema) for item in node.get("properties", {}).items()]
+    texts = {name for name, field in fields if any(is_free_text(part) for part in (field, field.get("items", {})))}
+    assert texts - FREE_TEXTS - PLACES.keys() == set()
+
+
+def is_free_text(field: dict[str, Any]) -> bool:
+    return field.get("type") == "string" and not field.keys() & {"enum", "const", "pattern"}
+
+
+def test_an_inbox_is_a_form_that_fits_on_a_screen() -> None:
+    schema = schema_of("flows/inbox.py:inbox_flow")
+    assert len(schema["properties"]) <= 8
+    assert schema["required"] == ["source"]
+    assert not schema["definitions"], "a short form holds no boxes"
+
+
+@pytest.mark.parametrize("place", ["s3://key:secret@bucket/in", "https://me:secret@host/x"])
+def test_the_server_refuses_a_password_before_it_is_kept(place: str) -> None:
+    for entrypoint, given in (("flows/inbox.py:inbox_flow", {"source": place}), ("flows/ingest.py:ingest_flow", None)):
+        given = given or {"recipe": DEPLOYMENTS[INGEST]["parameters"]["recipe"] | {"source": nifti(place)}}
+        schema = flow_of(entrypoint).parameters.model_dump_for_openapi()
+        with pytest.raises(ValidationError, match="secret"):
+            validate(given, schema, raise_on_error=True)
+        ours = json.loads(json.dumps(given).replace(place, "shipped:mri"))
+        validate(ours, schema, raise_on_error=True)
+
+
+def nifti(path: str) -> dict[str, str]:
+    return {"kind": "nifti", "path": path}
+
+
 def test_what_runs_networks_shares_one_queue() -> None:
     queues = {d["name"]: d["work_pool"].get("work_queue_name", "default") for d in DEPLOYMENTS}
-    heavy = {"reconstruct", "train", "tune", "demo", "recipe", "pipeline", "plan"}
+    heavy = {"reconstruct", "train", "tune", "demo", "recipe", "pipeline", "plan", "inbox", "ingested"}
     assert {name for name, queue in queues.items() if queue == "accelerator"} == heavy
     assert {d["work_pool"]["name"] for d in DEPLOYMENTS} == {"scoreinv"}, "a queue's limit holds within its pool"
     assert not [d for d in DEPLOYMENTS if "concurrency_limit" in d]

@@ -1,67 +1,19 @@
 """A real Prefect server: a schedule makes runs, and one limit holds for all deployments that take the accelerator."""
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
-import httpx
-import pytest
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.states import Running
 
 from tests.test_deployments import DEPLOYMENTS
-
-WAIT_SECONDS = 180
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API of a server of its own on loopback, as a user starts it; its scheduler looks every second."""
-    home = tmp_path_factory.mktemp("server")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    # Nothing of a server that other tests use.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
-        "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        _until(lambda: _is_up(f"http://127.0.0.1:{port}/api/health", process, home / "log"))
-        yield f"http://127.0.0.1:{port}/api"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _is_up(url: str, process: "subprocess.Popen[bytes]", log: Path) -> bool:
-    assert process.poll() is None, log.read_text()
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < end, f"not within {WAIT_SECONDS} s"
-        time.sleep(0.5)
 
 
 def test_a_schedule_makes_runs(server: str) -> None:
@@ -88,8 +40,9 @@ def test_one_run_at_a_time_takes_the_accelerator_whatever_its_deployment(server:
 
     async def offered() -> tuple[set[str], set[str]]:
         async with PrefectClient(server) as client:
-            await client.create_work_pool(WorkPoolCreate(name="scoreinv", type="process"))
-            await client.create_work_queue(name="accelerator", work_pool_name="scoreinv", concurrency_limit=1)
+            with suppress(ObjectAlreadyExists):
+                await client.create_work_pool(WorkPoolCreate(name="scoreinv", type="process"))
+                await client.create_work_queue(name="accelerator", work_pool_name="scoreinv", concurrency_limit=1)
             names = {await _started(client, deployment): name for name, deployment in chosen.items()}
             first = await _offers(client, names)
             (taken,) = [run for run, name in names.items() if name in first and name != "ingest"]

@@ -37,6 +37,7 @@ from storage.sources.source import (
     mri_offset_and_scale,
     percentile_units,
 )
+from storage.uri import Place
 
 
 class NiftiSource(Source):
@@ -47,7 +48,7 @@ class NiftiSource(Source):
     """
 
     kind: Literal["nifti"] = "nifti"
-    path: str = Field(
+    path: Place = Field(
         min_length=1, description="A folder (searched to the bottom) or one file; shipped:mri: example slices."
     )
     pattern: str = Field(default="*", description='Only files whose relative name fits, as "*T1*".')

@@ -23,6 +23,7 @@ from storage.sources.files import Stamp, damage_explained, name_of, stamps_below
 from storage.sources.limits import volume_within_limits
 from storage.sources.nifti_file import VOXEL_MM
 from storage.sources.source import NO_CATALOGUE, Select, Source, Volume, checked, item_from_json, item_to_json
+from storage.uri import Place
 
 N_VOXELS = 128
 """Along each axis."""
@@ -40,7 +41,7 @@ class OpenKBPSource(Source):
     """Slices of the patients below a folder: every folder that holds a ct.csv is a patient."""
 
     kind: Literal["openkbp"] = "openkbp"
-    path: str = Field(min_length=1, description="A folder with one folder per patient, or one patient's folder.")
+    path: Place = Field(min_length=1, description="A folder with one folder per patient, or one patient's folder.")
     select: Select = Select()
 
     def scan(self, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Volume | Rejected]:

@@ -77,8 +77,13 @@ class Plan(NamedTuple):
         return {name: each * min(n_rounds * shard_size, n_slices) for name, each in self.seconds().items()}
 
 
-def make_plan(recipe: PlanRequest, execution: Execution, say: Callable[[str], None]) -> Plan:
+def make_plan(
+    recipe: PlanRequest, execution: Execution, say: Callable[[str], None], *, shard_size: int | None = None
+) -> Plan:
     """Look at the images, choose a prior, time it where it would run, and put a pipeline together.
+
+    Args:
+        shard_size: of what is ingested from a source; None: by how many slices there are now.
 
     Raises:
         SourceError: if the source has nothing usable.
@@ -87,15 +92,17 @@ def make_plan(recipe: PlanRequest, execution: Execution, say: Callable[[str], No
         ConnectionError: if there is no worker.
     """
     say("reading the images")
-    draft = _draft(recipe, execution)
+    draft = _draft(recipe, execution, shard_size)
     say(f"timing the prior {draft.prior.name} on the workers: about half a minute")
     timing, n_workers = time_on(execution.cluster, _job(draft, execution))
     settings = {"batch_size": timing.batch_size, "device": timing.device}
     return Plan(draft, timing, n_workers, _pipeline(draft, timing), execution.model_copy(update=settings))
 
 
-def _draft(recipe: PlanRequest, execution: Execution) -> Draft:
+def _draft(recipe: PlanRequest, execution: Execution, shard_size: int | None) -> Draft:
     images = _images(recipe, execution)
+    if recipe.source is not None and shard_size is not None:
+        images = images._replace(shard_size=shard_size)
     modality, measurement = images.fingerprint.modality, recipe.measurement
     if measurement.modality != modality:
         raise UserError(

@@ -21,7 +21,7 @@ from scoreinv.operators.linear import ProjectorName
 from scoreinv.spec import Spec
 from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
-from storage.uri import is_in_memory, is_local, local_path
+from storage.uri import Place, is_in_memory, is_local, local_path
 from tasks.running.cluster import SLOT, AnyCluster, Inline, LocalWorkers, connect, patience_of, require_workers
 from tasks.running.mistakes import TooManyFailures as TooManyFailures
 from tasks.running.mistakes import explain
@@ -72,7 +72,7 @@ class Launch(Spec):
 class Execution(Spec):
     """How and where something is computed; never part of a digest."""
 
-    workspace: str = Field(
+    workspace: Place = Field(
         "workspace",
         min_length=1,
         description="Folder or bucket that holds every result; a relative folder counts from where the run starts.",

@@ -39,6 +39,7 @@ from storage.sources.source import (
     mri_offset_and_scale,
     percentile_units,
 )
+from storage.uri import Place
 
 N_LOOKED_AT = 9
 """Slices of a CT volume that are judged by their values, whichever are wanted."""
@@ -57,7 +58,7 @@ class DicomSource(Source):
     """CT or MR slices from a folder tree of DICOM files."""
 
     kind: Literal["dicom"] = "dicom"
-    path: str = Field(
+    path: Place = Field(
         min_length=1, description="A folder (searched to the bottom) or one file; shipped:ct: example slices."
     )
     modality: Modality = Field(default="ct", description="Which images are taken; the others are reported.")

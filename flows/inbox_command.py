@@ -1,0 +1,62 @@
+"""The inbox command: reconstruct what is new in a folder."""
+
+import argparse
+import os
+from typing import get_args
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the parser of ``inbox``."""
+    text = "reconstruct, evaluate and report what is new in a folder, as its first run chose"
+    command = commands.add_parser("inbox", help=text, description=f"{text.capitalize()}.")
+    command.add_argument("source", metavar="FOLDER", help="a folder, a URI, or a data set as datasets/0a1b2c3d4e5f")
+    command.add_argument(
+        "--files", choices=("dicom", "nifti"), default="dicom", help="what lies there (default: dicom)"
+    )
+    command.add_argument("--modality", choices=("ct", "mri"), default="ct", help="of the images (default: ct)")
+    command.add_argument(
+        "--measurement", help="what is simulated, as 'MRI, 4 times faster' (default: what is usual for such images)"
+    )
+    presets = ("fast", "balanced", "best")
+    command.add_argument("--preset", choices=presets, default="balanced", help="how much time (default: balanced)")
+    command.add_argument("--prior", default="", help="as ct-128 or priors/0a1b2c3d4e5f (default: what fits best)")
+    command.add_argument("--workspace", default="workspace", help="folder of all results (default: workspace)")
+    command.add_argument("--workers", type=int, default=0, help="Dask workers (default: one per GPU or core)")
+    command.set_defaults(run=run_inbox_command)
+
+
+def run_inbox_command(options: argparse.Namespace) -> int:
+    """Run the flow; 0 when it is done."""
+    from flows.environment import prepare_prefect
+    from scoreinv.errors import UserError
+    from storage.uri import is_local, join, local_path, without_credentials
+    from tasks.planning.inbox import Simulated
+    from tasks.workspace import open_workspace
+
+    usual, *named = get_args(Simulated)
+    measurement = options.measurement or usual
+    if measurement not in (usual, *named):
+        raise UserError(f"there is no measurement {measurement!r}: choose {'; '.join(named)}")
+    source, workspace = without_credentials(options.source), without_credentials(options.workspace)
+    if is_local(workspace):
+        workspace = str(local_path(workspace).resolve())
+    open_workspace(workspace)
+    prepare_prefect(workspace)
+    from flows.prefect_session import quieten, start_server
+
+    if not os.environ.get("SCOREINV_TRACEBACK"):
+        quieten()
+    start_server()
+    from flows.inbox import inbox_flow
+
+    parameters = {
+        "files": f"{options.modality.upper()} in {'DICOM' if options.files == 'dicom' else 'NIfTI'} files",
+        "measurement": measurement,
+        "preset": options.preset,
+        "prior": options.prior,
+        "workspace": workspace,
+        "n_workers": options.workers,
+    }
+    report: str = inbox_flow(source, **parameters)
+    print(join(workspace, report) if report else "nothing there yet")
+    return 0
