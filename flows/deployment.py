@@ -26,6 +26,7 @@ from flows.forms import ROOTS_VARIABLE
 from scoreinv.shipped import deployments_file
 from storage.roots import checked_roots
 from tasks.artifacts import artifact_key
+from tasks.running.gpu_slot import limit_name
 
 POOL, QUEUE = "scoreinv", "accelerator"
 """The work pool of prefect.yaml, and its queue of whatever may run a network."""
@@ -57,7 +58,7 @@ class Wishes(NamedTuple):
 
 def limits() -> dict[str, int]:
     """Slots of each global concurrency limit; an operator's own number stays."""
-    return {"scoreinv-accelerator": 1}
+    return {limit_name(): 1}
 
 
 async def deploy(wishes: Wishes) -> list[str]:

@@ -11,7 +11,7 @@ from tasks.running.stopping import outcome
 from tasks.workspace import open_workspace
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", flow_run_name="evaluate {recipe.reconstructions[0]}")
 def evaluate_flow(recipe: EvaluateRecipe, execution: Execution = Execution()) -> str:  # noqa: B008
     """Compare reconstructions with the images that were measured.
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from flows.environment import has_no_server
 from flows.prefect_server import DATABASE as FILE
-from tasks.running.processes import Child, stop
+from tasks.running.processes import OWN_SERVER, Child, stop
 
 EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 """How Prefect marks a server without pages and schedules, for one command."""
@@ -31,6 +31,7 @@ def begin() -> Child | None:
     tell_start()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         child = launch(os.environ["PREFECT_HOME"], EPHEMERAL | DATABASE, listener)
+        os.environ[OWN_SERVER] = "yes"
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
     # It has no pages that a log could point to.
     os.environ["PREFECT_UI_URL"] = ""

@@ -150,8 +150,3 @@ def test_dask_takes_the_command(name: str) -> None:
 
 def test_scoreinv_takes_the_command() -> None:
     assert _parser().parse_args(words("reports")[1:]).port == int(SERVICES["reports"]["ports"][0].split(":")[1])
-
-
-def test_the_script_is_a_shell_script() -> None:
-    done = subprocess.run(["sh", "-n", FOLDER / "deploy.sh"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")

@@ -19,6 +19,7 @@ from prefect.settings import PREFECT_API_URL
 
 from scoreinv.errors import UserError
 from tasks.running.cluster import AnyCluster, Inline, LocalWorkers
+from tasks.running.processes import OWN_SERVER
 from tasks.workers.priors import pick_device
 
 LIMIT_VARIABLE = "SCOREINV_GPU_LIMIT"
@@ -55,7 +56,8 @@ def gpu_slot(device: Literal["auto", "cpu", "cuda"], cluster: AnyCluster = Inlin
         UserError: if the server has no such limit.
         ConnectionError: if the place was lost.
     """
-    if _is_held.get() or not PREFECT_API_URL.value() or not _uses_gpus_here(device, cluster):
+    has_server = PREFECT_API_URL.value() and OWN_SERVER not in os.environ
+    if _is_held.get() or not has_server or not _uses_gpus_here(device, cluster):
         yield
         return
     name = limit_name()

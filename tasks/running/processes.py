@@ -31,6 +31,9 @@ LOOK_SECONDS = 1.0
 GRACE_SECONDS = 8.0
 """How long a process may take to end in order, before it is killed."""
 
+OWN_SERVER = "SCOREINV_OWN_SERVER"
+"""Set in the environment of a command whose Prefect server is its own alone."""
+
 N_WORDS = 5
 """Lines that are shown of what a process said before it failed."""
 
