@@ -36,7 +36,7 @@ FAIL = Execution(cluster=Inline(), when_busy="fail")
 def _nothing_is_shown() -> Iterator[None]:
     """A block in which no progress goes to a server."""
     with pytest.MonkeyPatch.context() as patch, disable_run_logger():
-        for name in ("create_progress_artifact", "update_progress_artifact"):
+        for name in ("progress_artifact", "update_progress_artifact"):
             patch.setattr(tasks.progress, name, lambda *_, **__: uuid.uuid4())
         yield
 
