@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-WAIT_SECONDS = 180
+WAIT_SECONDS = 600
 
 
 @pytest.fixture(scope="session")
