@@ -145,7 +145,7 @@ def test_a_run_that_is_cancelled_stops_and_a_retry_goes_on(
     client: SyncPrefectClient, deployed: list[str], server: str, tmp_path: Path
 ) -> None:
     recipe, workspace = tmp_path / "nightly.yaml", tmp_path / "workspace"
-    recipe.write_text(NIGHTLY.replace("LEVELS", "800"))
+    recipe.write_text(NIGHTLY.replace("LEVELS", "400"))
     tiny.prior(workspace / "priors" / "tiny" / "prior")
     with worker(server, tmp_path) as process:
         run = started(client, "recipe/recipe", {"recipe": "nightly.yaml"})
