@@ -11,11 +11,8 @@ from scoreinv.errors import UserError
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the parser of ``deploy``."""
     text = "make work pool, limits, roots, deployments and automations on the Prefect server at PREFECT_API_URL"
-    command = commands.add_parser(
-        "deploy",
-        help=text,
-        description=f"{text.capitalize()}. What is there already stays; run it as often as you like.",
-    )
+    again = "What is there already stays; run it as often as you like."
+    command = commands.add_parser("deploy", help=text, description=f"{text[:1].upper()}{text[1:]}. {again}")
     command.add_argument(
         "--root",
         action="append",

@@ -161,6 +161,8 @@ def _fields(about: Mapping[str, Any], flow: Flow[..., Any]) -> dict[str, Any]:
         "job_variables": pool.get("job_variables", {}),
         "parameter_openapi_schema": json.loads(json.dumps(parameter_schema(flow).model_dump_for_openapi())),
         "enforce_parameter_schema": True,
+        # Without a step, Prefect copies the folder of the worker, results and all, for every run.
+        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}],
     }
 
 

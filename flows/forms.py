@@ -8,7 +8,7 @@ deployments; the environment of a worker is out of their reach.
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from prefect.context import FlowRunContext
@@ -101,19 +101,38 @@ PLACES: dict[str, _Rule] = {
 """By the names of options that could lead to a file: what a form may write there."""
 
 
+OPERATORS = ("slurm", "kubernetes")
+"""Kinds of clusters whose options run lines of a shell, or images, in the name of whoever runs the worker."""
+
+
 def _allowed(content: Any, roots: Roots, free: set[str]) -> Any:
     if isinstance(content, list):
         return [_allowed(item, roots, free) for item in content]
     if not isinstance(content, dict):
         return content
+    if _is_an_operators(content) and _text_of(content) not in free:
+        raise UserError(
+            "a form cannot describe jobs, pods or certificates, which run and read what an operator may: write the "
+            "cluster into a recipe below the folder that SCOREINV_RECIPES of the worker names, and run that"
+        )
     allowed = {name: _allowed(value, roots, free) for name, value in content.items()}
     texts = {name: value for name, value in content.items() if name in PLACES and isinstance(value, str)}
     return allowed | {name: value if value in free else PLACES[name](roots, value) for name, value in texts.items()}
 
 
+def _is_an_operators(content: Mapping[str, Any]) -> bool:
+    return content.get("kind") in OPERATORS or content.keys() == {"ca", "cert", "key"}
+
+
+def _text_of(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True)
+
+
 def _texts(content: Any) -> Iterator[str]:
-    """Every text of PLACES."""
+    """Every text of PLACES, and whatever only an operator describes."""
     if isinstance(content, dict):
+        if _is_an_operators(content):
+            yield _text_of(content)
         yield from (value for name, value in content.items() if name in PLACES and isinstance(value, str))
     inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
     for part in inner:

@@ -123,6 +123,9 @@ FREE_TEXTS = {
     *("recipe", "changes"),  # flows/recipe.py looks at them
     *("key", "address"),
     "source",  # of the inbox, which looks at it
+    # Of clusters and certificates that only an operator describes: flows/forms.py refuses them as a whole.
+    *("queue", "account", "walltime", "job_extra", "prologue", "environment", "python", "interface", "folder"),
+    *("image", "namespace", "service_account", "secrets", "claims", "node_selector", "ca", "cert"),
 }
 """Options that take any text and lead to no file."""
 

@@ -157,8 +157,11 @@ def test_a_run_that_is_cancelled_stops_and_a_retry_goes_on(
         assert before.items() <= markers(workspace).items()
         kept = markers(workspace)
         assert len(kept) < 6
+        log = (tmp_path / "worker.log").read_text()
+        assert "Downloading" not in log, "the folder of the worker is not copied"
+        assert "Traceback" not in log
         client.set_flow_run_state(run.id, Scheduled(), force=True)
-        until(lambda: state(client, run.id) in ("COMPLETED", "FAILED", "CRASHED"))
+        until(lambda: state(client, run.id) in ("COMPLETED", "FAILED", "CRASHED") and not computing(process))
     assert state(client, run.id) == "COMPLETED"
     assert len(markers(workspace)) == 6
     assert kept.items() <= markers(workspace).items(), "what was done is not made again"
@@ -231,4 +234,8 @@ def worker(server: str, folder: Path) -> "Iterator[subprocess.Popen[bytes]]":
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # it hands SIGINT on to itself, which background jobs ignore
+            process.kill()
+            process.wait()

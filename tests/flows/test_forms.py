@@ -9,7 +9,9 @@ from flows.recipe_files import RECIPES, load_recipe
 from scoreinv.errors import UserError
 from storage.sources import NiftiSource, SeveralSources
 from tasks.recipes import IngestRecipe, PipelineRecipe, Reconstruction, TrainRecipe
+from tasks.running.kubernetes import KubernetesWorkers
 from tasks.running.shards import Execution, Launch
+from tasks.running.slurm import SlurmWorkers
 from tests.tasks import tiny
 
 ROOTS = {"scans": "/data/scans", "results": "s3://bucket/out"}
@@ -44,6 +46,8 @@ def test_shipped_recipes_are_what_an_operator_wrote(path: Any) -> None:
         ingest("s3://other/x"),
         Execution(workspace="/tmp"),
         Execution(training=Launch(cache="/tmp")),
+        Execution(cluster=SlurmWorkers(prologue=("touch /tmp/here",))),
+        Execution(cluster=KubernetesWorkers(image="strange:latest")),
         Reconstruction(prior="/tmp/prior"),
         Reconstruction(prior="s3://bucket/prior"),
         TrainRecipe(name="x", datasets=("datasets/a",), initial="/tmp/x"),
@@ -53,6 +57,11 @@ def test_shipped_recipes_are_what_an_operator_wrote(path: Any) -> None:
 def test_raw_places_are_refused(spec: Any) -> None:
     with pytest.raises(UserError):
         below_roots(spec, ROOTS)
+
+
+def test_a_cluster_that_an_operator_wrote_is_free() -> None:
+    execution = Execution(cluster=SlurmWorkers(prologue=("module load cuda",)))
+    assert below_roots(execution, ROOTS, known=execution) == execution
 
 
 def test_a_change_of_a_form_is_no_word_of_an_operator() -> None:
