@@ -11,8 +11,9 @@ BIN := $(VENV)/bin
 demo: setup
 	$(BIN)/scoreinv demo
 
+# Two at a time, each with one thread: together the threads of torch would wait for each other.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-cloud: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cloud]'
