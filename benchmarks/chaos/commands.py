@@ -28,6 +28,9 @@ LAZY = ("scipy.interpolate", "scipy.ndimage", "scipy.sparse", "pywt", "skimage.m
 ROUND = "SCOREINV_CHAOS_ROUND"
 """The environment variable by which the processes of a round are known."""
 
+LOG = "SCOREINV_CHAOS_LOG"
+"""The environment variable that names the file of all that a process says; without it nothing is kept."""
+
 
 class Call(NamedTuple):
     """What a process does: it sets its environment, is hurt, and works."""
@@ -124,6 +127,9 @@ def _words(process: psutil.Process) -> str:
 
 def _work(call: Call, gate: Event, sender: Connection) -> None:
     os.environ.update(call.environment)
+    log = os.open(os.environ.get(LOG, os.devnull), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
     tempfile.tempdir = call.environment.get("TMPDIR")
     sender.send("ready")
     gate.wait()

@@ -20,6 +20,9 @@ from storage.scores import read_scores
 
 HEADS = ("ant", "bee", "cow", "dog")
 
+ADDRESSES = ("slice", "reconstruction", "measurements", "seconds")
+"""Columns that say where a slice lies, or what it took."""
+
 
 class Growth(Bench):
     """Begins with some studies; the others come one by one while a command is killed. Compared by slices."""
@@ -81,7 +84,7 @@ class Growth(Bench):
             for key, (store, array) in stores.items()
             for i, name in enumerate(names)
         }
-        rows = [{**row, "seconds": 0} for row in read_scores(refs[-1])]
+        rows = [{key: row[key] for key in row if key not in ADDRESSES} for row in read_scores(refs[-1])]
         kept = {f"{n} row {row['slice_id']} {row['method']}": digest_of(str(row)) for n, row in _numbered(rows)}
         whole = {} if self.problems() else {"all is whole": ""}
         return images | kept | whole

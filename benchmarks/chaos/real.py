@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks.chaos import study
 from benchmarks.chaos.bench import Bench, without_pages
-from benchmarks.chaos.commands import Command, Said
+from benchmarks.chaos.commands import LOG, Command, Said
 from benchmarks.chaos.contents import contents
 from scoreinv.baselines import Direct
 from tasks.recipes import PipelineRecipe, Reconstruction, Study
@@ -71,15 +71,8 @@ class Real(Bench):
                 self.faults[ROLES[role]] += 1
 
 
-LOG = "SCOREINV_CHAOS_LOG"
-"""The environment variable that names the file of all that a command says."""
-
-
 def become(arguments: list[str]) -> None:
     """The real command in place of this process."""
-    log = os.open(os.environ[LOG], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]
     os.environ |= {"PYTHONPATH": os.getcwd(), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}

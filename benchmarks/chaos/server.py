@@ -1,6 +1,5 @@
 """A Prefect server of one's own that is killed and started again on its database, and whose disk gets full."""
 
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -14,10 +13,10 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from benchmarks.chaos import study
 from benchmarks.chaos.bench import Bench, without_pages
-from benchmarks.chaos.commands import Command, Said
+from benchmarks.chaos.commands import LOG, Command, Said
 from benchmarks.chaos.contents import contents
 from benchmarks.chaos.disk import fill, small_disk
-from benchmarks.chaos.real import LOG, recipe
+from benchmarks.chaos.real import recipe
 from flows.own_server import DATABASE, EPHEMERAL, launch, require_ready
 from flows.pipeline import pipeline_flow
 from tasks.running.cluster import Inline
@@ -91,9 +90,6 @@ class Server(Bench):
 
 def run_flow(prior: str, workspace: str, url: str, home: str) -> list[str]:
     """Run the pipeline's flow against a server."""
-    log = os.open(os.environ[LOG], os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
     with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home}):
         execution = Execution(workspace=workspace, cluster=Inline(), batch_size=2)
         return [str(pipeline_flow(recipe(prior), execution))]

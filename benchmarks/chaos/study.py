@@ -147,7 +147,7 @@ def put_prior(folder: Path) -> str:
 def _ingest(execution: Execution, task: Task) -> list[str]:
     recipe = INGEST
     if task.source:
-        recipe = IngestRecipe(source=NiftiSource(path=task.source), image=IMAGE, shard_size=2)
+        recipe = IngestRecipe(source=NiftiSource(path=task.source), image=IMAGE, shard_size=1)
     return [str(tasks.ingest.ingest.fn(recipe, execution))]
 
 

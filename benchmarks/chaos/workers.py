@@ -8,7 +8,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import dask
 import psutil
 import torch
 from distributed import Scheduler, Worker
@@ -115,5 +114,4 @@ def serve_worker(address: str, folder: str) -> None:
         async with Worker(address, host="127.0.0.1", local_directory=folder, **options) as one:
             await one.finished()
 
-    with dask.config.set({"distributed.admin.log-format": ""}):
-        asyncio.run(serve())
+    asyncio.run(serve())
