@@ -2,11 +2,12 @@
 # make test: set everything up and run the tests.
 # make test-cloud: tests against Ceph's gateway, Azurite and fake-gcs-server, those that are installed.
 # make test-operations: all services on PostgreSQL (apt-get install postgresql), as deployments/docker starts them.
+# make test-chaos: faults of processes, disks, clocks, files and servers under small runs, for about an hour.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-cloud test-operations check setup clean
+.PHONY: demo test test-cloud test-operations test-chaos check setup clean
 
 demo: setup
 	$(BIN)/scoreinv demo
@@ -21,6 +22,9 @@ test-cloud: setup
 
 test-operations: setup
 	$(BIN)/python -m pytest -m operations -s tests/operations
+
+test-chaos: setup
+	$(BIN)/python -m benchmarks.chaos --rounds 10 --seed $$(date +%s) --keep /dev/null --table /dev/null
 
 check: setup
 	$(BIN)/ruff check .

@@ -61,6 +61,7 @@ from storage.uri import (
     read_bytes,
     read_or_none,
     read_sealed,
+    remove_unfinished,
     sealed,
     size_of,
     sizes_below,
@@ -278,6 +279,7 @@ class ShardedStore:
             digest = digest_of(*(marker["sha256"] for marker in markers))
             content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": versions_in(markers)}
             self.lease.require() if self.lease else refuse_held(self.uri)
+            remove_unfinished(self.uri, ["done/", ".manifest", "._SUCCESS", *(f"{name}/c/" for name in self.layouts)])
             write_json(join(self.uri, "manifest.json"), sealed({**content, "manifest": dict(manifest or {})}))
             write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 

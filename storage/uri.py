@@ -367,6 +367,17 @@ def delete(uri: str) -> None:
         filesystem.rm_file(path)
 
 
+def remove_unfinished(uri: str, heads: Sequence[str]) -> None:
+    """Removes what killed processes left under temporary names in a local folder, where the path begins with a head.
+
+    For whoever holds the lock under which these files are written, so that nobody writes them now.
+    """
+    if is_local(uri):
+        for name in sizes_below(uri):
+            if name.endswith(".partial") and name.startswith(tuple(heads)):
+                delete(join(uri, name))
+
+
 @contextmanager
 def locked(uri: str) -> Iterator[None]:
     """A block that one process at a time is in, of all that name this folder; the system frees it when one dies.

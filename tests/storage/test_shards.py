@@ -400,6 +400,25 @@ def test_processes_that_are_killed_leave_only_whole_shards(tmp_path: Path) -> No
         np.testing.assert_array_equal(store.read("x", shard.start, shard.stop), expected)
 
 
+def test_what_a_killed_writer_leaves_is_gone_when_the_store_is_finished(tmp_path: Path) -> None:
+    store = make(str(tmp_path / "s"))
+    script = (
+        "import os, signal, sys\n"
+        "from storage.shards import ShardedStore\n"
+        "from tests.storage.sharded import fill\n"
+        "n, sync = iter(range(4)), os.fsync\n"
+        "os.fsync = lambda file: sync(file) if next(n, None) is not None else os.kill(os.getpid(), signal.SIGKILL)\n"
+        "fill(ShardedStore.open(sys.argv[1], finished=False))\n"
+    )
+    subprocess.run([sys.executable, "-c", script, store.uri], check=False)
+    assert len(list(tmp_path.rglob("*.partial"))) == 1
+    assert [shard.index for shard in store.pending()] == [1, 2]
+    fill(store)
+    store.finish()
+    assert list(tmp_path.rglob("*.partial")) == []
+    assert store.verify() == []
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB, where this machine lets us mount one."""

@@ -1,0 +1,215 @@
+"""The loop that all kinds of faults share: disturb, run until done, compare, look what is left."""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import Any, Self
+from uuid import uuid4
+
+from benchmarks.chaos import study, traces
+from benchmarks.chaos.commands import ROUND, Call, Command, Said, started
+from benchmarks.chaos.contents import contents
+from benchmarks.chaos.leftovers import files_left, processes_left
+from benchmarks.chaos.rounds import Round
+from storage.errors import StoreError
+from storage.verify import STAGES, discard_damaged, finish_if_all_is_there, problems_of
+from tasks.running.shards import Execution
+
+TRIES = 4
+"""Undisturbed commands that may be needed in the end: after a repair there is one more."""
+
+
+class Bench:
+    """Rounds of one kind of faults: what the commands need, and what an undisturbed one leaves.
+
+    A kind says in ``disturb`` what goes wrong; ``run`` gives commands and counts what they say.
+    """
+
+    kind = ""
+    stages: tuple[str, ...] = ("study",)
+    """A round runs one of these, in turn."""
+    has_prior = True
+    is_traced = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.resources = ExitStack()
+        self.stage = self.stages[0]
+        self.temporary, self.traces = folder / "temporary", folder / "traces"
+        self.temporary.mkdir(parents=True)
+        self.prior = study.put_prior(folder / "prior") if self.has_prior else ""
+        self.expected: dict[str, dict[str, str]] = {}
+        self.given: dict[str, study.References] = {}
+        self.seconds: dict[str, float] = {}
+        self._forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.resources.close()
+
+    # ---- what kinds do otherwise ---------------------------------------------------------------------------------
+
+    def disturb(self, chance: Random) -> None:
+        """Give commands and make faults; count these in ``self.faults``."""
+
+    def execution(self) -> Execution | None:
+        """How commands compute; None: in their own processes."""
+        return None
+
+    def place(self, name: str) -> Path:
+        """Where a workspace lies."""
+        return self.folder / name
+
+    def environment(self) -> dict[str, str]:
+        """What the environment of commands says, beside what it always does."""
+        return {}
+
+    def source(self) -> str:
+        """The folder that is ingested, if any is."""
+        return ""
+
+    def found(self) -> dict[str, str]:
+        """What the workspace holds."""
+        return without_pages(contents(self.workspace)) if self.stage == "pipeline" else contents(self.workspace)
+
+    # ---- the loop --------------------------------------------------------------------------------------------------
+
+    def round(self, seed: int, number: int) -> Round:
+        """Disturb a run, finish it, and compare."""
+        start, chance = time.monotonic(), Random(f"{self.kind} {seed} {number}")
+        self.prepare(self.stages[number % len(self.stages)])
+        self._forget()
+        self.workspace = self._fresh("chaos")
+        self.disturb(chance)
+        self.finish()
+        lost, rows, differing, details = self.compared()
+        processes, files = processes_left(self.mark), files_left(self.temporary, self.workspace)
+        says = [f"{said.how}: {said.text}"[-1500:] for said in self.said if said.how in ("fault", "hangs")]
+        return Round(
+            kind=self.kind,
+            stage=self.stage,
+            seed=seed,
+            number=number,
+            faults=dict(sorted((+self.faults).items())),
+            n_commands=len(self.said),
+            n_done=self._n("done"),
+            n_killed=self._n("killed"),
+            n_explained=self._n("explained"),
+            n_repairs=self.n_repairs,
+            n_lost=max(lost, self.lost_at_once[0]),
+            n_lost_rows=max(rows, self.lost_at_once[1]),
+            n_differing=max(differing, self.lost_at_once[2]),
+            n_twice=traces.n_twice(self.traces) if self.is_traced else None,
+            n_processes_left=len(processes),
+            n_files_left=len(files),
+            explanations=tuple(dict.fromkeys(one.text[:200] for one in self.said if one.how == "explained"))[:3],
+            program_faults=tuple(says),
+            details=tuple([*details, *processes, *files][:8]),
+            seconds=time.monotonic() - start,
+        )
+
+    def prepare(self, stage: str) -> None:
+        """Make what a stage needs, and what an undisturbed command leaves, unless that is known."""
+        self.stage = stage
+        if stage in self.expected:
+            return
+        self.given[stage] = study.inputs(self.folder / f"inputs-{stage}", stage)
+        self._forget()
+        self.workspace, start = self._fresh("calm"), time.monotonic()
+        said = self.run()
+        if said[0].how != "done":
+            raise RuntimeError(f"{stage} fails undisturbed: {said}")
+        self.seconds[stage] = time.monotonic() - start
+        self.expected[stage] = self.found()
+
+    def run(
+        self,
+        n: int = 1,
+        meanwhile: Callable[[list[Command]], None] = lambda commands: None,
+        *,
+        before: Sequence[Callable[[], object]] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[Said]:
+        """Give n commands in the same moment, do something meanwhile, and wait for what they say."""
+        task = study.Task(self.stage, self.where(), self.given[self.stage], self.source(), self.prior)
+        own = {ROUND: self.mark, traces.FILE: str(self.traces), "TMPDIR": str(self.temporary)}
+        call = Call(self.work(task), own | self.environment() | dict(environment), tuple(before))
+        commands = started([call] * n)
+        meanwhile(commands)
+        said = [command.said() for command in commands]
+        self.said += said
+        return said
+
+    def work(self, task: study.Task) -> Callable[[], Any]:
+        """What a command does."""
+        return partial(study.run, task, self.execution())
+
+    def where(self) -> str:
+        """The URI of the workspace."""
+        return str(self.workspace)
+
+    def finish(self) -> None:
+        """Give the command until it is done and all is whole, as a user does who reads what it says."""
+        for _ in range(TRIES):
+            (said,) = self.run()
+            if said.how == "done" and not self.problems():
+                return
+            if said.how == "done" or "scoreinv repair" in said.text:
+                self.repair()
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Stage and URI of each result that is not whole."""
+        results = [(stage, str(path)) for stage in STAGES for path in (self.workspace / stage).glob("*")]
+        return [(stage, uri) for stage, uri in results if problems_of(stage, uri)]
+
+    def repair(self) -> None:
+        """What `scoreinv repair --all` does before it gives the commands again."""
+        self.n_repairs += 1
+        for stage, uri in self.problems():
+            try:
+                discard_damaged(stage, uri)
+                if stage == "datasets":
+                    finish_if_all_is_there(uri)
+            except StoreError as error:
+                self.said.append(Said("explained", str(error)))
+
+    def compared(self) -> tuple[int, int, int, list[str]]:
+        """Slices and files that are missing, rows that are, what differs or is too much, and some of their names."""
+        found, expected = self.found(), self.expected[self.stage]
+        missing = [key for key in expected if key not in found]
+        rows = [key for key in missing if " row " in key]
+        differing = [key for key in found if found[key] != expected.get(key)]
+        details = [f"lost {key}" for key in missing[:3]] + [f"differing {key}" for key in differing[:3]]
+        return len(missing) - len(rows), len(rows), len(differing), details
+
+    def compare_at_once(self) -> None:
+        """Compare before the last commands: what one called done must be whole by then."""
+        self.lost_at_once = self.compared()[:3]
+
+    def _forget(self) -> None:
+        self.mark, self.faults, self.said = uuid4().hex, Counter[str](), list[Said]()
+        self.n_repairs, self.lost_at_once = 0, (0, 0, 0)
+        self.traces.unlink(missing_ok=True)
+
+    def _fresh(self, name: str) -> Path:
+        place = self.place(name)
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(self.temporary)
+        self.temporary.mkdir()
+        return Path(shutil.copytree(self.folder / f"inputs-{self.stage}", place, dirs_exist_ok=True))
+
+    def _n(self, how: str) -> int:
+        return sum(said.how == how for said in self.said)
+
+
+def without_pages(found: Mapping[str, str]) -> dict[str, str]:
+    """All but the reports' pages, which name the seconds that the stages before took."""
+    return {key: value for key, value in found.items() if not key.endswith(" page")}
