@@ -12,8 +12,9 @@ from pydantic import Field
 
 from scoreinv.modality import MODALITIES, Modality
 from scoreinv.spec import Spec
-from storage.datasets import DatasetStore, Listing, Rejected
+from storage.datasets import DatasetStore
 from storage.errors import SourceError
+from storage.listing import Listing, Rejected
 from storage.sources.source import Source, Volume, collect
 
 N_LOOKED_AT = 8

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scoreinv.spec import Json, digest_of
-from storage.datasets import Listing
 from storage.errors import StoreError
 from storage.joined import Piece
+from storage.listing import Listing
 from storage.shards import ShardedStore
 from storage.uri import exists, join, list_names, read_sealed, sealed, write_json
 

@@ -16,8 +16,8 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from scoreinv.errors import UserError
-from storage.datasets import Listing, Rejected, SliceRecord
 from storage.errors import StoreError
+from storage.listing import Listing, Rejected, SliceRecord
 from storage.uri import create_bytes, exists, join, read_bytes
 
 Identities = Literal["hashed", "kept"]

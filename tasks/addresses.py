@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from scoreinv.spec import digest_of
-from storage.datasets import Listing
+from storage.listing import Listing
 from storage.sources import PhantomSource
 from storage.uri import join, read_bytes
 from tasks.recipes import EvaluateRecipe, IngestRecipe, MeasureRecipe, ReconstructRecipe, ReportRecipe

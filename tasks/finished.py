@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from scoreinv.spec import Spec
-from storage.datasets import Listing
 from storage.errors import StoreError
 from storage.identities import Hasher
 from storage.joined import open_store
+from storage.listing import Listing
 from storage.models import read_contract
 from storage.reports import PAGE, SUMMARY
 from storage.scores import rows_of, score_files

@@ -10,10 +10,11 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json
-from storage.datasets import NAMES, DatasetStore, Listing, Rejected, joined_attrs
+from storage.datasets import NAMES, DatasetStore, joined_attrs
 from storage.growth import Division, divided, keys_of, known_stores, register
 from storage.identities import Hasher
 from storage.joined import Piece
+from storage.listing import Listing, Rejected
 from storage.sources import collect
 from storage.sources.catalogue import digest_of_stamps
 from storage.sources.source import Volume

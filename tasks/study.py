@@ -13,8 +13,9 @@ from scoreinv.contract import ImageContract
 from scoreinv.metrics.image import magnitude
 from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
-from storage.datasets import DatasetStore, Rejected
+from storage.datasets import DatasetStore
 from storage.joined import open_store
+from storage.listing import Rejected
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.means import Row, left_out, mean_of

@@ -20,7 +20,7 @@ from scoreinv.problem import InverseProblem, reconstruct, run
 from scoreinv.samplers import DDS
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.start import GradedTVStart, TVStart
-from storage.datasets import Listing
+from storage.listing import Listing
 from storage.models import load, shipped
 from storage.resample import prepare
 from storage.sources import DicomSource, NiftiSource

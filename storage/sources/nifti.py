@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from scoreinv.modality import MODALITIES, Modality
-from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
+from storage.listing import Rejected, SliceRecord
 from storage.sources.catalogue import Catalogue, Memory
 from storage.sources.content import complex_part_reason, foreign_reason, not_hounsfield_reason
 from storage.sources.copies import opened

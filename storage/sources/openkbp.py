@@ -15,8 +15,8 @@ from pydantic import Field
 
 from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json
-from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
+from storage.listing import Rejected, SliceRecord
 from storage.sources.catalogue import Catalogue, Memory
 from storage.sources.copies import opened
 from storage.sources.files import Stamp, damage_explained, name_of, stamps_below

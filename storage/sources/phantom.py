@@ -10,7 +10,7 @@ from pydantic import Field
 from scoreinv.modality import MODALITIES, Modality
 from scoreinv.phantoms import Ellipse, coverage
 from scoreinv.spec import MAX_SEED, Json
-from storage.datasets import Rejected, SliceRecord
+from storage.listing import Rejected, SliceRecord
 from storage.sources.catalogue import Catalogue
 from storage.sources.source import NO_CATALOGUE, Select, Source, Volume, checked
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from storage.datasets import Listing, Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.identities import Hash, Identities
+from storage.listing import Listing, Rejected, SliceRecord
 from storage.sources.catalogue import Catalogue
 from storage.sources.dicom import DicomSource
 from storage.sources.files import Stamp

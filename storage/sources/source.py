@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 
 from scoreinv.modality import MODALITIES, Modality
 from scoreinv.spec import Json, Spec
-from storage.datasets import Listing, Rejected, SliceRecord, checksum_of
 from storage.errors import SourceError
 from storage.identities import Hash, Identities, hidden
+from storage.listing import Listing, Rejected, SliceRecord, checksum_of
 from storage.sources.catalogue import Catalogue
 from storage.sources.files import Stamp
 

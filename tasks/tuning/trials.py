@@ -20,8 +20,8 @@ from pydantic import ValidationError
 
 from scoreinv.errors import UserError
 from scoreinv.spec import Json, Spec
-from storage.datasets import SliceRecord
 from storage.errors import StoreError, StoreMismatch
+from storage.listing import SliceRecord
 from storage.plans import read_if_whole, restore_plan
 from storage.shards import ShardedStore
 from storage.uri import create_bytes, delete, exists, join, json_bytes, list_names, read_sealed, sealed

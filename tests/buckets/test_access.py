@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from storage.datasets import Rejected
 from storage.errors import StoreError
+from storage.listing import Rejected
 from storage.remote import remote
 from storage.sources import DicomSource
 from storage.sources.files import stamps_below

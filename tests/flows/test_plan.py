@@ -18,8 +18,8 @@ from flows.recipe_files import load_execution, load_recipe
 from scoreinv.measurement import GaussianNoise
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
-from storage.datasets import Rejected
 from storage.errors import StoreNotFound
+from storage.listing import Rejected
 from storage.sources import DicomSource, NiftiSource, PhantomSource
 from tasks.checks import check_pipeline
 from tasks.planning.plan import Plan, make_plan

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from scoreinv.contract import ImageContract
-from storage.datasets import DatasetStore, Listing, SliceRecord, checksum_of
+from storage.datasets import DatasetStore
 from storage.errors import SourceError, StoreError, StoreIncomplete, StoreMismatch
+from storage.listing import Listing, SliceRecord, checksum_of
 from storage.resample import prepare
 from storage.sources.phantom import PhantomSource
 from storage.uri import delete, join, read_bytes, write_bytes

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from scoreinv.contract import ImageContract
-from storage.datasets import DatasetStore, Rejected
+from storage.datasets import DatasetStore
 from storage.errors import SourceError
 from storage.fingerprint import Fingerprint, fingerprint_of_dataset, fingerprint_of_source
+from storage.listing import Rejected
 from storage.sources import DicomSource, PhantomSource, SeveralSources
 from tests.storage.dicom_files import write_series
 

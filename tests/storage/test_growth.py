@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from storage.datasets import Listing, SliceRecord
 from storage.growth import KnownStore, divided, keys_of, known_stores, register
 from storage.joined import Piece
+from storage.listing import Listing, SliceRecord
 from tests.storage.sharded import fill, make
 
 

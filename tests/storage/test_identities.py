@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from scoreinv.contract import ImageContract
-from storage.datasets import NAMES, DatasetStore, Listing, Rejected
+from storage.datasets import NAMES, DatasetStore
 from storage.errors import StoreError
 from storage.identities import SALT_VARIABLE, Hasher, hidden, names_in
+from storage.listing import Listing, Rejected
 from storage.sources import DicomSource, NiftiSource, PhantomSource, SeveralSources, Source
 from storage.uri import join, read_bytes, write_bytes
 from tests.storage import dicom_files as files

@@ -8,8 +8,9 @@ import pytest
 
 from scoreinv.contract import ImageContract
 from scoreinv.modality import MODALITIES
-from storage.datasets import DatasetStore, Listing, SliceRecord
+from storage.datasets import DatasetStore
 from storage.errors import SourceError
+from storage.listing import Listing, SliceRecord
 
 SIZE = 32
 BODY = np.pad(np.full((16, 16), 0.7), 8) + 0.05 * np.random.default_rng(0).standard_normal((32, 32))

@@ -13,8 +13,9 @@ from scoreinv.measurement import GaussianNoise, Noiseless, PoissonNoise, simulat
 from scoreinv.noise import Noise
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
-from storage.datasets import DatasetStore, Listing, SliceRecord
+from storage.datasets import DatasetStore
 from storage.errors import StoreMismatch
+from storage.listing import Listing, SliceRecord
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join, size_of
 from tasks.measure import measurement_store

@@ -11,7 +11,7 @@ from scoreinv.problem import Method
 from scoreinv.samplers import DDS
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.renoise import Renoise
-from storage.datasets import Rejected
+from storage.listing import Rejected
 from storage.shards import ShardedStore
 from tasks.means import left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from scoreinv.modality import MODALITIES, Modality
 from scoreinv.spec import Json, digest_of
-from storage.datasets import Rejected, SliceRecord
 from storage.errors import SourceError
 from storage.identities import Hash, Identities
+from storage.listing import Rejected, SliceRecord
 from storage.sources.catalogue import Catalogue, Memory
 from storage.sources.content import not_hounsfield_reason
 from storage.sources.copies import fetched_once, opened

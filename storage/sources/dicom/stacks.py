@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from scoreinv.modality import Modality
-from storage.datasets import Rejected
+from storage.listing import Rejected
 from storage.sources.dicom.header import Header
 
 Plane = Literal["axial", "coronal", "sagittal", "oblique"]

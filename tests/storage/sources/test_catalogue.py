@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.datasets import Listing
+from storage.listing import Listing
 from storage.sources import AnySource, DicomSource, NiftiSource, OpenKBPSource, SeveralSources, collect, limits
 from storage.sources.catalogue import Catalogue, digest_of_stamps
 from storage.sources.files import Stamp

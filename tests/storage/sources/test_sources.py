@@ -10,8 +10,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from scoreinv.contract import ImageContract
-from storage.datasets import DatasetStore, checksum_of
+from storage.datasets import DatasetStore
 from storage.errors import SourceError
+from storage.listing import checksum_of
 from storage.sources import (
     AnySource,
     DicomSource,

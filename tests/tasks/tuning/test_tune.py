@@ -18,8 +18,9 @@ from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Step
 from scoreinv.samplers import DDS
-from storage.datasets import DatasetStore, SliceRecord
+from storage.datasets import DatasetStore
 from storage.errors import StoreError
+from storage.listing import SliceRecord
 from storage.shards import ShardedStore
 from storage.sources import PhantomSource
 from storage.verify import discard_damaged, problems_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydicom.filereader import read_file_meta_info
 
-from storage.datasets import Listing
+from storage.listing import Listing
 from storage.sources.dicom import DicomSource
 from tests.storage import dicom_files as files
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from storage.datasets import Listing
 from storage.identities import Hasher
+from storage.listing import Listing
 from storage.sources.dicom import DicomSource
 from tests.storage import dicom_files as files
 

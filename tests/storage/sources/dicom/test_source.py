@@ -21,8 +21,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from storage.datasets import Listing
 from storage.errors import SourceError
+from storage.listing import Listing
 from storage.sources.dicom import DicomSource
 from storage.sources.source import Select, mri_offset_and_scale
 from tests.storage import dicom_files as files

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.datasets import Listing
 from storage.errors import SourceError
+from storage.listing import Listing
 from storage.sources.dicom import DicomSource
 from storage.sources.source import Select
 from tests.storage import dicom_files as files
