@@ -54,7 +54,7 @@ OFFERS = {
     "scoreinv demo sm": set(),
     "scoreinv reconstruct reconstruction.prior=": {"ct-128", "ct-256", "mri-128"},
     "scoreinv tune metric=s": {"ssim", "ssim_circle"},
-    "scoreinv train execution.cluster.kind=": {"inline", "local", "remote"},
+    "scoreinv train execution.cluster.kind=": {"inline", "local", "remote", "slurm", "kubernetes"},
     "scoreinv nothing x": set(),
 }
 

@@ -54,7 +54,7 @@ def test_the_best_recipe_of_a_tuning_reconstructs(command: Command, tmp_path: Pa
     assert code == 0, err
     tuning = Path(out.strip().splitlines()[-1])
     assert tuning.parent == workspace / "tuning"
-    assert {path.name for path in tuning.iterdir()} == {"trials", "recipe.json", "best.yaml", "trials.png"}
+    assert {path.name for path in tuning.iterdir()} == {"trials", "recipe.json", "best.yaml", "trials.png", "lease"}
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts()
     assert {"table", "image", "progress"} <= {str(artifact.type) for artifact in artifacts}

@@ -90,8 +90,12 @@ def test_one_fills_and_others_follow_and_go_on_where_it_is_killed(tmp_path: Path
             process.start()
             until_said(receiver, word)
         time.sleep(1.0)
-        os.kill(leaver.pid or 0, signal.SIGINT)
-        leaver.join(60)
+        # Where an interrupt meets a callback, Python drops it; a person presses again.
+        for _ in range(10):
+            os.kill(leaver.pid or 0, signal.SIGINT)
+            leaver.join(10)
+            if leaver.exitcode is not None:
+                break
         assert leaver.exitcode not in (0, None)
         assert owner.is_alive()
         assert tries(job) == {0: 1}
