@@ -11,7 +11,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.modality import MODALITIES
 from scoreinv.spec import Json, digest_of
-from storage.errors import SourceError, StoreError, StoreIncomplete, StoreNotFound
+from storage.errors import SourceError, StoreError, StoreIncomplete, StoreMismatch, StoreNotFound
 from storage.joined import JoinedStore, Piece, open_store
 from storage.listing import Listing, Rejected, SliceRecord, checksum_of
 from storage.looks import Look, look_of, nothing_seen, read_looks
@@ -40,6 +40,8 @@ class DatasetStore:
 
     def __init__(self, shards: ShardedStore) -> None:
         self.shards = shards
+        if "contract" not in shards.attrs:
+            raise StoreMismatch(f"{shards.uri} holds no data set: its plan.json is another store's, or it was moved")
         self.contract = ImageContract.model_validate(shards.attrs["contract"])
         self.fine_factor = int(shards.attrs["fine_factor"])
         self._listing: Listing | None = None

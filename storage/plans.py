@@ -10,7 +10,7 @@ import numpy as np
 from scoreinv.spec import Json, digest_of
 from storage.encoding import ArrayLayout
 from storage.errors import StoreError, StoreMismatch
-from storage.uri import join, read_json, read_sealed, sealed, write_json
+from storage.uri import exists, join, list_names, read_json, read_sealed, sealed, write_json
 
 FORMAT = "scoreinv-shards-2"
 
@@ -111,19 +111,36 @@ def _short(value: Json) -> str:
 
 
 def restore_plan(uri: str) -> bool:
-    """Puts a plan that is lost or damaged anew from its copy; whether there is a whole one now."""
-    if read_if_whole(join(uri, "plan.json")) is not None:
+    """Puts a plan that is lost, damaged or another store's anew from its copy; whether there is a right one now."""
+    if not plan_problem(uri):
         return True
+    copy = _copy_of_plan(uri)
+    if copy is not None:
+        write_json(join(uri, "plan.json"), sealed(copy))
+    return copy is not None
+
+
+def plan_problem(uri: str) -> str:
+    """What is wrong with a plan: it is gone or damaged, or the shards were made by its copy, which says otherwise."""
+    plan_uri, copy = join(uri, "plan.json"), _copy_of_plan(uri)
+    found = read_if_whole(plan_uri)
+    if found is None:
+        return f"{plan_uri} is {'damaged' if exists(plan_uri) else 'gone'}"
+    if copy in (None, found):
+        return ""
+    markers = (read_if_whole(join(uri, "done", name)) for name in list_names(join(uri, "done")))
+    made_by = next((marker.get("plan") for marker in markers if marker), None)
+    return f"{plan_uri} is another store's" if made_by == digest_of(copy) else ""
+
+
+def _copy_of_plan(uri: str) -> dict[str, Any] | None:
     try:
         attrs = dict(read_json(join(uri, "zarr.json"))["attributes"])
         rest = dict(attrs.pop(COPY))
         digest, plan = rest.pop("digest"), {**rest, "attrs": attrs}
-        if digest_of(plan) != digest:
-            return False
     except (StoreError, KeyError, TypeError, ValueError):
-        return False
-    write_json(join(uri, "plan.json"), sealed(plan))
-    return True
+        return None
+    return plan if digest_of(plan) == digest else None
 
 
 def read_plan(uri: str) -> dict[str, Any]:

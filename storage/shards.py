@@ -44,6 +44,7 @@ from storage.plans import (
     read_plan,
     reference_of,
     refuse_other_plan,
+    restore_plan,
     shards_between,
     spans,
     versions_in,
@@ -113,6 +114,9 @@ class ShardedStore:
             if found is None:
                 # Damaged, or of an earlier version, and then no shard there is one of this version either.
                 write_json(plan_uri, sealed(plan))
+        if found not in (None, plan) and restore_plan(uri):
+            # It may have been exchanged with another store's.
+            found = read_if_whole(plan_uri)
         if found is not None:
             refuse_other_plan(uri, found, plan)
             # Its own: an earlier version kept more in it, and the markers name it.

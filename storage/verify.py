@@ -13,7 +13,7 @@ from storage.datasets import DatasetStore
 from storage.errors import StoreError, StoreNotFound
 from storage.joined import open_store
 from storage.models import is_whole_archive, load
-from storage.plans import read_if_whole, restore_plan
+from storage.plans import plan_problem, read_if_whole, restore_plan
 from storage.reports import SUMMARY
 from storage.scores import rows_of, score_files
 from storage.shards import ShardedStore
@@ -33,7 +33,7 @@ def discard_damaged(stage: str, uri: str) -> None:
     """
     if stage == "tuning":
         for folder in _trials(uri):
-            if _plan_problem(folder) and not restore_plan(folder):
+            if plan_problem(folder) and not restore_plan(folder):
                 _forget_trial(folder)
             else:
                 ShardedStore.open(folder, finished=False).repair()
@@ -43,7 +43,7 @@ def discard_damaged(stage: str, uri: str) -> None:
         _discard_damaged_prior(uri)
     elif stage != "reports":
         if not restore_plan(uri):
-            raise StoreError(f"{_plan_problem(uri)}, and so is its copy: run the command that made the store again")
+            raise StoreError(f"{plan_problem(uri)}, and so is its copy: run the command that made the store again")
         open_store(uri, finished=False).repair()
 
 
@@ -59,7 +59,7 @@ def finish_if_all_is_there(uri: str) -> None:
 
 
 def _store(uri: str) -> Iterator[str]:
-    if problem := _plan_problem(uri):
+    if problem := plan_problem(uri):
         yield problem
         return
     store = open_store(uri, finished=False)
@@ -71,7 +71,7 @@ def _store(uri: str) -> Iterator[str]:
 
 def _dataset(uri: str) -> Iterator[str]:
     yield from _store(uri)
-    if _plan_problem(uri):
+    if plan_problem(uri):
         return
     try:
         len(DatasetStore.open(uri, finished=False).listing.slices)
@@ -106,7 +106,7 @@ def _prior(uri: str) -> Iterator[str]:
 def _tuning(uri: str) -> Iterator[str]:
     trials = _trials(uri)
     for folder in trials:
-        if problem := _plan_problem(folder):
+        if problem := plan_problem(folder):
             yield problem
         else:
             yield from ShardedStore.open(folder, finished=False).verify()
@@ -142,12 +142,6 @@ _CHECKS: dict[str, Callable[[str], Iterator[str]]] = {
 
 STAGES = tuple(_CHECKS)
 """The kinds of results, in an order in which each is made of those before it."""
-
-
-def _plan_problem(uri: str) -> str:
-    if read_if_whole(join(uri, "plan.json")) is not None:
-        return ""
-    return f"{join(uri, 'plan.json')} is {'damaged' if exists(join(uri, 'plan.json')) else 'gone'}"
 
 
 def _is_damaged(uri: str) -> bool:

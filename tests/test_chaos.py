@@ -31,7 +31,7 @@ def test_what_is_lost_changed_or_left_is_counted(tmp_path: Path) -> None:
         (store,) = bench.workspace.glob("datasets/*")
         marker, success = store / "done" / "1.json", store / "_SUCCESS"
         content = marker.read_bytes()
-        marker.write_bytes(content.replace(b"phantom-0", b"phantom-9"))
+        marker.write_bytes(content[:-10])
         lost, rows, _, details = bench.compared()
         assert (lost > 0, rows) == (True, 0)
         assert all(text.startswith("lost datasets/") for text in details)

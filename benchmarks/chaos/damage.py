@@ -40,8 +40,9 @@ def _flip(path: Path, chance: Random) -> None:
 
 def _exchange(path: Path, chance: Random) -> None:
     """With a file beside it, or of the same name in another store."""
-    others = [one for one in {*path.parent.iterdir(), *path.parents[2].glob(f"*/{path.name}")} if one.is_file()]
-    other = chance.choice(sorted(others))
+    others = {*path.parent.iterdir(), *path.parents[2].glob(f"**/{path.name}")} - {path}
+    other = chance.choice(sorted(one for one in others if one.is_file()) or [path.with_name("other")])
+    other.touch()
     shutil.copy(path, kept := path.with_name("kept"))
     shutil.copy(other, path)
     shutil.move(kept, other)

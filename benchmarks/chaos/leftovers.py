@@ -11,6 +11,9 @@ from benchmarks.chaos.commands import ROUND
 END_SECONDS = 20.0
 """A process whose parent was killed looks once a second, and may take as long as this to end in order."""
 
+CACHE = "torchinductor_"
+"""How a folder is called that torch keeps for good, one for each user."""
+
 
 def processes_left(mark: str) -> list[str]:
     """Of the processes of a round those that do not end by themselves; they are ended then."""
@@ -35,5 +38,6 @@ def _alive(mark: str) -> list[psutil.Process]:
 
 def files_left(temporary: Path, workspace: Path) -> list[str]:
     """Temporary files and folders of a round, and files of the workspace that never got their names."""
-    found = [*temporary.iterdir(), *workspace.rglob("*.partial")]
+    own = (path for path in temporary.iterdir() if not path.name.startswith(CACHE))
+    found = [*own, *workspace.rglob("*.partial")]
     return [f"file {path.relative_to(path.parents[1])}" for path in found]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StoreError, StoreMismatch
-from storage.plans import restore_plan
+from storage.plans import plan_problem, restore_plan
 from storage.shards import ShardedStore
 from storage.uri import delete, join, read_json, write_bytes, write_json
 from tests.storage.sharded import fill, make
@@ -122,6 +122,25 @@ def test_a_plan_that_is_lost_is_restored_from_its_copy(uri: str) -> None:
     delete(join(uri, "zarr.json"))
     assert not restore_plan(uri)
     assert make(uri).plan() == store.plan()
+
+
+def test_a_plan_that_was_exchanged_is_seen_and_restored(tmp_path: Path) -> None:
+    """By its copy, which the markers name; one without markers is another store."""
+    stores = [make(str(tmp_path / name), n=n) for name, n in (("a", 10), ("b", 6), ("c", 7))]
+    for store in stores[:2]:
+        fill(store)
+    plans = [tmp_path / name / "plan.json" for name in "abc"]
+    contents = [plan.read_bytes() for plan in plans]
+    for mend in (lambda: restore_plan(stores[0].uri), lambda: make(stores[0].uri, n=10)):
+        plans[0].write_bytes(contents[1])
+        assert plan_problem(stores[0].uri) == f"{plans[0]} is another store's"
+        mend()
+        assert plans[0].read_bytes() == contents[0]
+        assert ShardedStore.open(stores[0].uri, finished=False).verify() == []
+    assert [plan_problem(store.uri) for store in stores] == ["", "", ""]
+    plans[2].write_bytes(contents[1])
+    with pytest.raises(StoreMismatch, match="choose another place, or remove it"):
+        make(stores[2].uri, n=7)
 
 
 def test_a_shard_of_another_store_is_no_shard_of_this(tmp_path: Path) -> None:

@@ -428,11 +428,14 @@ def test_the_first_reason_is_kept(tmp_path: Path) -> None:
 
 
 def test_two_processes_share_a_file_that_is_gone_in_the_end_and_train_as_from_memory(
-    dataset: str, two_processes: tuple[Path, list[str]], tmp_path: Path
+    dataset: str, two_processes: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = tmp_path / "cache"
+    cache, temporary = tmp_path / "cache", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     job = job_for(dataset, tmp_path / "prior", launch={"memory_gib": 0, "cache": str(cache)})
     list(torchrun(job, 2))
+    assert list(temporary.glob("torchelastic*")) == []
     assert load(join(job.target, "prior"))[0] == load(str(two_processes[0] / "prior"))[0]
     assert list(cache.glob("*.images")) == []
     assert cache.exists()

@@ -33,7 +33,9 @@ def run_group(job: str, n_processes: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    options = ["--standalone", f"--nproc-per-node={n_processes}", "--max-restarts=0"]
+    # Without a folder for logs it makes one that nobody removes, though it writes none.
+    logs = f"--log-dir={Path(job).parent}"
+    options = ["--standalone", f"--nproc-per-node={n_processes}", "--max-restarts=0", logs]
     try:
         run(parse_args([*options, "-m", "tasks.workers.training.launch", "trainer", job]))  # type: ignore[no-untyped-call]
     except ChildFailedError:
