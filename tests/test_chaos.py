@@ -20,7 +20,7 @@ def test_nothing_is_lost_by_faults(kind: str, tmp_path: Path) -> None:
     with KINDS[kind](tmp_path / kind) as bench:
         found = bench.round(SEED, 0)
     assert bad_counts(found) == {}, (found.program_faults, found.details)
-    assert sum(found.faults.values()) > 0
+    assert found.n_commands > 1
     assert found.n_done + found.n_killed + found.n_explained >= found.n_commands
 
 

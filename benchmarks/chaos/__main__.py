@@ -10,11 +10,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.chaos import __doc__ as about
 from benchmarks.chaos.bench import Bench
-from benchmarks.chaos.kinds import CHEAP, KINDS
+from benchmarks.chaos.kinds import CHEAP, COSTLY, KINDS
 from benchmarks.chaos.rounds import HEAD, Round, bad_counts, read_rounds, table
 
 KEPT, TABLE = Path("benchmarks/results/chaos.jsonl"), Path("benchmarks/results/chaos.md")
@@ -32,16 +33,14 @@ def main() -> None:
     # In memory where there is such a place: a disk's fsync takes longer than the rest.
     memory = next((place for place in ("/dev/shm",) if os.access(place, os.W_OK)), None)
     with tempfile.TemporaryDirectory(prefix="chaos-", dir=memory) as folder, options.keep.open("a") as file:
-        for kind in options.only:
-            n_rounds = options.rounds if kind in CHEAP else -(-options.rounds // COSTS)
-            wanted = [i for i in range(n_rounds) if (kind, options.seed, i) not in known]
-            for one in _rounds(KINDS[kind], Path(folder) / kind, options.seed, wanted, end):
-                kept.append(one)
-                n_bad += bool(bad_counts(one))
-                file.write(one.model_dump_json() + "\n")
-                file.flush()
-                said = "".join(f"\n    {text}" for text in (*one.program_faults, *one.details))
-                print(kind, one.number, one.faults, f"{one.seconds:.1f} s", bad_counts(one) or "", said, flush=True)
+        wanted = [one for one in _wanted(options) if (one[0], options.seed, one[1]) not in known]
+        for one in _rounds(Path(folder), wanted, options.seed, end):
+            kept.append(one)
+            n_bad += bool(bad_counts(one))
+            file.write(one.model_dump_json() + "\n")
+            file.flush()
+            said = "".join(f"\n    {text}" for text in (*one.program_faults, *one.details))
+            print(one.kind, one.number, one.faults, f"{one.seconds:.1f} s", bad_counts(one) or "", said, flush=True)
     print(table(kept))
     options.table.write_text(f"{HEAD}\n{table(kept)}\n")
     sys.exit(1 if n_bad else 0)
@@ -60,13 +59,22 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rounds(kind: type[Bench], folder: Path, seed: int, numbers: list[int], end: float) -> Iterator[Round]:
-    if not numbers or time.monotonic() > end:
-        return
-    with kind(folder) as bench:
-        for number in numbers:
-            if time.monotonic() < end:
-                yield bench.round(seed, number)
+def _wanted(options: argparse.Namespace) -> list[tuple[str, int]]:
+    """Kinds and numbers of rounds: the kinds in turn, the cheap ones first."""
+    n_costly = -(-options.rounds // COSTS)
+    cheap = [(kind, number) for number in range(options.rounds) for kind in options.only if kind in CHEAP]
+    return cheap + [(kind, number) for number in range(n_costly) for kind in options.only if kind in COSTLY]
+
+
+def _rounds(folder: Path, wanted: list[tuple[str, int]], seed: int, end: float) -> Iterator[Round]:
+    with ExitStack() as open_benches:
+        benches: dict[str, Bench] = {}
+        for kind, number in wanted:
+            if time.monotonic() > end:
+                return
+            if kind not in benches:
+                benches[kind] = open_benches.enter_context(KINDS[kind](folder / kind))
+            yield benches[kind].round(seed, number)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class Bench:
             stage=self.stage,
             seed=seed,
             number=number,
-            faults=dict(sorted((+self.faults).items())),
+            faults={name: n for name, n in sorted(self.faults.items()) if name and n},
             n_commands=len(self.said),
             n_done=self._n("done"),
             n_killed=self._n("killed"),

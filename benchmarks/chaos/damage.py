@@ -65,15 +65,17 @@ class Damage(Bench):
     def disturb(self, chance: Random) -> None:
         for _ in range(chance.randint(1, 3)):
             self.run(1, partial(_kill_late, chance.uniform(0.3, 2) * self.seconds[self.stage]))
-            for _ in range(chance.randint(1, 3)):
-                self._damage(chance)
+            self.faults.update(damage(self.workspace, chance) for _ in range(chance.randint(1, 3)))
 
-    def _damage(self, chance: Random) -> None:
-        what, how = chance.choice([*NAMES]), chance.choice([*DAMAGES])
-        files = sorted(path for one in NAMES[what] for path in self.workspace.glob(one) if path.is_file())
-        if files:
-            DAMAGES[how](chance.choice(files), chance)
-            self.faults[f"{what} {how}"] += 1
+
+def damage(workspace: Path, chance: Random) -> str:
+    """Damage a file of a workspace, if there is one of the kind that was drawn; what was done to what."""
+    what, how = chance.choice([*NAMES]), chance.choice([*DAMAGES])
+    files = sorted(path for one in NAMES[what] for path in workspace.glob(one) if path.is_file())
+    if not files:
+        return ""
+    DAMAGES[how](chance.choice(files), chance)
+    return f"{what} {how}"
 
 
 def _kill_late(seconds: float, commands: list[Command]) -> None:

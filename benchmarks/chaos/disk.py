@@ -57,7 +57,6 @@ class Disk(Bench):
             else:
                 said = self.run(before=[partial(_fill_after, chance.randint(0, 60))])
             self.faults["disk full"] += said[0].how == "explained"
-            self.faults["disk nearly full"] += said[0].how == "done"
 
     def _kib_needed(self) -> int:
         calm = self.place("calm")

@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.chaos.bench import Bench
 from benchmarks.chaos.commands import Command, Said
 from benchmarks.chaos.contents import digest_of_array
+from benchmarks.chaos.damage import damage
 from scoreinv.spec import digest_of
 from storage.datasets import DatasetStore
 from storage.joined import open_store
@@ -25,7 +26,10 @@ ADDRESSES = ("slice", "reconstruction", "measurements", "seconds")
 
 
 class Growth(Bench):
-    """Begins with some studies; the others come one by one while a command is killed. Compared by slices."""
+    """Begins with some studies; the others come one by one while a command is killed; now and then a file is damaged.
+
+    Compared by slices.
+    """
 
     kind = "growth"
 
@@ -50,6 +54,8 @@ class Growth(Bench):
         for name in order[n_first:]:
             for _ in range(chance.randint(0, 2)):
                 self.run(1, partial(self._kill, chance.uniform(0, self.seconds[self.stage])))
+            if chance.random() < 0.3:
+                self.faults[damage(self.workspace, chance)] += 1
             self.run(1, partial(self._grow, name, chance))
         for _ in range(chance.randint(0, 2)):
             self.run(1, partial(self._kill, chance.uniform(0, self.seconds[self.stage])))

@@ -36,7 +36,6 @@ class Race(Bench):
             self.compare_at_once()
 
     def _kill(self, chance: Random, commands: list[Command]) -> None:
-        self.faults["commands at once"] += len(commands)
         self.faults["command killed"] += kill_some(commands, self.seconds[self.stage] * len(commands), chance)
 
 

@@ -77,6 +77,7 @@ class Server(Bench):
             return
         with socket.create_server(("127.0.0.1", self.port)) as listener:
             environment = EPHEMERAL | DATABASE | {"PREFECT_HOME": str(self.home), "TMPDIR": str(self.folder)}
+            environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
             self.child = launch(str(self.home), environment, listener)
         require_ready(self.child, str(self.home), READY_SECONDS)
 
