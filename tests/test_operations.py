@@ -26,6 +26,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterDeploymentId,
 )
 from prefect.client.schemas.objects import Artifact, FlowRun
+from prefect.events.worker import EventsWorker
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Scheduled
@@ -57,7 +58,10 @@ execution: {cluster: {kind: local, n_workers: 1}, batch_size: 1}
 def client(server: str) -> Iterator[SyncPrefectClient]:
     """Of the server, to which flows of this process report as well."""
     with temporary_settings({PREFECT_API_URL: server}), get_client(sync_client=True) as found:
+        # Prefect sends events to the server that the first one of the process went to.
+        EventsWorker.drain_all(at_exit=False)
         yield found
+        EventsWorker.drain_all(at_exit=False)
 
 
 @pytest.fixture(scope="module")
