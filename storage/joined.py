@@ -18,7 +18,7 @@ from scoreinv.spec import Json
 from storage.encoding import ArrayLayout, Files
 from storage.errors import StoreHeld
 from storage.markers import Markers
-from storage.plans import Shard, plan_json, read_if_whole, refuse_other_plan
+from storage.plans import Shard, plan_if_whole, plan_json, refuse_other_plan
 from storage.shards import ShardedStore
 from storage.uri import create_bytes, exists, join, json_bytes, sealed, write_json
 
@@ -75,9 +75,9 @@ class JoinedStore(ShardedStore):
         shared = plan_json(sum(row[-1] for row in rows), parts[0].shard_size, parts[0].layouts, attrs)
         plan = {**shared, PARTS: [store.name for store in parts], PIECES: rows}
         plan_uri = join(uri, "plan.json")
-        found = read_if_whole(plan_uri)
+        found = plan_if_whole(plan_uri)
         if found is None and not create_bytes(plan_uri, json_bytes(sealed(plan))):
-            found = read_if_whole(plan_uri)
+            found = plan_if_whole(plan_uri)
             if found is None:
                 write_json(plan_uri, sealed(plan))
         if found is not None:

@@ -14,6 +14,8 @@ from storage.uri import exists, join, list_names, read_json, read_sealed, sealed
 
 FORMAT = "scoreinv-shards-2"
 
+_KEYS = {"n", "shard_size", "arrays", "attrs"}
+
 COPY = "scoreinv_plan"
 """The attribute of the zarr group that holds the plan but its attributes, which are attributes there."""
 
@@ -123,7 +125,7 @@ def restore_plan(uri: str) -> bool:
 def plan_problem(uri: str) -> str:
     """What is wrong with a plan: it is gone or damaged, or the shards were made by its copy, which says otherwise."""
     plan_uri, copy = join(uri, "plan.json"), _copy_of_plan(uri)
-    found = read_if_whole(plan_uri)
+    found = plan_if_whole(plan_uri)
     if found is None:
         return f"{plan_uri} is {'damaged' if exists(plan_uri) else 'gone'}"
     if copy in (None, found):
@@ -143,6 +145,12 @@ def _copy_of_plan(uri: str) -> dict[str, Any] | None:
     return plan if digest_of(plan) == digest else None
 
 
+def plan_if_whole(plan_uri: str) -> dict[str, Any] | None:
+    """The plan in a file; None if there is none, or the file is damaged or another kind of file."""
+    found = read_if_whole(plan_uri)
+    return found if found is not None and found.keys() >= _KEYS else None
+
+
 def read_plan(uri: str) -> dict[str, Any]:
     """The plan of the store at a URI.
 
@@ -152,12 +160,15 @@ def read_plan(uri: str) -> dict[str, Any]:
     """
     plan_uri = join(uri, "plan.json")
     try:
-        return read_sealed(plan_uri)
+        found = read_sealed(plan_uri)
+        if not found.keys() >= _KEYS:
+            raise StoreError(f"{plan_uri} is damaged: it holds something else")
+        return found
     except StoreError as error:
-        found = _format_of(plan_uri)
-        if found not in (None, FORMAT):
+        kind = _format_of(plan_uri)
+        if kind not in (None, FORMAT):
             raise StoreMismatch(
-                f"{uri} has format {found!r}, this version reads {FORMAT!r}: run the command that makes it again"
+                f"{uri} has format {kind!r}, this version reads {FORMAT!r}: run the command that makes it again"
             ) from error
         raise type(error)(
             f"{error}; `scoreinv repair {reference_of(uri)}` mends it, or the command that made it"

@@ -38,6 +38,7 @@ from storage.markers import Markers, sha256_of
 from storage.plans import Shard as Shard
 from storage.plans import (
     attributes,
+    plan_if_whole,
     plan_json,
     ranges,
     read_if_whole,
@@ -108,15 +109,15 @@ class ShardedStore:
         plan = plan_json(n, shard_size, arrays, attrs)
         plan_uri = join(uri, "plan.json")
         # Where nothing is to be done nothing is written: the workspace may be one to read from.
-        found = read_if_whole(plan_uri)
+        found = plan_if_whole(plan_uri)
         if found is None and not create_bytes(plan_uri, json_bytes(sealed(plan))):
-            found = read_if_whole(plan_uri)
+            found = plan_if_whole(plan_uri)
             if found is None:
                 # Damaged, or of an earlier version, and then no shard there is one of this version either.
                 write_json(plan_uri, sealed(plan))
         if found not in (None, plan) and restore_plan(uri):
             # It may have been exchanged with another store's.
-            found = read_if_whole(plan_uri)
+            found = plan_if_whole(plan_uri)
         if found is not None:
             refuse_other_plan(uri, found, plan)
             # Its own: an earlier version kept more in it, and the markers name it.

@@ -160,3 +160,15 @@ def test_a_store_of_an_earlier_version_is_made_again(uri: str) -> None:
         ShardedStore.open(uri)
     fill(make(uri))
     assert ShardedStore.open(uri, finished=False).verify() == []
+
+
+def test_a_plan_that_is_another_kind_of_file_is_damaged_and_mended(tmp_path: Path) -> None:
+    store = make(str(tmp_path / "store"))
+    fill(store)
+    store.finish()
+    (tmp_path / "store" / "plan.json").write_bytes((tmp_path / "store" / "_SUCCESS").read_bytes())
+    with pytest.raises(StoreError, match=r"plan.json is damaged: it holds something else; `scoreinv repair"):
+        ShardedStore.open(store.uri)
+    assert plan_problem(store.uri).endswith("plan.json is damaged")
+    assert restore_plan(store.uri)
+    assert ShardedStore.open(store.uri).verify() == []
