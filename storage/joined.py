@@ -82,7 +82,10 @@ class JoinedStore(ShardedStore):
                 write_json(plan_uri, sealed(plan))
         if found is not None:
             refuse_other_plan(uri, found, plan)
-        return cls(uri, plan)
+        store = cls(uri, plan)
+        # A shard of a part may have been found damaged since this was finished.
+        store._discard_damaged([], reads=False)
+        return store
 
     def part(self, number: int) -> ShardedStore:
         """The store that holds shards under this number; it may hold others as well, and need not be finished.

@@ -9,7 +9,7 @@ import pytest
 from storage.errors import StoreError, StoreIncomplete, StoreMismatch, StoreNotFound
 from storage.joined import About, JoinedStore, Piece, create_alike, open_store, parts_of
 from storage.shards import ShardedStore
-from storage.uri import join
+from storage.uri import delete, join
 from tests.storage.sharded import LAYOUTS, fill, make, values
 
 PIECES = [Piece(0, 1, 3), Piece(1, 0, 1)]
@@ -129,3 +129,13 @@ def test_a_part_that_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "two" / "plan.json").unlink()
     with pytest.raises(StoreNotFound, match="two"):
         open_store(store.uri).read("x", 0, 10)
+
+
+def test_a_shard_that_was_taken_from_a_part_is_pending_again(folder: str) -> None:
+    store = joined(folder)
+    store.finish()
+    delete(join(folder, "one", "done", "2.json"))
+    delete(join(folder, "one", "_SUCCESS"))
+    again = joined(folder, filled=False)
+    assert not again.is_finished()
+    assert [shard.index for shard in again.pending()] == [1]
