@@ -18,9 +18,9 @@ from scoreinv.spec import Json
 from storage.encoding import ArrayLayout, Files
 from storage.errors import StoreHeld
 from storage.markers import Markers
-from storage.plans import Shard, plan_if_whole, plan_json, refuse_other_plan
+from storage.plans import Shard, placed, plan_json
 from storage.shards import ShardedStore
-from storage.uri import create_bytes, exists, join, json_bytes, sealed, write_json
+from storage.uri import exists, join
 
 PARTS, PIECES = "parts", "pieces"
 """Keys of the plan of a joined store: names of stores beside it; runs of their shards as [part, first, last + 1,
@@ -73,15 +73,7 @@ class JoinedStore(ShardedStore):
             [*piece, plans[piece.part][piece.last - 1].stop - plans[piece.part][piece.first].start] for piece in pieces
         ]
         shared = plan_json(sum(row[-1] for row in rows), parts[0].shard_size, parts[0].layouts, attrs)
-        plan = {**shared, PARTS: [store.name for store in parts], PIECES: rows}
-        plan_uri = join(uri, "plan.json")
-        found = plan_if_whole(plan_uri)
-        if found is None and not create_bytes(plan_uri, json_bytes(sealed(plan))):
-            found = plan_if_whole(plan_uri)
-            if found is None:
-                write_json(plan_uri, sealed(plan))
-        if found is not None:
-            refuse_other_plan(uri, found, plan)
+        plan = placed(uri, {**shared, PARTS: [store.name for store in parts], PIECES: rows})
         store = cls(uri, plan)
         # A shard of a part may have been found damaged since this was finished.
         store._discard_damaged([], reads=False)

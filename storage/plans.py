@@ -10,7 +10,17 @@ import numpy as np
 from scoreinv.spec import Json, digest_of
 from storage.encoding import ArrayLayout
 from storage.errors import StoreError, StoreMismatch
-from storage.uri import exists, join, list_names, read_json, read_sealed, sealed, write_json
+from storage.uri import (
+    create_bytes,
+    exists,
+    join,
+    json_bytes,
+    list_names,
+    read_json,
+    read_sealed,
+    sealed,
+    write_json,
+)
 
 FORMAT = "scoreinv-shards-2"
 
@@ -86,6 +96,31 @@ def attributes(plan: Mapping[str, Any]) -> dict[str, Json]:
     """What the zarr group of a store with this plan holds as its attributes: those of the plan, and the rest of it."""
     rest = {key: value for key, value in plan.items() if key != "attrs"}
     return {**plan["attrs"], COPY: {**rest, "digest": digest_of(dict(plan))}}
+
+
+def placed(uri: str, plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan of the store at a URI, put there if there is none.
+
+    Where nothing is to be done nothing is written: the workspace may be one to read from.
+
+    Raises:
+        StoreMismatch: if there is a store with another plan in this place.
+    """
+    plan_uri = join(uri, "plan.json")
+    found = plan_if_whole(plan_uri)
+    if found is None and not create_bytes(plan_uri, json_bytes(sealed(plan))):
+        found = plan_if_whole(plan_uri)
+        if found is None:
+            # Damaged, or of an earlier version, and then no shard there is one of this version either.
+            write_json(plan_uri, sealed(plan))
+    if found not in (None, plan) and restore_plan(uri):
+        # It may have been exchanged with another store's.
+        found = plan_if_whole(plan_uri)
+    if found is None:
+        return plan
+    refuse_other_plan(uri, found, plan)
+    # Its own: an earlier version kept more in it, and the markers name it.
+    return found
 
 
 def refuse_other_plan(uri: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -38,25 +38,21 @@ from storage.markers import Markers, sha256_of
 from storage.plans import Shard as Shard
 from storage.plans import (
     attributes,
-    plan_if_whole,
+    placed,
     plan_json,
     ranges,
     read_if_whole,
     read_plan,
     reference_of,
-    refuse_other_plan,
-    restore_plan,
     shards_between,
     spans,
     versions_in,
 )
 from storage.uri import (
-    create_bytes,
     delete,
     exists,
     is_local,
     join,
-    json_bytes,
     list_names,
     local_path,
     locked,
@@ -106,22 +102,7 @@ class ShardedStore:
         Raises:
             StoreMismatch: if there is a store with another plan in this place.
         """
-        plan = plan_json(n, shard_size, arrays, attrs)
-        plan_uri = join(uri, "plan.json")
-        # Where nothing is to be done nothing is written: the workspace may be one to read from.
-        found = plan_if_whole(plan_uri)
-        if found is None and not create_bytes(plan_uri, json_bytes(sealed(plan))):
-            found = plan_if_whole(plan_uri)
-            if found is None:
-                # Damaged, or of an earlier version, and then no shard there is one of this version either.
-                write_json(plan_uri, sealed(plan))
-        if found not in (None, plan) and restore_plan(uri):
-            # It may have been exchanged with another store's.
-            found = plan_if_whole(plan_uri)
-        if found is not None:
-            refuse_other_plan(uri, found, plan)
-            # Its own: an earlier version kept more in it, and the markers name it.
-            plan = found
+        plan = placed(uri, plan_json(n, shard_size, arrays, attrs))
         store = cls(uri, plan)
         sizes, reads = store._sizes()
         store._describe(sizes)
