@@ -4,11 +4,12 @@ Without Prefect, so that a command sees quickly whether anything is new.
 """
 
 from scoreinv.spec import digest_of
+from storage.datasets import DatasetStore
 from storage.errors import StoreError
 from storage.identities import Hasher
 from storage.sources.catalogue import VERSION as READING
 from storage.sources.catalogue import Catalogue
-from storage.uri import exists, join, read_json, write_json
+from storage.uri import join, read_json, write_json
 from tasks import addresses
 from tasks.recipes import IngestRecipe
 from tasks.workers.ingest import VERSION as IMAGES
@@ -27,16 +28,24 @@ def known_folder(recipe: IngestRecipe, workspace: str) -> str:
 
 
 def seen_before(recipe: IngestRecipe, workspace: str, seen: str) -> str:
-    """The reference of the finished data set that was made of just these files, by the digest of their stamps.
+    """The reference of the data set that was made of just these files, by the digest of their stamps.
 
-    Empty if there is none, or the digest is.
+    Empty if the digest is, or if there is none that is finished and, as far as is quickly seen, undamaged.
     """
     try:
         note = read_json(_note(recipe, workspace)) if seen else {}
         ref = str(note["dataset"]) if note.get("seen") == seen else ""
     except (StoreError, AttributeError, KeyError):
         return ""
-    return ref if ref and exists(join(workspace, ref, "_SUCCESS")) else ""
+    return ref if ref and _is_whole(join(workspace, ref)) else ""
+
+
+def _is_whole(uri: str) -> bool:
+    try:
+        dataset = DatasetStore.open(uri)
+        return bool(dataset.records) and dataset.shards.is_whole()
+    except StoreError:
+        return False
 
 
 def note_seen(recipe: IngestRecipe, workspace: str, seen: str, ref: str) -> None:

@@ -120,6 +120,14 @@ def test_one_more_study_costs_that_study(tmp_path: Path, monkeypatch: pytest.Mon
     assert counted == []
     assert n_markers(workspace) == before
 
+    # The files are the same, but what was made of them is not whole any more.
+    data = last(workspace, "datasets")
+    Path(data, "slices.json").write_text("{")
+    Path(data, "images/c/1/0/0").write_bytes(b"")
+    run(workspace, scans)
+    assert problems_of("datasets", data) == []
+    counted.clear()
+
     add_head(scans, "bee")
     run(workspace, scans)
     assert set(counted) == {"bee.nii.gz"}
