@@ -441,6 +441,17 @@ def test_two_processes_share_a_file_that_is_gone_in_the_end_and_train_as_from_me
     assert cache.exists()
 
 
+def test_a_trainer_that_is_done_ends_whatever_its_interpreter_would_do_at_exit(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There threads of gloo have aborted one in some hundred."""
+    abort = "import atexit, os\nif 'RANK' in os.environ:\n    atexit.register(os.abort)\n"
+    (tmp_path / "sitecustomize.py").write_text(abort)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    lines = list(torchrun(job_for(dataset, tmp_path / "prior", n_images=8), 2))
+    assert lines[-1].startswith("images 8 of 8")
+
+
 def test_parts_of_a_batch_train_as_the_whole(dataset: str, one_process: Path, tmp_path: Path) -> None:
     job = job_for(dataset, tmp_path / "prior", launch={"n_at_once": 3})
     run_here(job, tmp_path)

@@ -45,7 +45,12 @@ def run_group(job: str, n_processes: int) -> None:
 
 
 def run_trainer(job: str) -> None:
-    """Train; the first trainer that fails leaves its error as one text."""
+    """Train; the first trainer that fails leaves its error as one text.
+
+    A trainer that is done leaves at once: gloo's threads may outlive their process group, and one that still lets go
+    of a tensor while the interpreter shuts down aborts the process (pytorch/pytorch#179291).
+    """
+    from tasks.running.processes import leave
     from tasks.workers.training.train import main as train
 
     try:
@@ -53,6 +58,7 @@ def run_trainer(job: str) -> None:
     except Exception as error:
         leave_reason(job, error)
         raise
+    leave()
 
 
 def leave_reason(job: str, error: Exception) -> None:
