@@ -12,18 +12,13 @@ with a new seed until its first shard lies there. Writes results/overhead.md.
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import psutil
 import torch
-import yaml
 
+from benchmarks.watching import MEMORY_HEAD, MEMORY_TEXT, Run, memory_rows, table, watched
 from scoreinv.measurement import simulate
 from scoreinv.metrics.posterior import data_residual
 from scoreinv.noise import Noise
@@ -39,15 +34,6 @@ RESULTS = Path(__file__).parent / "results" / "overhead.md"
 BATCH, VOLUME = 8, 40
 """Slices that are reconstructed at once, and slices of a volume."""
 METHODS = {"FBP": (64, {"method": {"kind": "direct"}}), "DDS": (128, {"method": {"kind": "dds"}, "prior": "ct-128"})}
-LOOK_SECONDS = 0.3
-
-
-class Run(NamedTuple):
-    """A command: seconds that passed, CPU seconds that were seen of its processes, and GiB of each now and then."""
-
-    seconds: float
-    cpu: float
-    memory: dict[str, list[float]]
 
 
 def recipe_of(name: str, n_slices: int) -> PipelineRecipe:
@@ -88,57 +74,14 @@ def plain(study: Study) -> tuple[int, float, float]:
     return len(records), time.process_time() - start, listed - start
 
 
-def watched(command: str, recipe: Spec, workspace: Path, is_over: Callable[[], bool] = lambda: False) -> Run:
-    """Run a command to its end, or until something is so, and look at its processes meanwhile."""
-    path = workspace.with_name(f"{workspace.name}-{command}.yaml")
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    call = [sys.executable, "-m", "flows.cli", command, str(path), "--workspace", str(workspace)]
-    start, next_look = time.perf_counter(), 0.0
-    process = psutil.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    seconds: dict[int, float] = {}
-    memory: dict[str, list[float]] = defaultdict(list)
-    ended = False
-    while process.poll() is None and not (ended := is_over()):
-        if time.perf_counter() >= next_look:
-            next_look = time.perf_counter() + LOOK_SECONDS
-            look_at(process, seconds, memory)
-        time.sleep(0.02)
-    passed = time.perf_counter() - start
-    if process.poll() is None:
-        look_at(process, seconds, memory)
-        process.terminate()
-    if process.wait() and not ended:
-        raise RuntimeError(f"{' '.join(call)} ended with exit code {process.wait()}")
-    return Run(passed, sum(seconds.values()), dict(memory))
-
-
-def look_at(command: psutil.Process, seconds: dict[int, float], memory: dict[str, list[float]]) -> None:
-    """Note how long each process of a command has computed, and what it holds now."""
-    for process in [command, *command.children(recursive=True)]:
-        try:
-            words, times = process.cmdline(), process.cpu_times()
-            seconds[process.pid] = times.user + times.system
-            module = next((word for word in words if word.startswith(("flows.", "tasks.", "storage."))), "other")
-            name = module.rpartition(".")[2] + (f" {words[-2]}" if module.endswith("serve") else "")
-            memory[name].append(process.memory_info().rss / 2**30)
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            pass
-
-
 def cost_rows(name: str, n_slices: int, workspace: Path) -> tuple[list[str], list[list[str]]]:
     """A pipeline beside the loop, and its processes: GiB at a quarter, half and the end of their life, and at most."""
-    recipe, before = recipe_of(name, n_slices), os.times()
-    memory = watched("pipeline", recipe, workspace / name).memory
-    after = os.times()
-    # Of those that were waited for: a look misses the end of each.
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    recipe = recipe_of(name, n_slices)
+    _, cpu, memory = watched("pipeline", recipe, workspace / name, workspace)
     n, loop, listing = plain(recipe.studies[0])
     shares = [f"{100 * (cpu / one - 1):.0f} %" for one in (loop, loop - listing)]
     database = sum(one.stat().st_size for one in (workspace / name / ".prefect").glob("prefect.db*")) / 1e6
-    held = {process: one for process, one in sorted(memory.items()) if len(one) > 8}
-    places = {process: [one[int(share * (len(one) - 2))] for share in (0.25, 0.5, 1)] for process, one in held.items()}
-    rows = [[f"{name}, {p}", *(f"{one:.2f}" for one in [*places[p], max(held[p])])] for p in held]
-    return [name, f"{n}", f"{cpu:.0f}", f"{loop:.0f}", *shares, f"{database:.1f}"], rows
+    return [name, f"{n}", f"{cpu:.0f}", f"{loop:.0f}", *shares, f"{database:.1f}"], memory_rows(name, memory)
 
 
 def start_rows(recipe: PipelineRecipe, place: Path, n_tries: int) -> list[list[str]]:
@@ -155,14 +98,14 @@ def start_rows(recipe: PipelineRecipe, place: Path, n_tries: int) -> list[list[s
         "report": report_of(recipe, [made["scores"]]),
     }
     rows = [
-        [f"{name}, nothing to do", *medians([watched(name, one, place) for _ in range(n_tries)])]
+        [f"{name}, nothing to do", *medians([watched(name, one, place, place.parent) for _ in range(n_tries)])]
         for name, one in recipes.items()
         if one is not None
     ]
     tries = []
     for seed in range(1, n_tries + 1):
         new = measure.model_copy(update={"simulation": study.simulation.model_copy(update={"seed": seed})})
-        tries.append(watched("measure", new, place, more_than(len(done_in(place)), place)))
+        tries.append(watched("measure", new, place, place.parent, more_than(len(done_in(place)), place)))
     return [*rows, ["measure, until its first shard is done", *medians(tries)]]
 
 
@@ -179,12 +122,6 @@ def done_in(place: Path) -> list[Path]:
 def medians(tries: list[Run]) -> list[str]:
     """Seconds that passed, and CPU seconds."""
     return [f"{statistics.median(values):.1f}" for values in zip(*(one[:2] for one in tries), strict=True)]
-
-
-def table(head: str, rows: list[list[Any]]) -> str:
-    """As Markdown; columns but the first are numbers."""
-    line = "| --- |" + " ---: |" * head.count("|")
-    return "\n".join([f"| {head} |", line, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 
 def main() -> None:
@@ -207,8 +144,8 @@ def main() -> None:
         f"# What a pipeline costs beside its computing\n\nMade by `{made}`, whose docstring says what is measured, on "
         f"{os.cpu_count()} cores that others used too (load {os.getloadavg()[2]:.0f}).\n",
         table(head, [row for row, _ in costs]),
-        "GiB of each process, at a quarter, at half and at the end of its life, and at most:\n",
-        table("process | 1/4 | 1/2 | end | most", [row for _, rows in costs for row in rows]),
+        MEMORY_TEXT,
+        table(MEMORY_HEAD, [row for _, rows in costs for row in rows]),
         f"Medians of {options.tries}; CPU seconds are those of the command and of all its processes:\n",
         table("command | seconds | CPU s", starts),
     ]

@@ -21,6 +21,9 @@ from tests.buckets.servers import free_port, wait_for
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Every Azurite has it; it is in its documentation."""
 
+STORE_BYTES = 2**30
+"""What Ceph holds in memory at most."""
+
 CEPH = """[global]
 fsid={fsid}
 mon host=[v2:127.0.0.1:{mon}/0,v1:127.0.0.1:{old_mon}/0]
@@ -41,7 +44,7 @@ pid file={folder}/run/$name.pid
 log file={folder}/log/$name.log
 keyring={folder}/keyring
 osd objectstore=memstore
-memstore device bytes=1073741824
+memstore device bytes={store_bytes}
 osd pool default pg num=1
 osd pool default pgp num=1
 osd pool default pg autoscale mode=off
@@ -106,7 +109,7 @@ def ceph(folder: Path) -> Iterator[Cloud]:
         (folder / name).mkdir()
     mon, old_mon, port, fsid = free_port(), free_port(), free_port(), str(uuid4())
     conf = folder / "ceph.conf"
-    conf.write_text(CEPH.format(fsid=fsid, folder=folder, mon=mon, old_mon=old_mon, port=port))
+    conf.write_text(CEPH.format(fsid=fsid, folder=folder, mon=mon, old_mon=old_mon, port=port, store_bytes=STORE_BYTES))
     keys = ["ceph-authtool", "keyring", "--gen-key"]
     caps = ["--cap", "mon", "allow *", "--cap", "osd", "allow *"]
     _do(folder, [*keys, "--create-keyring", "-n", "mon.", "--cap", "mon", "allow *"])
