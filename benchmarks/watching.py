@@ -33,6 +33,8 @@ def watched(
     workspace: str | Path,
     folder: Path,
     is_over: Callable[[], bool] = lambda: False,
+    *,
+    n_workers: int = 2,
 ) -> Run:
     """Run a command to its end, or until something is so, and look at its processes meanwhile.
 
@@ -42,10 +44,12 @@ def watched(
         workspace: where it runs.
         folder: of ours.
         is_over: the command is ended when this is so.
+        n_workers: of its cluster.
     """
     path = folder / f"{command}.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     call = [sys.executable, "-m", "flows.cli", command, str(path), "--workspace", str(workspace)]
+    call += [] if command == "report" else ["--workers", str(n_workers)]
     start, next_look, before = time.perf_counter(), 0.0, os.times()
     process = psutil.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seconds: dict[int, float] = {}
