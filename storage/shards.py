@@ -317,7 +317,8 @@ class ShardedStore:
         """Why the store is not finished, and what to do."""
         missing, total = {shard.index for shard in self.pending()}, len(self.plan())
         if not missing:
-            return f"{self.uri} has all its {total} shards but was not finished: run the command that makes it again"
+            how = f"`scoreinv repair {reference_of(self.uri)}` finishes it, as does the command that makes it"
+            return f"{self.uri} has all its {total} shards but was not finished: {how}"
         return (
             f"{self.uri} is not complete: {len(missing)} of {total} shards are missing ({ranges(missing)}); "
             "run the command that makes it again, it resumes with these"

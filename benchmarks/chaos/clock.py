@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from random import Random
 
@@ -35,7 +36,9 @@ class Clock(Bench):
                 continue
             if chance.random() < 0.3:
                 self.faults["command killed"] += chosen.kill()
-            else:
+                continue
+            # It may have ended by now.
+            with suppress(ProcessLookupError):
                 os.kill(chosen.pid, signal.SIGSTOP)
                 time.sleep(chance.uniform(0.5, 3) * EXPIRY_SECONDS)
                 os.kill(chosen.pid, signal.SIGCONT)

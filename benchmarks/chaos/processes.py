@@ -1,6 +1,5 @@
 """Commands that are killed, alone or while others make the same."""
 
-import time
 from functools import partial
 from random import Random
 
@@ -15,11 +14,14 @@ class Kill(Bench):
     stages = ("study", "study", "study", "pipeline", "train", "tune")
 
     def disturb(self, chance: Random) -> None:
-        for _ in range(chance.randint(2, 8)):
-            self.run(1, partial(self._kill, chance.uniform(0, 0.6 * self.seconds[self.stage])))
+        for _ in range(chance.randint(2, 16)):
+            (said,) = self.run(1, partial(self._kill, chance.uniform(0, 0.4 * self.seconds[self.stage])))
+            if said.how == "done":
+                # Nothing is left that could be interrupted.
+                return
 
     def _kill(self, seconds: float, commands: list[Command]) -> None:
-        time.sleep(seconds)
+        commands[0].process.join(seconds)
         self.faults["command killed"] += commands[0].kill()
 
 
