@@ -263,7 +263,8 @@ class ShardedStore:
                 raise StoreIncomplete(self.what_is_missing())
             markers = self._markers.read_all("", self.plan())
             digest = digest_of(*(marker["sha256"] for marker in markers))
-            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": versions_in(markers)}
+            content: dict[str, Json] = {"n": self.n, "plan": self._plan_digest, "content_digest": digest}
+            content["versions"] = versions_in(markers)
             self.lease.require() if self.lease else refuse_held(self.uri)
             remove_unfinished(self.uri, ["done/", ".manifest", "._SUCCESS", *(f"{name}/c/" for name in self.layouts)])
             write_json(join(self.uri, "manifest.json"), sealed({**content, "manifest": dict(manifest or {})}))

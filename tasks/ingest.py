@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json
 from storage.datasets import NAMES, DatasetStore, joined_attrs
+from storage.errors import StoreError
 from storage.growth import Division, KnownStore, divided, keys_of, known_stores, register
 from storage.identities import Hasher
 from storage.joined import Piece
@@ -66,7 +67,7 @@ def _ingested(recipe: IngestRecipe, execution: Execution) -> str:
     is_bad = {found.slices[place].volume_id: place for place, key in enumerate(keys) if key in empty}
     found = found.without({place: empty[keys[place]] for place in is_bad.values()})
     listing = _public(recipe, execution, found)
-    whole = [one for one in known if one.is_finished or _mended(recipe, execution, found, one)]
+    whole = [one for one in known if _is_usable(one) or _mended(recipe, execution, found, one)]
     division = divided(whole, keys_of(listing))
     is_there = exists(join(execution.workspace, addresses.of_dataset(recipe, listing), "_SUCCESS"))
     if is_there or not division.pieces:
@@ -74,8 +75,16 @@ def _ingested(recipe: IngestRecipe, execution: Execution) -> str:
     return _joined(recipe, execution, found, division)
 
 
+def _is_usable(known: KnownStore) -> bool:
+    """Whether it is finished and says what it holds."""
+    try:
+        return known.is_finished and bool(DatasetStore.open(known.uri).records)
+    except StoreError:
+        return False
+
+
 def _mended(recipe: IngestRecipe, execution: Execution, found: Listing, damaged: KnownStore) -> bool:
-    """Whether a data set that lost shards has them again: if the source has all that it was made of.
+    """Whether a data set that lost shards or its listing has them again: if the source has all that it was made of.
 
     Else what is made of it would have to be made of another one.
     """

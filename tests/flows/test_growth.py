@@ -182,8 +182,10 @@ def test_what_a_part_lost_is_made_again_and_nothing_else(tmp_path: Path, monkeyp
     stores = {str(path) for path in (workspace / "datasets").iterdir()}
     parts = [uri for uri in sorted(stores) if not isinstance(open_store(uri), JoinedStore)]
     assert (len(stores), len(parts)) == (5, 3)
-    for uri in parts[:2]:
-        Path(uri, "images/c/0/0/0").write_bytes(b"")
+    Path(parts[0], "images/c/0/0/0").write_bytes(b"")
+    Path(parts[1], "slices.json").unlink()
+    (workspace / refs[1] / "rejected.json").write_text("{}")
+    (workspace / refs[1] / "plan.json").unlink()
     for uri in sorted(stores):
         discard_damaged("datasets", uri)
     assert ingest() == refs[-1]
@@ -191,6 +193,7 @@ def test_what_a_part_lost_is_made_again_and_nothing_else(tmp_path: Path, monkeyp
     for uri in sorted(stores):
         # No command makes those that were before the last again.
         assert [one for one in problems_of("datasets", uri) if "`scoreinv repair datasets/" not in one] == []
+        discard_damaged("datasets", uri)
         finish_if_all_is_there(uri)
         assert problems_of("datasets", uri) == []
 
