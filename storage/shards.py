@@ -266,7 +266,7 @@ class ShardedStore:
             content: dict[str, Json] = {"n": self.n, "plan": self._plan_digest, "content_digest": digest}
             content["versions"] = versions_in(markers)
             self.lease.require() if self.lease else refuse_held(self.uri)
-            remove_unfinished(self.uri, ["done/", ".manifest", "._SUCCESS", *(f"{name}/c/" for name in self.layouts)])
+            remove_unfinished(self.uri)
             write_json(join(self.uri, "manifest.json"), sealed({**content, "manifest": dict(manifest or {})}))
             write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 
