@@ -13,7 +13,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from benchmarks.chaos import study, traces
-from benchmarks.chaos.commands import ROUND, Call, Command, Said, context, started
+from benchmarks.chaos.commands import LOG, ROUND, Call, Command, Said, context, started
 from benchmarks.chaos.contents import contents
 from benchmarks.chaos.leftovers import files_left, processes_left
 from benchmarks.chaos.rounds import Round
@@ -69,7 +69,7 @@ class Bench:
 
     def environment(self) -> dict[str, str]:
         """What the environment of commands says, beside what it always does."""
-        return {}
+        return {LOG: str(self.folder / "log")}
 
     def source(self) -> str:
         """The folder that is ingested, if any is."""
@@ -184,9 +184,10 @@ class Bench:
         details = [f"lost {key}" for key in missing[:3]] + [f"differing {key}" for key in differing[:3]] + wrong[:2]
         return len(missing) - len(rows), len(rows), len(differing), details
 
-    def compare_at_once(self) -> None:
-        """Compare before the last commands: what one called done must be whole by then."""
-        self.lost_at_once = self.compared()[:3]
+    def compare_at_once(self, said: Sequence[Said]) -> None:
+        """Compare before the last commands, if one of these is done: what it called so must be whole by then."""
+        if any(one.how == "done" for one in said):
+            self.lost_at_once = self.compared()[:3]
 
     def _task(self) -> study.Task:
         return study.Task(self.stage, self.where(), self.given[self.stage], self.source(), self.prior)

@@ -79,5 +79,4 @@ def damage(workspace: Path, chance: Random) -> str:
 
 
 def _kill_late(seconds: float, commands: list[Command]) -> None:
-    commands[0].process.join(seconds)
-    commands[0].kill()
+    commands[0].kill(after=seconds)

@@ -21,8 +21,7 @@ class Kill(Bench):
                 return
 
     def _kill(self, seconds: float, commands: list[Command]) -> None:
-        commands[0].process.join(seconds)
-        self.faults["command killed"] += commands[0].kill()
+        self.faults["command killed"] += commands[0].kill(after=seconds)
 
 
 class Race(Bench):
@@ -33,9 +32,7 @@ class Race(Bench):
 
     def disturb(self, chance: Random) -> None:
         n = chance.choice((2, 3))
-        said = self.run(n, partial(self._kill, chance) if chance.random() < 0.7 else _watch)
-        if any(one.how == "done" for one in said):
-            self.compare_at_once()
+        self.compare_at_once(self.run(n, partial(self._kill, chance) if chance.random() < 0.7 else _watch))
 
     def _kill(self, chance: Random, commands: list[Command]) -> None:
         self.faults["command killed"] += kill_some(commands, self.seconds[self.stage] * len(commands), chance)
