@@ -6,14 +6,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 from scoreinv.spec import digest_of
 
 
 def started_at(pid: int) -> float | None:
     """When a process of this machine was started, by a clock that nobody sets; None if it has ended, or is hidden."""
     if not Path("/proc/self/stat").exists():
+        import psutil  # every command imports this module
+
         with suppress(psutil.Error):
             process = psutil.Process(pid)
             return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
