@@ -1,6 +1,7 @@
 """Image data sets: which slices they hold, where each came from, and the images on one common grid."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Self
 
@@ -15,9 +16,10 @@ from storage.errors import SourceError, StoreError, StoreIncomplete, StoreMismat
 from storage.joined import JoinedStore, Piece, open_store
 from storage.listing import Listing, Rejected, SliceRecord, checksum_of
 from storage.looks import Look, look_of, nothing_seen, read_looks
+from storage.plans import read_if_whole, reference_of
 from storage.resample import prepare
 from storage.shards import ArrayLayout, Shard, ShardedStore
-from storage.uri import exists, join, json_bytes, read_json, read_sealed, sealed, write_if_other, write_json
+from storage.uri import exists, join, json_bytes, read_json, sealed, write_if_other, write_json
 
 NAMES = "names.json"
 """Of a data set: the files that hold its slices, and those that were rejected, by their own names."""
@@ -123,6 +125,18 @@ class DatasetStore:
 
     def __len__(self) -> int:
         return self.shards.n
+
+    def restore_rejected(self) -> None:
+        """Puts what was left out of a joined data set anew from its manifest, if it is lost or damaged."""
+        if not isinstance(self.shards, JoinedStore):
+            return
+        with suppress(StoreError):
+            _left_out(self.shards)
+            return
+        with suppress(StoreError, KeyError):
+            left_out = self.shards.manifest()["rejected"]
+            if _is_of(self.shards, left_out):
+                write_json(join(self.uri, REJECTED), sealed({"rejected": left_out}))
 
     @property
     def uri(self) -> str:
@@ -273,9 +287,13 @@ def joined_attrs(
 ) -> dict[str, Json]:
     """The attributes of the data set of these shards; "listing" follows from what it holds."""
     left_out: list[Json] = [one.model_dump(mode="json") for one in rejected]
-    contents: list[Json] = [str(one.shards.attrs["listing"]) for one in parts]
-    listing = digest_of(contents, [list(piece) for piece in pieces], left_out)
+    listing = _digest_of_join([one.shards for one in parts], pieces, left_out)
     return parts[0].shards.attrs | {"listing": listing}
+
+
+def _digest_of_join(parts: Sequence[ShardedStore], pieces: Sequence[Piece], rejected: Json) -> str:
+    contents: list[Json] = [str(part.attrs["listing"]) for part in parts]
+    return digest_of(contents, [list(piece) for piece in pieces], rejected)
 
 
 def _joined_listing(store: JoinedStore) -> Listing:
@@ -288,8 +306,21 @@ def _joined_listing(store: JoinedStore) -> Listing:
         found = listing.slices[plan[first].start : plan[last - 1].stop]
         slices += found
         volumes |= {name: listing.volumes[name] for name in dict.fromkeys(one.volume_id for one in found)}
-    rejected = tuple(Rejected.model_validate(one) for one in read_sealed(join(store.uri, REJECTED))["rejected"])
-    return Listing(slices=tuple(slices), rejected=rejected, volumes=volumes)
+    return Listing(slices=tuple(slices), rejected=_left_out(store), volumes=volumes)
+
+
+def _left_out(store: JoinedStore) -> tuple[Rejected, ...]:
+    uri = join(store.uri, REJECTED)
+    found = read_if_whole(uri) or {}
+    if not _is_of(store, found.get("rejected")):
+        state = "damaged" if exists(uri) else "gone"
+        raise StoreError(f"{uri} is {state}: `scoreinv repair {reference_of(store.uri)}` puts it anew")
+    return tuple(Rejected.model_validate(one) for one in found["rejected"])
+
+
+def _is_of(store: JoinedStore, rejected: Json) -> bool:
+    """Whether this was left out of a joined data set: its attributes hold a digest of it."""
+    return bool(store.attrs["listing"] == _digest_of_join(store.parts, store.pieces, rejected))
 
 
 def _read_listing(uri: str, fingerprint: str) -> Listing:

@@ -27,6 +27,8 @@ class KnownStore(NamedTuple):
     """The keys of the slices of each shard."""
     empty: dict[str, str]
     """Slices of volumes that showed nothing, by their keys, with the reason."""
+    is_finished: bool
+    """False: a shard was found damaged since."""
 
 
 class Division(NamedTuple):
@@ -59,13 +61,18 @@ def register(folder: str, store: ShardedStore, keys: Sequence[str], empty: Mappi
 
 
 def known_stores(folder: str, datasets: str) -> list[KnownStore]:
-    """The stores in a folder of data sets that are remembered and still there, the first one first."""
+    """The stores in a folder of data sets that are remembered and still there, whole or not, the first one first."""
     found = [_read(join(folder, name), join(datasets, name.removesuffix(".json"))) for name in list_names(folder)]
     return sorted((one for one in found if one), key=lambda one: (one.since, one.uri))
 
 
 def divided(known: Sequence[KnownStore], keys: Sequence[str]) -> Division:
-    """Every slice in one shard that is there, or among those to be made; of large stores first, for few parts."""
+    """Every slice in one shard that is there, or among those to be made; of large stores first, for few parts.
+
+    Args:
+        known: finished stores.
+        keys: of the slices, in order.
+    """
     wanted = {key: place for place, key in enumerate(keys)}
     taken: dict[str, list[int]] = {}
     for one in sorted(known, key=lambda one: -len(one.shards)):
@@ -95,6 +102,7 @@ def _read(uri: str, store: str) -> KnownStore | None:
         found: dict[str, Any] = read_sealed(uri)
     except StoreError:
         return None
-    if not exists(join(store, "_SUCCESS")):
+    is_finished = exists(join(store, "_SUCCESS"))
+    if not is_finished and not list_names(store):
         return None
-    return KnownStore(store, found["since"], found["shards"], found["empty"])
+    return KnownStore(store, found["since"], found["shards"], found["empty"], is_finished)

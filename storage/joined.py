@@ -73,8 +73,10 @@ class JoinedStore(ShardedStore):
             [*piece, plans[piece.part][piece.last - 1].stop - plans[piece.part][piece.first].start] for piece in pieces
         ]
         shared = plan_json(sum(row[-1] for row in rows), parts[0].shard_size, parts[0].layouts, attrs)
-        plan = placed(uri, {**shared, PARTS: [store.name for store in parts], PIECES: rows})
+        own = {PARTS: [store.name for store in parts], PIECES: rows}
+        plan = placed(uri, dict(sorted((shared | own).items())))
         store = cls(uri, plan)
+        store._describe(None)
         # A shard of a part may have been found damaged since this was finished.
         store._discard_damaged([], reads=False)
         return store
@@ -160,6 +162,7 @@ class JoinedStore(ShardedStore):
         """As ``ShardedStore.repair``, of the parts."""
         for part in self.parts:
             part.repair()
+        self._describe(None)
         self._discard_damaged([], reads=True)
 
     def _problems_of(self, shard: Shard, *, reads: bool) -> list[str]:
@@ -168,10 +171,6 @@ class JoinedStore(ShardedStore):
 
     @property
     def _array_files(self) -> Files:  # type: ignore[override]
-        return {}
-
-    @property
-    def _group_file(self) -> Files:
         return {}
 
 

@@ -27,15 +27,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple, Self
 from uuid import uuid4
 
-import psutil
-
 import scoreinv
 from storage.errors import LeaseLost, StoreHeld
-from storage.uri import create_bytes, is_local, join, json_bytes, list_names, read_bytes, write_bytes
+from storage.processes import is_hidden, started_at, this_machine
+from storage.uri import (
+    create_bytes,
+    is_local,
+    join,
+    json_bytes,
+    list_names,
+    read_bytes,
+    remove_unfinished,
+    write_bytes,
+)
 
 BEAT_SECONDS = 20.0
 """An owner says so often that it is alive, and looks whether the lease is still its own."""
@@ -82,49 +89,10 @@ class Owner(NamedTuple):
         if not self.is_here:
             return False
         started = started_at(self.pid)
-        return not _is_hidden(self.pid) if started is None else abs(started - self.started) > 1
+        return not is_hidden(self.pid) if started is None else abs(started - self.started) > 1
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
-
-
-def started_at(pid: int) -> float | None:
-    """When a process of this machine was started, by a clock that nobody sets; None if it has ended, or is hidden."""
-    if not Path("/proc/self/stat").exists():
-        with suppress(psutil.Error):
-            process = psutil.Process(pid)
-            return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-        return None
-    fields = _proc_fields(pid)
-    return float(fields[19]) / os.sysconf("SC_CLK_TCK") if fields and fields[0] not in "ZX" else None
-
-
-def _is_hidden(pid: int) -> bool:
-    """Whether there is a process of somebody else, of whom the system tells nothing more."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return not _proc_fields(pid)
-    except ProcessLookupError:
-        return False
-    return False
-
-
-def _proc_fields(pid: int) -> list[str]:
-    """What Linux says of a process, after its name: the state is at 0, the start in ticks since the boot at 19."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def this_machine() -> str:
-    """A name for the table of processes that this process is in."""
-    parts = [socket.gethostname()]
-    with suppress(OSError):
-        # Containers may share the name of their host, and machines a name; neither shares both of these.
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
-    return " ".join(parts)
 
 
 class Watch:
@@ -195,6 +163,7 @@ class Lease:
         self._beating.join(BEAT_SECONDS)
         with suppress(Exception):
             create_bytes(_file(self.uri, self.number, "over"), b"its owner left\n")
+            remove_unfinished(self.uri)
 
     def refuse_lost(self) -> None:
         """Refuses to go on if the last beat found that the lease was taken over; asks nobody.

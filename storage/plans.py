@@ -113,8 +113,12 @@ def placed(uri: str, plan: dict[str, Any]) -> dict[str, Any]:
         if found is None:
             # Damaged, or of an earlier version, and then no shard there is one of this version either.
             write_json(plan_uri, sealed(plan))
-    if found not in (None, plan) and restore_plan(uri):
+    if found not in (None, plan):
         # It may have been exchanged with another store's.
+        if plan == _copy_of_plan(uri) or digest_of(plan) in _noted(uri):
+            write_json(plan_uri, sealed(plan))
+        else:
+            restore_plan(uri)
         found = plan_if_whole(plan_uri)
     if found is None:
         return plan
@@ -151,23 +155,32 @@ def restore_plan(uri: str) -> bool:
     """Puts a plan that is lost, damaged or another store's anew from its copy; whether there is a right one now."""
     if not plan_problem(uri):
         return True
-    copy = _copy_of_plan(uri)
-    if copy is not None:
-        write_json(join(uri, "plan.json"), sealed(copy))
-    return copy is not None
+    copy, noted = _copy_of_plan(uri), _noted(uri)
+    if copy is None or (noted and digest_of(copy) not in noted):
+        return False
+    write_json(join(uri, "plan.json"), sealed(copy))
+    return True
 
 
 def plan_problem(uri: str) -> str:
-    """What is wrong with a plan: it is gone or damaged, or the shards were made by its copy, which says otherwise."""
+    """What is wrong with a plan: it is gone or damaged, or the shards were made by another one."""
     plan_uri, copy = join(uri, "plan.json"), _copy_of_plan(uri)
     found = plan_if_whole(plan_uri)
     if found is None:
         return f"{plan_uri} is {'damaged' if exists(plan_uri) else 'gone'}"
-    if copy in (None, found):
+    if found == copy:
         return ""
-    markers = (read_if_whole(join(uri, "done", name)) for name in list_names(join(uri, "done")))
-    made_by = next((marker.get("plan") for marker in markers if marker), None)
-    return f"{plan_uri} is another store's" if made_by == digest_of(copy) else ""
+    noted = _noted(uri)
+    is_wrong = digest_of(found) not in noted and (bool(noted) if copy is None else digest_of(copy) in noted)
+    return f"{plan_uri} is another store's" if is_wrong else ""
+
+
+def _noted(uri: str) -> set[str]:
+    """The digests of plans that markers and manifest name: more than one if one of these was exchanged too."""
+    # The markers of a joined store lie in its parts.
+    names = [*(join("done", name) for name in list_names(join(uri, "done"))), "manifest.json"]
+    notes = (read_if_whole(join(uri, name)) for name in names)
+    return {str(note["plan"]) for note in notes if note and "plan" in note}
 
 
 def _copy_of_plan(uri: str) -> dict[str, Any] | None:

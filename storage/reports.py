@@ -11,7 +11,17 @@ from typing import NamedTuple
 
 from scoreinv.spec import Json
 from storage.errors import StoreError, StoreNotFound
-from storage.uri import is_local, join, list_names, local_path, read_bytes, read_json, write_bytes, write_json
+from storage.uri import (
+    is_local,
+    join,
+    list_names,
+    local_path,
+    read_bytes,
+    read_json,
+    remove_unfinished,
+    write_bytes,
+    write_json,
+)
 
 PAGE, SUMMARY = "report.html", "report.json"
 
@@ -38,6 +48,7 @@ def write_report(uri: str, page: str, summary: Mapping[str, Json], pictures: Map
         write_bytes(join(uri, name), picture)
     write_json(join(uri, SUMMARY), summary)
     write_bytes(join(uri, PAGE), page.encode())
+    remove_unfinished(uri)
 
 
 def list_reports(workspace: str) -> list[Listed]:

@@ -263,9 +263,10 @@ class ShardedStore:
                 raise StoreIncomplete(self.what_is_missing())
             markers = self._markers.read_all("", self.plan())
             digest = digest_of(*(marker["sha256"] for marker in markers))
-            content: dict[str, Json] = {"n": self.n, "content_digest": digest, "versions": versions_in(markers)}
+            content: dict[str, Json] = {"n": self.n, "plan": self._plan_digest, "content_digest": digest}
+            content["versions"] = versions_in(markers)
             self.lease.require() if self.lease else refuse_held(self.uri)
-            remove_unfinished(self.uri, ["done/", ".manifest", "._SUCCESS", *(f"{name}/c/" for name in self.layouts)])
+            remove_unfinished(self.uri)
             write_json(join(self.uri, "manifest.json"), sealed({**content, "manifest": dict(manifest or {})}))
             write_json(join(self.uri, "_SUCCESS"), sealed({"content_digest": digest}))
 
@@ -317,7 +318,8 @@ class ShardedStore:
         """Why the store is not finished, and what to do."""
         missing, total = {shard.index for shard in self.pending()}, len(self.plan())
         if not missing:
-            return f"{self.uri} has all its {total} shards but was not finished: run the command that makes it again"
+            how = f"`scoreinv repair {reference_of(self.uri)}` finishes it, as does the command that makes it"
+            return f"{self.uri} has all its {total} shards but was not finished: {how}"
         return (
             f"{self.uri} is not complete: {len(missing)} of {total} shards are missing ({ranges(missing)}); "
             "run the command that makes it again, it resumes with these"

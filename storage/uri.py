@@ -21,6 +21,7 @@ from pydantic import AfterValidator, Field
 from scoreinv.errors import UserError
 from scoreinv.spec import Json, digest_of
 from storage.errors import StoreError, StoreHeld, StoreNotFound, full_disk_explained
+from storage.processes import is_of_the_dead, own_mark
 from storage.remote import one_request, remote
 
 LOCK_SECONDS = 300.0
@@ -222,7 +223,7 @@ def _create_remote(uri: str, content: bytes) -> None:
 
 def _write_local(path: Path, content: bytes, mode: int, put: Callable[[Path, Path], None] = os.replace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    temporary = path.with_name(f".{path.name}.{own_mark()}.{uuid4().hex}.partial")
     try:
         with open(temporary, "xb", opener=partial(os.open, mode=mode)) as file:
             file.write(content)
@@ -367,14 +368,12 @@ def delete(uri: str) -> None:
         filesystem.rm_file(path)
 
 
-def remove_unfinished(uri: str, heads: Sequence[str]) -> None:
-    """Removes what killed processes left under temporary names in a local folder, where the path begins with a head.
-
-    For whoever holds the lock under which these files are written, so that nobody writes them now.
-    """
+def remove_unfinished(uri: str) -> None:
+    """Removes what processes of this machine that were killed left under temporary names below a local folder."""
     if is_local(uri):
         for name in sizes_below(uri):
-            if name.endswith(".partial") and name.startswith(tuple(heads)):
+            parts = name.rsplit(".", 3)
+            if parts[-1] == "partial" and is_of_the_dead(parts[1]):
                 delete(join(uri, name))
 
 

@@ -45,6 +45,8 @@ def discard_damaged(stage: str, uri: str) -> None:
         if not restore_plan(uri):
             raise StoreError(f"{plan_problem(uri)}, and so is its copy: run the command that made the store again")
         open_store(uri, finished=False).repair()
+        if stage == "datasets":
+            DatasetStore.open(uri, finished=False).restore_rejected()
 
 
 def finish_if_all_is_there(uri: str) -> None:

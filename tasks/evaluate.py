@@ -8,7 +8,7 @@ from scoreinv.errors import UserError
 from storage.joined import About, create_alike, open_store, part_of, parts_of
 from storage.scores import rows_of, write_scores
 from storage.shards import ShardedStore
-from storage.uri import join, size_of, write_bytes
+from storage.uri import join, remove_unfinished, size_of, write_bytes
 from tasks import addresses
 from tasks.artifacts import show_table
 from tasks.progress import follow
@@ -44,6 +44,7 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     # Also of one that is done: the table may be damaged, and the records have all that is in it.
     write_scores(target.uri, rows_of(target))
     _write_table(execution.workspace, target.uri)
+    remove_unfinished(target.uri)
     show_table(target.uri, f"Metrics of {len(stores)} reconstructions of {dataset or 'measured data'}")
     return ref
 

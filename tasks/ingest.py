@@ -11,7 +11,8 @@ from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json
 from storage.datasets import NAMES, DatasetStore, joined_attrs
-from storage.growth import Division, divided, keys_of, known_stores, register
+from storage.errors import StoreError
+from storage.growth import Division, KnownStore, divided, keys_of, known_stores, register
 from storage.identities import Hasher
 from storage.joined import Piece
 from storage.listing import Listing, Rejected
@@ -66,11 +67,38 @@ def _ingested(recipe: IngestRecipe, execution: Execution) -> str:
     is_bad = {found.slices[place].volume_id: place for place, key in enumerate(keys) if key in empty}
     found = found.without({place: empty[keys[place]] for place in is_bad.values()})
     listing = _public(recipe, execution, found)
-    division = divided(known, keys_of(listing))
+    whole = [one for one in known if _is_usable(one) or _mended(recipe, execution, found, one)]
+    division = divided(whole, keys_of(listing))
     is_there = exists(join(execution.workspace, addresses.of_dataset(recipe, listing), "_SUCCESS"))
     if is_there or not division.pieces:
         return _made(recipe, execution, found, is_part=False).ref
     return _joined(recipe, execution, found, division)
+
+
+def _is_usable(known: KnownStore) -> bool:
+    """Whether it is finished and says what it holds."""
+    try:
+        return known.is_finished and bool(DatasetStore.open(known.uri).records)
+    except StoreError:
+        return False
+
+
+def _mended(recipe: IngestRecipe, execution: Execution, found: Listing, damaged: KnownStore) -> bool:
+    """Whether a data set that lost shards or its listing has them again: if the source has all that it was made of.
+
+    Else what is made of it would have to be made of another one.
+    """
+    places = {key: place for place, key in enumerate(keys_of(_public(recipe, execution, found)))}
+    wanted = [key for shard in damaged.shards for key in shard]
+    if not places.keys() >= set(wanted):
+        return False
+    part = found.part([places[key] for key in wanted])
+    # The first data set of a source also says what was left out.
+    for listing in (part, part.model_copy(update={"rejected": found.rejected})):
+        ref = addresses.of_dataset(recipe, _public(recipe, execution, listing))
+        if join(execution.workspace, ref) == damaged.uri:
+            return bool(_made(recipe, execution, listing, is_part=True).ref)
+    return False
 
 
 def _joined(recipe: IngestRecipe, execution: Execution, found: Listing, division: Division) -> str:

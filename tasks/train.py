@@ -22,7 +22,7 @@ from storage.errors import StoreError, StoreHeld
 from storage.joined import open_store
 from storage.lease import Watch
 from storage.models import load, read_contract
-from storage.uri import join, size_of, write_json
+from storage.uri import join, remove_unfinished, size_of, write_json
 from tasks.checks import require_shared
 from tasks.progress import progress_artifact
 from tasks.recipes import TrainRecipe
@@ -88,6 +88,7 @@ def in_turn(job: TrainJob, execution: Execution, run: Callable[[], None]) -> Non
             return
         try:
             run()
+            remove_unfinished(job.target)
             return
         except (UserError, StoreHeld):
             # Another command was quicker, or this one was stopped for so long that it was taken for dead.

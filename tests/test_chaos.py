@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.chaos.__main__ import DOCUMENT, KEPT, TABLE
 from benchmarks.chaos.bench import Bench
 from benchmarks.chaos.commands import Said
-from benchmarks.chaos.kinds import CHEAP, KINDS
+from benchmarks.chaos.kinds import BEGIN, CHEAP, END, KINDS, put_short_table, short_table
 from benchmarks.chaos.leftovers import files_left
 from benchmarks.chaos.processes import Kill
 from benchmarks.chaos.real import said_in
-from benchmarks.chaos.rounds import Round, bad_counts, table
+from benchmarks.chaos.rounds import FOUND, HEAD, Round, bad_counts, read_rounds, table
 
 SEED = 1
 
@@ -34,7 +35,8 @@ def test_what_is_lost_changed_or_left_is_counted(tmp_path: Path) -> None:
         marker.write_bytes(content[:-10])
         lost, rows, _, details = bench.compared()
         assert (lost > 0, rows) == (True, 0)
-        assert all(text.startswith("lost datasets/") for text in details)
+        assert [text for text in details if text.startswith("lost datasets/")] == details[:3]
+        assert "done/1.json is damaged" in details[3]
         marker.write_bytes(content)
         assert bench.compared() == (0, 0, 0, [])
         bench.expected["ingest"] = {key: value + "x" * ("manifest" in key) for key, value in expected.items()}
@@ -74,6 +76,25 @@ def test_a_table_adds_rounds_up() -> None:
     assert head.count("|") == first.count("|")
     assert "| a | 4 |" in table([one, one])
     assert bad_counts(one)["faults of the program"] == 2
+
+
+def test_the_document_holds_what_is_kept() -> None:
+    rounds = read_rounds(KEPT)
+    assert short_table(rounds) in DOCUMENT.read_text()
+    assert TABLE.read_text() == f"{HEAD}\n{table(rounds)}\n\n{FOUND}"
+    assert [one for one in rounds if bad_counts(one)] == []
+
+
+def test_a_table_is_put_between_the_marks_of_a_document(tmp_path: Path) -> None:
+    document, rounds = tmp_path / "a.md", read_rounds(KEPT)[:3]
+    document.write_text(f"# A\n{BEGIN}\nold\n{END}\nafter\n")
+    put_short_table(document, rounds)
+    text = document.read_text()
+    assert short_table(rounds) in text
+    assert ("old" not in text, text.startswith("# A\n"), text.endswith("\nafter\n")) == (True, True, True)
+    document.write_text("no marks")
+    put_short_table(document, rounds)
+    assert document.read_text() == "no marks"
 
 
 def test_every_kind_says_what_it_disturbs() -> None:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from benchmarks.chaos import __doc__ as about
 from benchmarks.chaos.bench import Bench
-from benchmarks.chaos.kinds import CHEAP, COSTLY, KINDS
-from benchmarks.chaos.rounds import HEAD, Round, bad_counts, read_rounds, table
+from benchmarks.chaos.kinds import CHEAP, COSTLY, KINDS, put_short_table
+from benchmarks.chaos.rounds import FOUND, HEAD, Round, bad_counts, read_rounds, table
 
 KEPT, TABLE = Path("benchmarks/results/chaos.jsonl"), Path("benchmarks/results/chaos.md")
 
+DOCUMENT = Path("docs/operations.md")
 
 COSTS = 10
 """Of kinds whose rounds start whole programs there are so many times fewer."""
@@ -42,7 +43,9 @@ def main() -> None:
             said = "".join(f"\n    {text}" for text in (*one.program_faults, *one.details))
             print(one.kind, one.number, one.faults, f"{one.seconds:.1f} s", bad_counts(one) or "", said, flush=True)
     print(table(kept))
-    options.table.write_text(f"{HEAD}\n{table(kept)}\n")
+    options.table.write_text(f"{HEAD}\n{table(kept)}\n\n{FOUND}")
+    if options.keep == KEPT:
+        put_short_table(DOCUMENT, kept)
     sys.exit(1 if n_bad else 0)
 
 

@@ -13,15 +13,14 @@ from typing import Any, Self
 from uuid import uuid4
 
 from benchmarks.chaos import study, traces
-from benchmarks.chaos.commands import ROUND, Call, Command, Said, started
+from benchmarks.chaos.commands import LOG, ROUND, Call, Command, Said, context, started
 from benchmarks.chaos.contents import contents
 from benchmarks.chaos.leftovers import files_left, processes_left
 from benchmarks.chaos.rounds import Round
-from storage.errors import StoreError
-from storage.verify import STAGES, discard_damaged, finish_if_all_is_there, problems_of
+from storage.verify import STAGES, problems_of
 from tasks.running.shards import Execution
 
-TRIES = 4
+TRIES = 6
 """Undisturbed commands that may be needed in the end: after a repair there is one more."""
 
 
@@ -70,7 +69,7 @@ class Bench:
 
     def environment(self) -> dict[str, str]:
         """What the environment of commands says, beside what it always does."""
-        return {}
+        return {LOG: str(self.folder / "log")}
 
     def source(self) -> str:
         """The folder that is ingested, if any is."""
@@ -123,6 +122,7 @@ class Bench:
             return
         self.given[stage] = study.inputs(self.folder / f"inputs-{stage}", stage)
         self._forget()
+        context()  # the first command would wait for it
         self.workspace, start = self._fresh("calm"), time.monotonic()
         said = self.run()
         if said[0].how != "done":
@@ -139,10 +139,7 @@ class Bench:
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> list[Said]:
         """Give n commands in the same moment, do something meanwhile, and wait for what they say."""
-        task = study.Task(self.stage, self.where(), self.given[self.stage], self.source(), self.prior)
-        own = {ROUND: self.mark, traces.FILE: str(self.traces), "TMPDIR": str(self.temporary)}
-        call = Call(self.work(task), own | self.environment() | dict(environment), tuple(before))
-        commands = started([call] * n)
+        commands = self._started(self.work(self._task()), n, before=before, environment=environment)
         meanwhile(commands)
         said = [command.said() for command in commands]
         self.said += said
@@ -171,15 +168,11 @@ class Bench:
         return [(stage, uri) for stage, uri in results if problems_of(stage, uri)]
 
     def repair(self) -> None:
-        """What `scoreinv repair --all` does before it gives the commands again."""
+        """Give `scoreinv repair --all`."""
         self.n_repairs += 1
-        for stage, uri in self.problems():
-            try:
-                discard_damaged(stage, uri)
-                if stage == "datasets":
-                    finish_if_all_is_there(uri)
-            except StoreError as error:
-                self.said.append(Said("explained", str(error)))
+        (command,) = self._started(partial(study.repair, self._task(), self.execution()))
+        said = command.said()
+        self.said += [said] if said.how != "done" else []
 
     def compared(self) -> tuple[int, int, int, list[str]]:
         """Slices and files that are missing, rows that are, what differs or is too much, and some of their names."""
@@ -187,12 +180,28 @@ class Bench:
         missing = [key for key in expected if key not in found]
         rows = [key for key in missing if " row " in key]
         differing = [key for key in found if found[key] != expected.get(key)]
-        details = [f"lost {key}" for key in missing[:3]] + [f"differing {key}" for key in differing[:3]]
+        wrong = [one for result in self.problems() for one in problems_of(*result)] if missing else []
+        details = [f"lost {key}" for key in missing[:3]] + [f"differing {key}" for key in differing[:3]] + wrong[:2]
         return len(missing) - len(rows), len(rows), len(differing), details
 
-    def compare_at_once(self) -> None:
-        """Compare before the last commands: what one called done must be whole by then."""
-        self.lost_at_once = self.compared()[:3]
+    def compare_at_once(self, said: Sequence[Said]) -> None:
+        """Compare before the last commands, if one of these is done: what it called so must be whole by then."""
+        if any(one.how == "done" for one in said):
+            self.lost_at_once = self.compared()[:3]
+
+    def _task(self) -> study.Task:
+        return study.Task(self.stage, self.where(), self.given[self.stage], self.source(), self.prior)
+
+    def _started(
+        self,
+        work: Callable[[], Any],
+        n: int = 1,
+        *,
+        before: Sequence[Callable[[], object]] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[Command]:
+        own = {ROUND: self.mark, traces.FILE: str(self.traces), "TMPDIR": str(self.temporary)}
+        return started([Call(work, own | self.environment() | dict(environment), tuple(before))] * n)
 
     def _forget(self) -> None:
         self.mark, self.faults, self.said = uuid4().hex, Counter[str](), list[Said]()

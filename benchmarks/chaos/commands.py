@@ -70,8 +70,11 @@ class Command:
             return [one for one in found if word in _words(one)]
         return []
 
-    def kill(self) -> bool:
-        """SIGKILL; whether there was anything to kill."""
+    def kill(self, word: str = "", *, after: float = 0.0) -> bool:
+        """SIGKILL, after some seconds, to it or to a process of its family; whether there was anything to kill."""
+        self.process.join(after)
+        if word:
+            return _is_killed(self.family(word)[:1])
         if self.process.exitcode is not None:
             return False
         self.process.kill()
@@ -117,6 +120,14 @@ def kill_some(commands: Sequence[Command], seconds: float, chance: Random) -> in
         time.sleep(max(0.0, start + moment - time.monotonic()))
         n += commands[i].kill()
     return n
+
+
+def _is_killed(processes: Sequence[psutil.Process]) -> bool:
+    with suppress(psutil.Error):
+        for one in processes:
+            one.kill()
+        return bool(processes)
+    return False
 
 
 def _words(process: psutil.Process) -> str:

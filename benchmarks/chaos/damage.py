@@ -65,7 +65,7 @@ class Damage(Bench):
     def disturb(self, chance: Random) -> None:
         for _ in range(chance.randint(1, 3)):
             self.run(1, partial(_kill_late, chance.uniform(0.3, 2) * self.seconds[self.stage]))
-            self.faults.update(damage(self.workspace, chance) for _ in range(chance.randint(1, 3)))
+            self.faults.update(damage(self.workspace, chance) for _ in range(chance.randint(1, 6)))
 
 
 def damage(workspace: Path, chance: Random) -> str:
@@ -79,5 +79,4 @@ def damage(workspace: Path, chance: Random) -> str:
 
 
 def _kill_late(seconds: float, commands: list[Command]) -> None:
-    commands[0].process.join(seconds)
-    commands[0].kill()
+    commands[0].kill(after=seconds)

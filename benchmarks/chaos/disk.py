@@ -35,7 +35,7 @@ def _succeeds(command: list[str]) -> bool:
 
 
 class Disk(Bench):
-    """Commands find a disk with little space, then with a little more, and in the end with enough."""
+    """Commands find a disk with little space, then each with a little more, and in the end with enough."""
 
     kind = "disk"
 
@@ -49,13 +49,13 @@ class Disk(Bench):
 
     def disturb(self, chance: Random) -> None:
         ballast = self.place("ballast")
-        for _ in range(chance.randint(1, 4)):
+        for share in sorted(chance.random() for _ in range(chance.randint(1, 6))):
             if self.is_mounted:
-                fill(ballast, chance.randint(0, self._kib_needed()))
+                fill(ballast, round(share * self._kib_needed()))
                 said = self.run()
                 ballast.unlink()
             else:
-                said = self.run(before=[partial(_fill_after, chance.randint(0, 60))])
+                said = self.run(before=[partial(_fill_after, round(60 * share))])
             self.faults["disk full"] += said[0].how == "explained"
 
     def _kib_needed(self) -> int:

@@ -26,7 +26,7 @@ ADDRESSES = ("slice", "reconstruction", "measurements", "seconds")
 
 
 class Growth(Bench):
-    """Begins with some studies; the others come one by one while a command is killed; now and then a file is damaged.
+    """A source gains studies one by one while its commands are killed, and now and then a file is damaged.
 
     Compared by slices.
     """
@@ -68,8 +68,7 @@ class Growth(Bench):
         self._kill(chance.uniform(0, self.seconds[self.stage]), commands)
 
     def _kill(self, seconds: float, commands: list[Command]) -> None:
-        commands[0].process.join(seconds)
-        self.faults["command killed"] += commands[0].kill()
+        self.faults["command killed"] += commands[0].kill(after=seconds)
 
     def _show(self, names: Iterable[str]) -> None:
         shutil.rmtree(self.folder / "scans", ignore_errors=True)

@@ -1,6 +1,5 @@
 """Commands that are killed, alone or while others make the same."""
 
-import time
 from functools import partial
 from random import Random
 
@@ -15,12 +14,14 @@ class Kill(Bench):
     stages = ("study", "study", "study", "pipeline", "train", "tune")
 
     def disturb(self, chance: Random) -> None:
-        for _ in range(chance.randint(2, 8)):
-            self.run(1, partial(self._kill, chance.uniform(0, 0.6 * self.seconds[self.stage])))
+        for _ in range(chance.randint(2, 16)):
+            (said,) = self.run(1, partial(self._kill, chance.uniform(0, 0.4 * self.seconds[self.stage])))
+            if said.how == "done":
+                # Nothing is left that could be interrupted.
+                return
 
     def _kill(self, seconds: float, commands: list[Command]) -> None:
-        time.sleep(seconds)
-        self.faults["command killed"] += commands[0].kill()
+        self.faults["command killed"] += commands[0].kill(after=seconds)
 
 
 class Race(Bench):
@@ -31,9 +32,7 @@ class Race(Bench):
 
     def disturb(self, chance: Random) -> None:
         n = chance.choice((2, 3))
-        said = self.run(n, partial(self._kill, chance) if chance.random() < 0.7 else _watch)
-        if any(one.how == "done" for one in said):
-            self.compare_at_once()
+        self.compare_at_once(self.run(n, partial(self._kill, chance) if chance.random() < 0.7 else _watch))
 
     def _kill(self, chance: Random, commands: list[Command]) -> None:
         self.faults["command killed"] += kill_some(commands, self.seconds[self.stage] * len(commands), chance)

@@ -3,17 +3,13 @@
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
 
-import psutil
-
 from benchmarks.chaos import study
-from benchmarks.chaos.bench import Bench, without_pages
-from benchmarks.chaos.commands import LOG, Command, Said
-from benchmarks.chaos.contents import contents
+from benchmarks.chaos.bench import Bench
+from benchmarks.chaos.commands import Command, Said
 from scoreinv.baselines import Direct
 from tasks.recipes import PipelineRecipe, Reconstruction, Study
 
@@ -50,12 +46,6 @@ class Real(Bench):
         self.said[-1] = said_in(log.read_text() if log.exists() else "", said)
         return self.said[-1:]
 
-    def environment(self) -> dict[str, str]:
-        return {LOG: str(self.folder / "log")}
-
-    def found(self) -> dict[str, str]:
-        return without_pages(contents(self.workspace))
-
     def disturb(self, chance: Random) -> None:
         for _ in range(chance.randint(1, 3)):
             self.run(1, partial(self._kill, chance))
@@ -63,12 +53,7 @@ class Real(Bench):
     def _kill(self, chance: Random, commands: list[Command]) -> None:
         commands[0].process.join(chance.uniform(0, self.seconds[self.stage]))
         role = chance.choice([*ROLES, "", ""])
-        if not role:
-            self.faults["command killed"] += commands[0].kill()
-        for one in commands[0].family(role)[:1] if role else ():
-            with suppress(psutil.Error):
-                one.kill()
-                self.faults[ROLES[role]] += 1
+        self.faults[ROLES.get(role, "command killed")] += commands[0].kill(role)
 
 
 def become(arguments: list[str]) -> None:

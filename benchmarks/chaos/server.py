@@ -12,9 +12,8 @@ from typing import Any
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from benchmarks.chaos import study
-from benchmarks.chaos.bench import Bench, without_pages
-from benchmarks.chaos.commands import LOG, Command, Said
-from benchmarks.chaos.contents import contents
+from benchmarks.chaos.bench import Bench
+from benchmarks.chaos.commands import Command, Said
 from benchmarks.chaos.disk import fill, small_disk
 from benchmarks.chaos.real import recipe
 from flows.own_server import DATABASE, EPHEMERAL, launch, require_ready
@@ -28,7 +27,7 @@ READY_SECONDS = 300.0
 
 
 class Server(Bench):
-    """The real flow of the pipeline, which tells a server what it does."""
+    """The flow of the pipeline with a Prefect server that is killed, or whose database has no space left."""
 
     kind = "server"
     stages = ("pipeline",)
@@ -47,12 +46,6 @@ class Server(Bench):
     def run(self, *arguments: Any, **options: Any) -> list[Said]:
         self._start()
         return super().run(*arguments, **options)
-
-    def environment(self) -> dict[str, str]:
-        return {LOG: str(self.folder / "log")}
-
-    def found(self) -> dict[str, str]:
-        return without_pages(contents(self.workspace))
 
     def disturb(self, chance: Random) -> None:
         for _ in range(chance.randint(1, 3)):

@@ -1,19 +1,22 @@
 """What is run: the stages of a small study, as their Prefect tasks run them, without a server."""
 
 import hashlib
+import json
 import re
 import shutil
 import tempfile
 import uuid
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
 from prefect.logging import disable_run_logger
 
+import flows.store_commands
 import tasks.artifacts
 import tasks.evaluate
 import tasks.ingest
@@ -24,6 +27,7 @@ import tasks.report
 import tasks.train
 import tasks.tuning.tune
 from benchmarks.chaos.traces import traced
+from flows.stage_commands import recipe_kind
 from scoreinv.baselines import Direct, TotalVariation
 from scoreinv.contract import ImageContract, PriorContract
 from scoreinv.denoiser import EDMPreconditioning
@@ -89,6 +93,32 @@ def run(task: Task, execution: Execution | None = None) -> list[str]:
     chosen = execution or Execution(cluster=Inline(), batch_size=2)
     with _without_artifacts(), disable_run_logger(), traced():
         return STAGES[task.stage](chosen.model_copy(update={"workspace": task.workspace}), task)
+
+
+def repair(task: Task, execution: Execution | None = None) -> list[str]:
+    """Give `scoreinv repair --all`, which makes results again by tasks in place of flows: these start servers."""
+    torch.set_num_threads(1)
+    chosen = execution or Execution(cluster=Inline(), batch_size=2)
+    own = chosen.model_copy(update={"workspace": task.workspace})
+    options = Namespace(results=[], all=True, workspace=task.workspace, workers=None, batch_size=None, device=None)
+
+    def make_again(command: str, recipe: dict[str, object], _: Execution) -> str:
+        made = recipe_kind(command).model_validate_json(json.dumps(recipe))
+        return _train(own, task)[0] if command == "train" else str(TASKS[command].fn(made, own))
+
+    again = patch.object(flows.store_commands, "_make_again", make_again)
+    with _without_artifacts(), disable_run_logger(), traced(), again:
+        flows.store_commands.run_repair(options)
+    return []
+
+
+TASKS: dict[str, Any] = {
+    "measure": tasks.measure.measure,
+    "reconstruct": tasks.reconstruct.reconstruct,
+    "evaluate": tasks.evaluate.evaluate,
+    "tune": tasks.tuning.tune.tune,
+}
+"""By the names of the commands that make results again."""
 
 
 @contextmanager

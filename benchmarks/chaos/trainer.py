@@ -1,11 +1,8 @@
 """A training under torchrun, one of whose processes is killed."""
 
 import time
-from contextlib import suppress
 from functools import partial
 from random import Random
-
-import psutil
 
 from benchmarks.chaos.bench import Bench
 from benchmarks.chaos.commands import Command
@@ -14,7 +11,7 @@ ROLES = {"launch trainer": "trainer killed", "launch group": "torchrun killed"}
 
 
 class Trainer(Bench):
-    """Weights and curve must be those of a training that nobody killed."""
+    """A training under torchrun, one of whose processes is killed: weights and curve must be as if nobody had."""
 
     kind = "trainer"
     stages = ("trainer",)
@@ -28,9 +25,4 @@ class Trainer(Bench):
     def _kill(self, chance: Random, commands: list[Command]) -> None:
         time.sleep(chance.uniform(0, self.seconds[self.stage]))
         role = chance.choice([*ROLES, ""])
-        if not role:
-            self.faults["command killed"] += commands[0].kill()
-        for one in commands[0].family(role)[:1] if role else ():
-            with suppress(psutil.Error):
-                one.kill()
-                self.faults[ROLES[role]] += 1
+        self.faults[ROLES.get(role, "command killed")] += commands[0].kill(role)

@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from flows.ingest import ingest_flow
 from flows.pipeline import pipeline_flow
 from scoreinv.baselines import Direct
 from scoreinv.contract import ImageContract
@@ -17,7 +18,7 @@ from storage.joined import JoinedStore, open_store
 from storage.scores import read_scores
 from storage.sources import NiftiSource, limits
 from storage.uri import list_names
-from storage.verify import STAGES, problems_of
+from storage.verify import STAGES, discard_damaged, finish_if_all_is_there, problems_of
 from tasks.recipes import IngestRecipe, PipelineRecipe, Reconstruction, Simulation, Study
 from tasks.running.cluster import Inline
 from tasks.running.shards import Execution
@@ -161,6 +162,40 @@ def test_a_study_that_went_or_changed_costs_its_neighbours_at_most(
     add_head(scans, "ant", seed=1)
     run(workspace, scans)
     require_equal(workspace, scans, tmp_path / "fresh")
+
+
+def test_what_a_part_lost_is_made_again_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(monkeypatch)
+    scans, workspace = tmp_path / "scans", tmp_path / "workspace"
+
+    def ingest() -> str:
+        wanted = recipe(scans).studies[0].ingest
+        assert wanted
+        return ingest_flow(wanted, Execution(workspace=str(workspace), cluster=Inline()))
+
+    refs = []
+    (scans / "notes.nii.gz").parent.mkdir()
+    (scans / "notes.nii.gz").write_text("no image")
+    for name in ("ant", "bee", "cow"):
+        add_head(scans, name)
+        refs.append(ingest())
+    stores = {str(path) for path in (workspace / "datasets").iterdir()}
+    parts = [uri for uri in sorted(stores) if not isinstance(open_store(uri), JoinedStore)]
+    assert (len(stores), len(parts)) == (5, 3)
+    Path(parts[0], "images/c/0/0/0").write_bytes(b"")
+    Path(parts[1], "slices.json").unlink()
+    (workspace / refs[1] / "rejected.json").write_text("{}")
+    (workspace / refs[1] / "plan.json").unlink()
+    for uri in sorted(stores):
+        discard_damaged("datasets", uri)
+    assert ingest() == refs[-1]
+    assert {str(path) for path in (workspace / "datasets").iterdir()} == stores
+    for uri in sorted(stores):
+        # No command makes those that were before the last again.
+        assert [one for one in problems_of("datasets", uri) if "`scoreinv repair datasets/" not in one] == []
+        discard_damaged("datasets", uri)
+        finish_if_all_is_there(uri)
+        assert problems_of("datasets", uri) == []
 
 
 def test_who_is_left_out_later_is_in_no_later_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

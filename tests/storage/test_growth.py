@@ -1,5 +1,6 @@
 """How a listing is divided into shards that are there and slices that are to be made."""
 
+import shutil
 from pathlib import Path
 
 from storage.growth import KnownStore, divided, keys_of, known_stores, register
@@ -10,7 +11,7 @@ from tests.storage.sharded import fill, make
 
 def known(uri: str, *shards: str, since: float = 0.0) -> KnownStore:
     """A store whose slices are called by letters."""
-    return KnownStore(uri, since, [list(shard) for shard in shards], {})
+    return KnownStore(uri, since, [list(shard) for shard in shards], {}, is_finished=True)
 
 
 def test_whole_shards_of_wanted_slices_are_taken() -> None:
@@ -77,4 +78,6 @@ def test_what_is_known_is_of_stores_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "known" / "one.json").unlink()
     register(folder, store, list("abcdefghij"), {})
     (tmp_path / "datasets" / "one" / "_SUCCESS").unlink()
+    assert [one.is_finished for one in known_stores(folder, str(tmp_path / "datasets"))] == [False]
+    shutil.rmtree(tmp_path / "datasets" / "one")
     assert known_stores(folder, str(tmp_path / "datasets")) == []

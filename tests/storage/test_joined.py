@@ -8,8 +8,9 @@ import pytest
 
 from storage.errors import StoreError, StoreIncomplete, StoreMismatch, StoreNotFound
 from storage.joined import About, JoinedStore, Piece, create_alike, open_store, parts_of
+from storage.plans import plan_problem, restore_plan
 from storage.shards import ShardedStore
-from storage.uri import delete, join
+from storage.uri import delete, join, read_bytes, write_bytes
 from tests.storage.sharded import LAYOUTS, fill, make, values
 
 PIECES = [Piece(0, 1, 3), Piece(1, 0, 1)]
@@ -115,6 +116,23 @@ def test_damage_in_a_part_is_found_and_mended(tmp_path: Path) -> None:
     store.repair()
     assert [shard.index for shard in store.pending()] == [1]
     assert not open_store(store.uri, finished=False).is_finished()
+
+
+def test_a_plan_that_is_lost_or_exchanged_is_put_anew(folder: str) -> None:
+    store = joined(folder)
+    store.finish()
+    other = JoinedStore.join(join(folder, "other"), parts(folder), PIECES[:1], attrs={"recipe": 1})
+    plan, others = (read_bytes(join(one.uri, "plan.json")) for one in (store, other))
+    delete(join(store.uri, "plan.json"))
+    assert restore_plan(store.uri)
+    assert read_bytes(join(store.uri, "plan.json")) == plan
+    write_bytes(join(store.uri, "plan.json"), others)
+    assert "another store's" in plan_problem(store.uri)
+    # Of one that is not finished only whoever makes it knows.
+    write_bytes(join(other.uri, "plan.json"), plan)
+    again = JoinedStore.join(other.uri, parts(folder), PIECES[:1], attrs={"recipe": 1})
+    assert again.whole_plan == other.whole_plan
+    assert joined(folder, filled=False).whole_plan == store.whole_plan
 
 
 def test_other_pieces_in_its_place_are_refused(folder: str) -> None:

@@ -25,10 +25,9 @@ from storage.lease import (
     leased,
     look_seconds,
     refuse_held,
-    started_at,
     take,
-    this_machine,
 )
+from storage.processes import own_mark, started_at, this_machine
 from storage.shards import ShardedStore
 from storage.uri import create_bytes, join, list_names, read_bytes, write_bytes, write_json
 from tests.storage.sharded import fill, make
@@ -365,3 +364,18 @@ def test_a_finished_store_is_opened_without_a_lease(tmp_path: Path) -> None:
     ShardedStore.open(store.uri).read("x", 0, 10)
     assert sorted(str(path) for path in tmp_path.rglob("*")) == names
     assert list_names(join(store.uri, "lease")) == []
+
+
+def test_who_leaves_removes_what_the_dead_left_under_temporary_names_and_nothing_else(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    machine = own_mark().partition("-")[2]
+    left = [f"lease/.1.over.{dead.pid}-{machine}.{'0' * 32}.partial", f"a/b/.c.json.{dead.pid}-{machine}.0.partial"]
+    kept = [f".c.{own_mark()}.0.partial", f".c.{dead.pid}-00000000.0.partial", "a/.partial", f"{dead.pid}-{machine}"]
+    for name in left + kept:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with leased(str(tmp_path)):
+        assert all((tmp_path / name).exists() for name in left + kept)
+    assert not any((tmp_path / name).exists() for name in left)
+    assert all((tmp_path / name).exists() for name in kept)

@@ -9,6 +9,7 @@ from storage.errors import StoreError, StoreMismatch
 from storage.plans import plan_problem, restore_plan
 from storage.shards import ShardedStore
 from storage.uri import delete, join, read_json, write_bytes, write_json
+from storage.verify import discard_damaged
 from tests.storage.sharded import fill, make
 
 
@@ -125,7 +126,7 @@ def test_a_plan_that_is_lost_is_restored_from_its_copy(uri: str) -> None:
 
 
 def test_a_plan_that_was_exchanged_is_seen_and_restored(tmp_path: Path) -> None:
-    """By its copy, which the markers name; one without markers is another store."""
+    """By what two of plan, copy, markers and whoever makes the store say; else it is another store."""
     stores = [make(str(tmp_path / name), n=n) for name, n in (("a", 10), ("b", 6), ("c", 7))]
     for store in stores[:2]:
         fill(store)
@@ -140,7 +141,29 @@ def test_a_plan_that_was_exchanged_is_seen_and_restored(tmp_path: Path) -> None:
     assert [plan_problem(store.uri) for store in stores] == ["", "", ""]
     plans[2].write_bytes(contents[1])
     with pytest.raises(StoreMismatch, match="choose another place, or remove it"):
-        make(stores[2].uri, n=7)
+        make(stores[2].uri, n=8)
+    make(stores[2].uri, n=7)
+    assert plans[2].read_bytes() == contents[2]
+
+
+def test_a_plan_that_was_exchanged_and_has_no_copy_is_put_anew_by_who_made_it(tmp_path: Path) -> None:
+    store = make(str(tmp_path / "a"))
+    make(str(tmp_path / "b"), n=6)
+    fill(store)
+    plan = tmp_path / "a" / "plan.json"
+    content = plan.read_bytes()
+    plan.write_bytes((tmp_path / "b" / "plan.json").read_bytes())
+    (tmp_path / "a" / "zarr.json").write_text("{")
+    assert plan_problem(store.uri) == f"{plan} is another store's"
+    with pytest.raises(StoreError, match="run the command that made the store again"):
+        discard_damaged("measurements", store.uri)
+    again = make(store.uri, n=10)
+    assert (plan.read_bytes(), again.pending(), again.verify()) == (content, [], [])
+    # A copy that is another store's is of no use.
+    plan.unlink()
+    (tmp_path / "a" / "zarr.json").write_bytes((tmp_path / "b" / "zarr.json").read_bytes())
+    assert not restore_plan(store.uri)
+    assert make(store.uri, n=10).verify() == []
 
 
 def test_a_shard_of_another_store_is_no_shard_of_this(tmp_path: Path) -> None:
