@@ -2,12 +2,13 @@
 # make test: set everything up and run the tests.
 # make test-cloud: tests against Ceph's gateway, Azurite and fake-gcs-server, those that are installed.
 # make test-operations: all services on PostgreSQL (apt-get install postgresql), as deployments/docker starts them.
+# make test-ui: an operator's walk in Chromium, with PostgreSQL and Ceph's gateway (apt-get install those three).
 # make test-chaos: faults of processes, disks, clocks, files and servers under small runs, for about an hour.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-cloud test-operations test-chaos check setup clean
+.PHONY: demo test test-cloud test-operations test-ui test-chaos check setup clean
 
 demo: setup
 	$(BIN)/scoreinv demo
@@ -22,6 +23,10 @@ test-cloud: setup
 
 test-operations: setup
 	$(BIN)/python -m pytest -m operations -s tests/operations
+
+test-ui: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ui]'
+	$(BIN)/python -m pytest -m ui -s tests/operations
 
 test-chaos: setup
 	$(BIN)/python -m benchmarks.chaos --rounds 10 --seed $$(date +%s) --keep /dev/null --table /dev/null

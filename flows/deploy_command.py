@@ -5,6 +5,7 @@ import asyncio
 import os
 import sys
 
+from flows.inbox_command import add_choices, choices_of
 from scoreinv.errors import UserError
 
 
@@ -26,7 +27,15 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="append",
         default=[],
         metavar="ROOT/FOLDER",
-        help="a folder that is looked into every night; may be given several times",
+        help="a folder that is looked into every night, as the options from --files to --workspace say; may be given "
+        "several times",
+    )
+    add_choices(command)
+    command.add_argument(
+        "--workspace",
+        default="workspace",
+        metavar="ROOT/FOLDER",
+        help="folder of all results of a new --inbox (default: workspace, where its worker runs)",
     )
     command.add_argument("--cron", default="0 2 * * *", help="when, in UTC, a new --inbox is (default: '0 2 * * *')")
     command.add_argument(
@@ -54,7 +63,8 @@ def run_deploy(options: argparse.Namespace) -> int:
     roots = dict(_root(text) for text in options.root)
     if options.webhook and not options.webhook.startswith(("http://", "https://")):
         raise UserError("--webhook must be an http or https address")
-    wishes = Wishes(roots, options.inbox, options.cron, options.webhook, options.reconstruct_ingested)
+    form = choices_of(options) | ({} if options.workspace == "workspace" else {"workspace": options.workspace})
+    wishes = Wishes(roots, options.inbox, options.cron, options.webhook, options.reconstruct_ingested, form)
     start_server()
     done = asyncio.run(deploy(wishes))
     for sentence in done:

@@ -23,7 +23,9 @@ from prefect.variables import Variable
 
 from flows.events import DATASET_INGESTED, STARTED_AS
 from flows.forms import ROOTS_VARIABLE
+from flows.inbox import inbox_flow
 from scoreinv.shipped import deployments_file
+from scoreinv.spec import label
 from storage.roots import checked_roots
 from tasks.artifacts import artifact_key
 from tasks.running.gpu_slot import limit_name
@@ -54,6 +56,8 @@ class Wishes(NamedTuple):
     """To call when a run fails; empty: as it is."""
     reconstructs: bool | None = None
     """Whether a data set that the ingest deployment made is reconstructed at once; None: as it is, at first not."""
+    form: Mapping[str, str] = {}
+    """What the form of ``inboxes`` says beside its source, where that is not what is usual."""
 
 
 def limits() -> dict[str, int]:
@@ -159,23 +163,36 @@ def _fields(about: Mapping[str, Any], flow: Flow[..., Any]) -> dict[str, Any]:
         "work_pool_name": pool["name"],
         "work_queue_name": pool.get("work_queue_name", "default"),
         "job_variables": pool.get("job_variables", {}),
-        "parameter_openapi_schema": json.loads(json.dumps(parameter_schema(flow).model_dump_for_openapi())),
+        "parameter_openapi_schema": form_of(flow),
         "enforce_parameter_schema": True,
         # Without a step, Prefect copies the folder of the worker, results and all, for every run.
         "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}],
     }
 
 
+def form_of(flow: Flow[..., Any]) -> dict[str, Any]:
+    """The schema of which a form is made; its labels are words, as those of the boxes within it are."""
+    schema: dict[str, Any] = json.loads(json.dumps(parameter_schema(flow).model_dump_for_openapi()))
+    for name, field in schema["properties"].items():
+        field["title"] = label(name)
+    return schema
+
+
 async def _schedules(client: PrefectClient, wishes: Wishes) -> list[str]:
     """A schedule of the inbox for each folder that has none yet."""
     inbox = await client.read_deployment_by_name("inbox/inbox")
-    missing = {artifact_key(folder): folder for folder in wishes.inboxes}
-    there = {schedule.slug for schedule in inbox.schedules}
-    for slug, folder in missing.items():
+    there = {schedule.slug: schedule.parameters for schedule in inbox.schedules}
+    said = []
+    for folder in dict.fromkeys(wishes.inboxes):
+        slug, parameters = artifact_key(folder), inbox_flow.validate_parameters({"source": folder, **wishes.form})
+        parameters = {name: parameters[name] for name in ("source", *wishes.form)}
         if slug not in there:
             when = construct_schedule(cron=wishes.cron, timezone="UTC")
-            await client.create_deployment_schedules(inbox.id, [(when, True)], parameters={"source": folder}, slug=slug)
-    return [f"schedule of {folder}: {wishes.cron} (UTC)" for slug, folder in missing.items() if slug not in there]
+            await client.create_deployment_schedules(inbox.id, [(when, True)], parameters=parameters, slug=slug)
+            said.append(f"schedule of {folder}: {wishes.cron} (UTC)")
+        elif there[slug] != parameters:
+            said.append(f"schedule of {folder}: left as it is, with other fields: change it on the page of inbox")
+    return said
 
 
 async def _automations(client: PrefectClient, wishes: Wishes) -> list[str]:

@@ -22,10 +22,14 @@ MAX_SEED = 2**53 - 1
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 
-def _label(name: str, _: FieldInfo | ComputedFieldInfo) -> str:
+def label(name: str) -> str:
     """What forms call a field that has no title: "Number of samples" for n_samples."""
     words = name.replace("_", " ")
     return f"Number of {words[2:]}" if name.startswith("n_") else words[:1].upper() + words[1:]
+
+
+def _label(name: str, _: FieldInfo | ComputedFieldInfo) -> str:
+    return label(name)
 
 
 def _words(kind: type) -> str:

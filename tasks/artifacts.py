@@ -54,16 +54,19 @@ def show_report(workspace: str, ref: str, references: Sequence[str] = ()) -> Non
     made = "".join(f"- `{one}`\n" for one in dict.fromkeys(references))
     listed = f"\n## Results\n\n{made}" if made else ""
     text = f"# {plain(summary['title'])}\n\n{how_to_open(workspace, ref)}\n\n{sections}\n{listed}"
-    description = f"{summary['title']}: tables and pictures"
+    # Their first words tell them apart, as a run's page shows no more of them.
+    description = f"Tables and pictures: {summary['title']}"
     create_markdown_artifact(text, key=key_of(uri), description=description)
     for number, section in enumerate(summary["sections"], 1):
         for picture in section["pictures"][:1]:
             if picture["file"] in shown:
-                url, title = shown[picture["file"]], f"{section['heading']}: {picture['title']}"
+                url, title = shown[picture["file"]], f"Picture: {section['heading']}: {picture['title']}"
                 create_image_artifact(url, key=artifact_key(key_of(uri), "picture", f"{number}"), description=title)
     if served := report_url(ref):
         key = artifact_key(key_of(uri), "link")
-        create_link_artifact(served, link_text="Open the report", key=key, description=summary["title"])
+        create_link_artifact(
+            served, link_text="Open the report", key=key, description=f"Open the report: {summary['title']}"
+        )
 
 
 def show_table(uri: str, heading: str) -> None:

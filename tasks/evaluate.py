@@ -11,7 +11,7 @@ from storage.shards import ShardedStore
 from storage.uri import join, remove_unfinished, size_of, write_bytes
 from tasks import addresses
 from tasks.artifacts import show_table
-from tasks.progress import follow
+from tasks.progress import follow, say_if_done
 from tasks.recipes import EvaluateRecipe
 from tasks.running.owned import owned
 from tasks.running.retry import worth_retrying
@@ -33,6 +33,7 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     ref = addresses.of_scores(recipe)
     target = _score_store(recipe, stores, join(execution.workspace, ref))
     title = f"Evaluating {dataset or ref}"
+    say_if_done(target, title)
     while not target.is_finished():
         with owned([target], execution, title) as mine:
             if mine:

@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect.artifacts import update_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,6 +27,12 @@ def announced(ref: str) -> str:
     """The reference of a result, said in the run's log, where people look for what to name next."""
     get_run_logger().info("result: %s", ref)
     return ref
+
+
+def say_if_done(store: ShardedStore, title: str) -> None:
+    """Say in the run's log that a stage has nothing to do, where that is so."""
+    if store.is_finished():
+        get_run_logger().info("%s: all %d slices are done already", title, store.n)
 
 
 def follow(events: Events, store: ShardedStore, title: str) -> None:
@@ -98,9 +104,10 @@ class Meter:
             self.log.info("%s: %.1f of %d slices, %s", self.title, done, self.total, self._pace(done, now))
 
     def _update(self, done: float, pace: str) -> None:
-        said = [f"{done:.0f} of {self.total} slices", *([self.shards] if self.shards else []), pace]
+        # What changes comes first: pages show the first words alone.
+        said = [f"{done:.0f} of {self.total} slices: {self.title}", *([self.shards] if self.shards else []), pace]
         percent = min(100.0, 100 * done / self.total)
-        update_progress_artifact(self.artifact, progress=percent, description=f"{self.title}: {'; '.join(said)}")
+        update_progress_artifact(self.artifact, progress=percent, description="; ".join(said))
 
     def _pace(self, done: float, now: float) -> str:
         since, before = self.first or (now, done)
@@ -114,8 +121,9 @@ class Meter:
 def progress_artifact(title: str, percent: float = 0.0) -> UUID:
     """The one progress bar on the page of the run that was started, whichever of its stages asks."""
     run = UUID(flow_run.root_flow_run_id)
-    key = artifact_key("progress", str(run))
-    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+    # Its title on the page, so it is short.
+    key = artifact_key("progress", str(run)[:8])
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
     with get_client(sync_client=True) as client:
         for found in client.read_artifacts(artifact_filter=wanted):
             client.update_artifact(found.id, ArtifactUpdate(data=percent, description=title))

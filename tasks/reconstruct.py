@@ -7,7 +7,7 @@ from storage.models import load
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
 from tasks import addresses
-from tasks.progress import follow
+from tasks.progress import follow, say_if_done
 from tasks.recipes import Reconstruction, ReconstructRecipe
 from tasks.running.owned import owned
 from tasks.running.retry import worth_retrying
@@ -41,6 +41,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
         projector=execution.projector,
     )
     title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
+    say_if_done(store, title)
     while not store.is_finished():
         with owned([store], execution, title) as mine:
             if mine:

@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.option.markexpr:
         return
     for item in items:
-        for name in ("cloud", "operations"):
+        for name in ("cloud", "operations", "ui"):
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=f"make test-{name} runs it"))
 

@@ -13,6 +13,7 @@ from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import ValidationError, validate
 
+from flows.deployment import form_of
 from flows.forms import PLACES
 from flows.recipe_files import RECIPES
 
@@ -209,3 +210,7 @@ def test_labels_are_words() -> None:
     assert definitions["PredictorCorrector"]["title"] == "Predictor Corrector"
     assert definitions["Reconstruction"]["properties"]["n_samples"]["title"] == "Number of samples"
     assert definitions["Execution"]["properties"]["batch_size"]["title"] == "Batch size"
+    fields = form_of(flow_of("flows/inbox.py:inbox_flow"))["properties"]
+    assert [field["title"] for field in fields.values()] == [
+        *("Source", "Files", "Measurement", "Preset", "Prior", "Workspace", "Number of workers"),
+    ]

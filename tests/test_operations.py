@@ -27,6 +27,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import ParameterTypeError
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Scheduled
@@ -102,7 +103,8 @@ def deployed(client: SyncPrefectClient, heard: tuple[str, Any], scans: Path) -> 
 
 
 def wishes(url: str, scans: Path) -> Wishes:
-    return Wishes({"scans": str(scans)}, inboxes=("scans/in",), webhook=url, reconstructs=True)
+    form = {"files": "MRI in NIfTI files", "workspace": "scans/results"}
+    return Wishes({"scans": str(scans)}, inboxes=("scans/in",), webhook=url, reconstructs=True, form=form)
 
 
 def test_a_second_deploy_changes_nothing(
@@ -114,9 +116,14 @@ def test_a_second_deploy_changes_nothing(
     for name, slots in limits().items():
         assert client.read_global_concurrency_limit_by_name(name).limit == slots
     (nightly,) = client.read_deployment_by_name("inbox/inbox").schedules
-    assert (nightly.parameters, nightly.active) == ({"source": "scans/in"}, True)
+    form = {"files": "MRI in NIfTI files", "workspace": "scans/results"}
+    assert (nightly.parameters, nightly.active) == ({"source": "scans/in", **form}, True)
     assert asyncio.run(deploy(wishes(heard[0], scans))) == []
     assert asyncio.run(deploy(Wishes())) == []
+    (said,) = asyncio.run(deploy(Wishes(inboxes=["scans/in"])))
+    assert said.startswith("schedule of scans/in: left as it is")
+    with pytest.raises(ParameterTypeError, match="preset"):
+        asyncio.run(deploy(Wishes(inboxes=["scans/new"], form={"preset": "slow"})))
 
 
 def test_a_form_reads_below_roots_alone_and_a_failure_is_told(
@@ -154,7 +161,7 @@ def test_a_run_that_is_cancelled_stops_and_a_retry_goes_on(
     with worker(server, tmp_path) as process:
         run = started(client, "recipe/recipe", {"recipe": "nightly.yaml"})
         until(lambda: len(markers(workspace)) >= 2)
-        assert progress(client, run.id).description.startswith("Reconstructing measurements/")
+        assert " of 6 slices: Reconstructing measurements/" in progress(client, run.id).description
         before = markers(workspace)
         client.set_flow_run_state(run.id, Cancelling(), force=True)
         until(lambda: state(client, run.id) == "CANCELLED" and not computing(process))

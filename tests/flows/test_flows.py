@@ -109,7 +109,7 @@ def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) 
     shown = artifacts_of("pipeline")
     progress, *shown = shown
     assert (progress.type, progress.data) == ("progress", 100)
-    said = r"Evaluating datasets/\w+: 4 of 4 slices; shards: \d done, 0 failed, 0 left; after \d+ s"
+    said = r"4 of 4 slices: Evaluating datasets/\w+; shards: \d done, 0 failed, 0 left; after \d+ s"
     assert re.fullmatch(said, str(progress.description)), progress.description
     assert [(one.type, one.key) for one in shown] == [
         ("markdown", f"reports-{report.parent.name}"),

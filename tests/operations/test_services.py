@@ -4,31 +4,25 @@ make test-operations        (needs PostgreSQL: apt-get install postgresql)
 """
 
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from tests.operations.postgresql import PASSWORD, call, postgresql, sql
+from tests.operations.processes import answers, free_ports, process, until
 from tests.test_docker import FOLDER, SERVICES, words
 
 pytestmark = [pytest.mark.operations, pytest.mark.timeout(1500)]
 
 ROOT = FOLDER.parents[1]
-PASSWORD = "secret"
 AUTH = "operator:secret"
-WAIT_SECONDS = 300
-DATABASE_USER = "postgres"
-"""PostgreSQL refuses to run as root; Debian's package makes this user."""
 
 
 class Services:
@@ -38,7 +32,7 @@ class Services:
         self.folder = folder
         self.running = running
         self.ports = dict(
-            zip(("database", "server", "scheduler", "8787", "8788", "8080", "reports"), _free(7), strict=True)
+            zip(("database", "server", "scheduler", "8787", "8788", "8080", "reports"), free_ports(7), strict=True)
         )
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.api = f"http://127.0.0.1:{self.ports['server']}/api"
@@ -61,7 +55,7 @@ class Services:
         """The command of a service, in the folder that stands for /app."""
         command = [self._here(word) for word in words(name)]
         self.processes[f"{name}-{number}"] = self.running.enter_context(
-            _process(command, self.folder / f"{name}-{number}.log", self.folder / "app", self.environment(name))
+            process(command, self.folder / f"{name}-{number}.log", self.folder / "app", self.environment(name))
         )
 
     def call(self, *command: str, name: str = "deploy") -> "subprocess.CompletedProcess[str]":
@@ -90,107 +84,10 @@ class Services:
         return httpx.Client(base_url=f"{self.api}/", auth=(name, password), timeout=60)
 
 
-def _free(n: int) -> list[int]:
-    with ExitStack() as opened:
-        listening = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(n)]
-        return [one.getsockname()[1] for one in listening]
-
-
-@contextmanager
-def _process(
-    command: list[str], log: Path, cwd: Path, environment: dict[str, str]
-) -> "Iterator[subprocess.Popen[bytes]]":
-    with log.open("w") as words:
-        # A shell's background jobs ignore SIGINT, by which a worker tells itself to end; those of an engine do not.
-        started = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdout=words, stderr=words, preexec_fn=_heed_interrupts
-        )
-    try:
-        yield started
-    finally:
-        started.terminate()
-        try:
-            started.wait(60)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            raise
-
-
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _until(holds: Callable[[], bool], what: str) -> float:
-    begin = time.monotonic()
-    while not holds():
-        assert time.monotonic() < begin + WAIT_SECONDS, f"{what}: not within {WAIT_SECONDS} s"
-        time.sleep(0.5)
-    print(f"{what} after {time.monotonic() - begin:.0f} s")
-    return time.monotonic() - begin
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def _program(name: str) -> str:
-    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = str(places[-1]) if places else shutil.which(name)
-    assert found, "this needs PostgreSQL: apt-get install postgresql"
-    return found
-
-
 @pytest.fixture(scope="module")
 def database() -> Iterator[int]:
-    """The port of a database cluster of its own, as the image of PostgreSQL makes it."""
-    # Not among pytest's folders, which the user of the database may not enter.
-    with tempfile.TemporaryDirectory(prefix="scoreinv-database-") as folder:
-        yield from _database(Path(folder))
-
-
-def _database(folder: Path) -> Iterator[int]:
-    user = DATABASE_USER if os.geteuid() == 0 else None
-    (folder / "password").write_text(PASSWORD)
-    if user:
-        shutil.chown(folder, user)
-        shutil.chown(folder / "password", user)
-    (port,) = _free(1)
-    make = [
-        _program("initdb"),
-        "-D",
-        f"{folder}/data",
-        "-U",
-        "prefect",
-        "--auth=scram-sha-256",
-        f"--pwfile={folder}/password",
-    ]
-    subprocess.run(make, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    run = [_program("postgres"), "-D", f"{folder}/data", "-p", f"{port}", "-h", "127.0.0.1", "-k", f"{folder}"]
-    with (folder / "log").open("w") as words:
-        process = subprocess.Popen(run, user=user, cwd=folder, stdout=words, stderr=words)
-    try:
-        ready = [_program("pg_isready"), "--host", "127.0.0.1", "--port", f"{port}", "--username", "prefect"]
-        _until(
-            lambda: subprocess.run(ready, stdout=subprocess.DEVNULL, check=False).returncode == 0, "PostgreSQL is up"
-        )
-        sql(port, "create database prefect", "postgres")
+    with postgresql() as port:
         yield port
-    finally:
-        process.send_signal(signal.SIGINT)  # its fast way to end
-        process.wait(60)
-
-
-def sql(port: int, command: str, name: str = "prefect") -> str:
-    return _client("psql", port, "-At", "-d", name, "-c", command).strip()
-
-
-def _client(program: str, port: int, *arguments: str) -> str:
-    command = [_program(program), "-h", "127.0.0.1", "-p", f"{port}", "-U", "prefect", *arguments]
-    environment = {**os.environ, "PGPASSWORD": PASSWORD}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -204,18 +101,18 @@ def services(database: int, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         started = Services(folder, running)
         started.ports["database"] = database
         started.start("server")
-        _until(lambda: _answers(f"{started.api}/health"), "the server is up, with a new database,")
+        until(lambda: answers(f"{started.api}/health"), "the server is up, with a new database,")
         for turn in ("first", "second"):
             begin = time.monotonic()
             done = started.call(*words("deploy"))
             assert done.returncode == 0, done.stdout + done.stderr + (folder / "server-0.log").read_text()[-4000:]
             print(f"deploy, the {turn} time: {time.monotonic() - begin:.0f} s")
         started.start("scheduler")
-        _until(lambda: _answers(f"http://127.0.0.1:{started.ports['8787']}/health"), "the scheduler is up")
+        until(lambda: answers(f"http://127.0.0.1:{started.ports['8787']}/health"), "the scheduler is up")
         for number in range(2):
             started.start("dask-worker", number)
         started.start("worker")
-        _until(lambda: _answers(f"http://127.0.0.1:{started.ports['8080']}/health"), "the worker is up")
+        until(lambda: answers(f"http://127.0.0.1:{started.ports['8080']}/health"), "the worker is up")
         yield started
 
 
@@ -228,7 +125,7 @@ def run_of(services: Services, name: str, **parameters: object) -> dict[str, obj
         def state() -> dict[str, object]:
             return client.get(f"flow_runs/{run['id']}").raise_for_status().json()["state"]  # type: ignore[no-any-return]
 
-        _until(lambda: state()["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), f"{name} has ended")
+        until(lambda: state()["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), f"{name} has ended")
         return state()
 
 
@@ -264,15 +161,15 @@ def test_a_second_deploy_keeps_limits_and_schedules(services: Services) -> None:
 
 def test_a_dump_gives_all_runs_back(services: Services, tmp_path: Path) -> None:
     port = services.ports["database"]
-    _client("pg_dump", port, "--format", "custom", "--file", str(tmp_path / "prefect.dump"), "prefect")
+    call("pg_dump", port, "--format", "custom", "--file", str(tmp_path / "prefect.dump"), "prefect")
     sql(port, "create database restored", "postgres")
-    _client("pg_restore", port, "--no-owner", "--dbname", "restored", str(tmp_path / "prefect.dump"))
+    call("pg_restore", port, "--no-owner", "--dbname", "restored", str(tmp_path / "prefect.dump"))
     count = "select count(*) from flow_run"
     assert int(sql(port, count, "restored")) == int(sql(port, count)) > 0
     print(f"dump: {(tmp_path / 'prefect.dump').stat().st_size / 1e6:.1f} MB")
 
 
 def _print_memory(services: Services) -> None:
-    for name, process in services.processes.items():
-        of_all = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        print(f"{name}: {sum(one.memory_info().rss for one in of_all) / 2**20:.0f} MiB")
+    for name, one in services.processes.items():
+        of_all = [psutil.Process(one.pid), *psutil.Process(one.pid).children(recursive=True)]
+        print(f"{name}: {sum(each.memory_info().rss for each in of_all) / 2**20:.0f} MiB")
