@@ -28,7 +28,7 @@ class Pages:
         self.page.goto(self.url)
         self.page.get_by_placeholder("admin:pass").fill(password)
         self.page.get_by_role("button", name="Login").click()
-        self.page.get_by_role("heading", name="Run a task or flow to get started").wait_for()
+        self.page.wait_for_url("**/dashboard**")
 
     def open_deployment(self, name: str) -> None:
         """From the first page: Deployments, and the one of this name."""

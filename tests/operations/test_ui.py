@@ -5,6 +5,7 @@ make test-ui        (needs PostgreSQL, Ceph's radosgw and Chromium, see ``instal
 The steps follow each other. Pictures of the pages go into a folder that is printed.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -241,7 +242,7 @@ def ends_with(site: Installation, both: Sequence[str]) -> list[str]:
 def slices_made(site: Installation, run: str) -> set[int]:
     """The numbers of slices that stages of a run had left to do."""
     lines = [line for line in said(site, run).splitlines() if line.startswith(("Reconstructing", "Ingesting"))]
-    begun = [line.rpartition(": ")[2] for line in lines if " slices" in line and " of " not in line]
+    begun = [line.rpartition(": ")[2] for line in lines if re.search(r": \d+ slices", line)]
     print("\n".join(begun))
     return {_left(words) for words in begun}
 
