@@ -25,6 +25,7 @@ Each was mended, with a test, and the round was run again.
 - A part that lost shards or its listing, as sources grew, was made again as another data set with all that follows.
 - Joined stores had no copy of their plan; of one that no recipe leads to any more a lost plan was lost for good.
 - Of a result that no recipe leads to any more `scoreinv verify` named a command that would not finish it.
+- A part that was marked as finished and had lost a marker stopped every command on what is joined of it.
 - Files under temporary names of killed commands stayed in tunings and leases.
 """
 
