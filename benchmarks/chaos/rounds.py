@@ -18,7 +18,7 @@ at all, `left` processes and temporary files that were there afterwards. All but
 FOUND = """## What it found
 
 Each was mended, with a test, and the round was run again, but one: a command whose Prefect server was killed had not
-ended after 300 s, on a machine with sixteen times more to do than it has processors. Nothing was lost by it.
+ended after 300 s, on a machine with two cores and a load of 16; its cause is not known. Nothing was lost by it.
 
 - A plan that was exchanged with another store's was refused by every command, also where its copy was damaged too.
 - A file that is no plan in the place of a plan ended in a traceback.
