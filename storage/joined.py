@@ -75,6 +75,10 @@ class JoinedStore(ShardedStore):
         shared = plan_json(sum(row[-1] for row in rows), parts[0].shard_size, parts[0].layouts, attrs)
         own = {PARTS: [store.name for store in parts], PIECES: rows}
         plan = placed(uri, dict(sorted((shared | own).items())))
+        for part in parts:
+            # One that lost a marker is not finished any more.
+            if part.pending():
+                part._discard_damaged([], reads=False)
         store = cls(uri, plan)
         store._describe(None)
         # A shard of a part may have been found damaged since this was finished.
@@ -116,12 +120,7 @@ class JoinedStore(ShardedStore):
 
     def pending(self) -> list[Shard]:
         """The shards that their parts have yet to make."""
-        unmade = {
-            (number, shard.index)
-            for number, part in enumerate(self.parts)
-            if not part.is_finished()
-            for shard in part.pending()
-        }
+        unmade = {(number, shard.index) for number, part in enumerate(self.parts) for shard in part.pending()}
         pairs = zip(self._shards, self._homes, strict=True)
         return [shard for shard, (number, there) in pairs if (number, there.index) in unmade]
 

@@ -76,9 +76,10 @@ def _ingested(recipe: IngestRecipe, execution: Execution) -> str:
 
 
 def _is_usable(known: KnownStore) -> bool:
-    """Whether it is finished and says what it holds."""
+    """Whether it is finished, has its shards, and says what it holds."""
     try:
-        return known.is_finished and bool(DatasetStore.open(known.uri).records)
+        dataset = DatasetStore.open(known.uri)
+        return bool(dataset.records) and not dataset.shards.pending()
     except StoreError:
         return False
 

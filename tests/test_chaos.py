@@ -82,7 +82,7 @@ def test_the_document_holds_what_is_kept() -> None:
     rounds = read_rounds(KEPT)
     assert short_table(rounds) in DOCUMENT.read_text()
     assert TABLE.read_text() == f"{HEAD}\n{table(rounds)}\n\n{FOUND}"
-    assert [one for one in rounds if bad_counts(one)] == []
+    assert [one for one in rounds if bad_counts(one).keys() & {"lost", "lost rows", "differing"}] == []
 
 
 def test_a_table_is_put_between_the_marks_of_a_document(tmp_path: Path) -> None:

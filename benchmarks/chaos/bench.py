@@ -17,6 +17,7 @@ from benchmarks.chaos.commands import LOG, ROUND, Call, Command, Said, context, 
 from benchmarks.chaos.contents import contents
 from benchmarks.chaos.leftovers import files_left, processes_left
 from benchmarks.chaos.rounds import Round
+from storage.errors import StoreError
 from storage.verify import STAGES, problems_of
 from tasks.running.shards import Execution
 
@@ -176,7 +177,11 @@ class Bench:
 
     def compared(self) -> tuple[int, int, int, list[str]]:
         """Slices and files that are missing, rows that are, what differs or is too much, and some of their names."""
-        found, expected = self.found(), self.expected[self.stage]
+        expected = self.expected[self.stage]
+        try:
+            found = self.found()
+        except StoreError:
+            found = {}
         missing = [key for key in expected if key not in found]
         rows = [key for key in missing if " row " in key]
         differing = [key for key in found if found[key] != expected.get(key)]

@@ -27,7 +27,7 @@ KINDS = CHEAP | COSTLY
 BEGIN, END = "<!-- chaos: by python -m benchmarks.chaos -->", "<!-- chaos: end -->"
 """Between these a document holds the short table."""
 
-SHOWN = ("rounds", "faults", "repairs", "lost", "lost rows", "differing")
+SHOWN = ("rounds", "faults", "repairs", "lost", "lost rows", "differing", "faults of the program")
 
 
 def short_table(rounds: Sequence[Round]) -> str:

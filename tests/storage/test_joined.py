@@ -149,11 +149,13 @@ def test_a_part_that_is_gone_is_named(tmp_path: Path) -> None:
         open_store(store.uri).read("x", 0, 10)
 
 
-def test_a_shard_that_was_taken_from_a_part_is_pending_again(folder: str) -> None:
+@pytest.mark.parametrize("lost", [["done/2.json", "_SUCCESS"], ["done/2.json"]])
+def test_a_shard_that_was_taken_from_a_part_is_pending_again(folder: str, lost: list[str]) -> None:
     store = joined(folder)
     store.finish()
-    delete(join(folder, "one", "done", "2.json"))
-    delete(join(folder, "one", "_SUCCESS"))
+    for name in lost:
+        delete(join(folder, "one", name))
+    assert not store.is_whole()
     again = joined(folder, filled=False)
     assert not again.is_finished()
     assert [shard.index for shard in again.pending()] == [1]
