@@ -121,7 +121,15 @@ def test_a_scan_that_is_ended_keeps_what_it_found(tmp_path: Path, counted: list[
     assert counted == ["bee.nii.gz"]
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"[]"), gzip.compress(b'{"version": 1}')])
+DAMAGED = {
+    "empty": b"",
+    "no gzip": b"no gzip",
+    "a list": gzip.compress(b"[]"),
+    "little": gzip.compress(b'{"version": 1}'),
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_catalogue_is_made_again(tmp_path: Path, counted: list[str], content: bytes) -> None:
     source = sources(tmp_path)["nifti"]
     first = scanned(source, tmp_path)
