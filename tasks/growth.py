@@ -9,7 +9,7 @@ from storage.errors import StoreError
 from storage.identities import Hasher
 from storage.sources.catalogue import VERSION as READING
 from storage.sources.catalogue import Catalogue
-from storage.uri import join, read_json, write_json
+from storage.uri import join, read_json, remove_unfinished, write_json
 from tasks import addresses
 from tasks.recipes import IngestRecipe
 from tasks.workers.ingest import VERSION as IMAGES
@@ -49,9 +49,10 @@ def _is_whole(uri: str) -> bool:
 
 
 def note_seen(recipe: IngestRecipe, workspace: str, seen: str, ref: str) -> None:
-    """Remembers which data set was made of these files; nothing if their digest is empty."""
+    """Remembers which data set was made of these files, if their digest is not empty, and tidies the catalogue up."""
     if seen:
         write_json(_note(recipe, workspace), {"seen": seen, "dataset": ref})
+    remove_unfinished(join(workspace, FOLDER))
 
 
 def _note(recipe: IngestRecipe, workspace: str) -> str:

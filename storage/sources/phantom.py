@@ -11,8 +11,12 @@ from scoreinv.modality import MODALITIES, Modality
 from scoreinv.phantoms import Ellipse, coverage
 from scoreinv.spec import MAX_SEED, Json
 from storage.listing import Rejected, SliceRecord
-from storage.sources.catalogue import Catalogue
-from storage.sources.source import NO_CATALOGUE, Select, Source, Volume, checked
+from storage.sources.catalogue import Catalogue, Memory
+from storage.sources.files import Stamp
+from storage.sources.source import NO_CATALOGUE, Select, Source, Volume, checked, item_from_json, item_to_json
+
+DRAWN = Stamp(etag="1")
+"""Of every phantom; another one when the same options draw other phantoms."""
 
 
 class PhantomSource(Source):
@@ -34,15 +38,28 @@ class PhantomSource(Source):
 
     def scan(self, catalogue: Catalogue = NO_CATALOGUE) -> Iterator[Volume | Rejected]:
         """One volume per subject, in order."""
-        for volume in range(self.n_volumes):
-            if self.wants(_name(volume)):
-                yield self._volume(volume)
+        with catalogue.memory(self.digest(), self.stamps()) as memory:
+            for volume in range(self.n_volumes):
+                if self.wants(_name(volume)):
+                    yield self._remembered(volume, memory)
+
+    def stamps(self) -> dict[str, Stamp]:
+        """One per volume, that of how phantoms are drawn: they never change."""
+        return {_name(volume): DRAWN for volume in range(self.n_volumes)}
 
     def load(self, records: Sequence[SliceRecord]) -> Iterator[np.ndarray]:
         """HU or percentile units."""
         for name, group in groupby(records, key=lambda record: record.file):
             ellipses = self._ellipses(int(name.rsplit("-", 1)[1]))
             yield from (self._slice(ellipses, record.index) for record in group)
+
+    def _remembered(self, volume: int, memory: Memory) -> Volume | Rejected:
+        name = _name(volume)
+        if (kept := memory.recall(name, [name])) is not None:
+            return item_from_json(kept)
+        item = self._volume(volume)
+        memory.keep(name, [name], item_to_json(item))
+        return item
 
     def _volume(self, volume: int) -> Volume:
         ellipses = self._ellipses(volume)

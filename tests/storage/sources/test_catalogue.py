@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 from storage.listing import Listing
-from storage.sources import AnySource, DicomSource, NiftiSource, OpenKBPSource, SeveralSources, collect, limits
+from storage.sources import (
+    AnySource,
+    DicomSource,
+    NiftiSource,
+    OpenKBPSource,
+    PhantomSource,
+    SeveralSources,
+    collect,
+    limits,
+)
 from storage.sources.catalogue import Catalogue, digest_of_stamps
 from storage.sources.files import Stamp
 from tests.storage import dicom_files, nifti_files
@@ -139,6 +148,18 @@ def test_a_damaged_catalogue_is_made_again(tmp_path: Path, counted: list[str], c
     counted.clear()
     scanned(source, tmp_path)
     assert counted == []
+
+
+def test_phantoms_are_not_drawn_again_to_list_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    draw = PhantomSource._slice
+    monkeypatch.setattr(PhantomSource, "_slice", lambda *of: drawn.append(of[-1]) or draw(*of))
+    source = PhantomSource(n_volumes=2, n_slices=3, size=16)
+    first = scanned(source, tmp_path)
+    assert drawn == [0, 1, 2] * 2
+    assert scanned(source, tmp_path) == first
+    assert len(drawn) == 6
+    assert digest_of_stamps(source.stamps()) != digest_of_stamps(PhantomSource(n_volumes=3).stamps())
 
 
 def test_a_file_that_is_gone_is_forgotten(tmp_path: Path, counted: list[str]) -> None:
