@@ -210,6 +210,10 @@ def ended(site: Installation, run: str) -> str:
     until(lambda: site.run(run)["state"]["type"] in ENDS, f"{site.run(run)['name']} has ended", seconds=RUN_SECONDS)
     state = site.run(run)["state"]
     print(f"{state['name']}: {state['message']}")
+    if state["type"] == "COMPLETED":
+        # The last lines of a log arrive a little later than the state.
+        n = 1 + len(stages(site, run))
+        until(lambda: said(site, run).count("Finished in state Completed()") >= n, "its log is whole")
     return str(state["type"])
 
 
