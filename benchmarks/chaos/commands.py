@@ -19,8 +19,8 @@ import psutil
 
 from tasks.running.mistakes import explain
 
-PATIENCE_SECONDS = 300.0
-"""A command that takes longer hangs."""
+PATIENCE_SECONDS = 900.0
+"""A command that takes longer hangs. Prefect asks a server that is gone again for a minute, at every step of a run."""
 
 LAZY = ("scipy.interpolate", "scipy.ndimage", "scipy.sparse", "pywt", "skimage.metrics", "matplotlib.pyplot", "optuna")
 """Packages that the stages import when they need them."""
