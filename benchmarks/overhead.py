@@ -149,7 +149,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fbp", type=int, default=20_000, help="slices of the pipeline by FBP (default: %(default)s)")
     parser.add_argument("--dds", type=int, default=200, help="slices of that by DDS; 0: none (default: %(default)s)")
-    parser.add_argument("--scaling", type=int, default=96, help="slices with one worker and two (default: %(default)s)")
+    parser.add_argument(
+        "--scaling", type=int, default=96, help="slices with one worker and two; 0: none (default: %(default)s)"
+    )
     parser.add_argument("--tries", type=int, default=3, help="of every start (default: %(default)s)")
     parser.add_argument("--workspace", type=Path, required=True, help="a new folder")
     options = parser.parse_args()
@@ -159,7 +161,7 @@ def main() -> None:
     costs = [cost_rows(name, n, options.workspace) for name, n in wanted.items() if n]
     print(costs, flush=True)
     starts = start_rows(recipe_of("FBP", options.fbp), options.workspace / "FBP", options.tries)
-    scaling = worker_rows(options.scaling, options.workspace)
+    scaling = worker_rows(options.scaling, options.workspace) if options.scaling else []
     made = f"python -m benchmarks.overhead --fbp {options.fbp} --dds {options.dds} --tries {options.tries}"
     made += f" --scaling {options.scaling}"
     head = "pipeline | slices | CPU s | of the loop | more than the loop | than one that lists nothing | database, MB"
@@ -171,9 +173,10 @@ def main() -> None:
         table(MEMORY_HEAD, [row for _, rows in costs for row in rows]),
         f"Medians of {options.tries}; CPU seconds are those of the command and of all its processes:\n",
         table("command | seconds | CPU s", starts),
-        "A reconstruction by DDS, whole commands:\n",
-        table("slices | seconds with one worker | with two | ratio", scaling),
     ]
+    if scaling:
+        texts.append("A reconstruction by DDS, whole commands:\n")
+        texts.append(table("slices | seconds with one worker | with two | ratio", scaling))
     RESULTS.write_text("\n".join(texts))
 
 
