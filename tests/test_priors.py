@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load as tensors_of
 from torch import Tensor
 
 from scoreinv.baselines import TotalVariation
@@ -20,6 +21,7 @@ from scoreinv.problem import InverseProblem, reconstruct, run
 from scoreinv.samplers import DDS
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.start import GradedTVStart, TVStart
+from scoreinv.training.checkpoint import COARSE
 from storage.listing import Listing
 from storage.models import load, shipped
 from storage.resample import prepare
@@ -55,7 +57,11 @@ def test_what_ships_fits_into_a_clone():
 @pytest.mark.parametrize("name", shipped())
 def test_a_shipped_prior_is_small_and_described(name: str):
     weights, contract = load(name)
-    assert len(weights) < 16 * MEGABYTE
+    # A coarse part is a network of its own.
+    coarse = [one for name, one in tensors_of(weights).items() if name.startswith(COARSE)]
+    of_coarse = sum(one.numel() * one.element_size() for one in coarse)
+    assert of_coarse < 12 * MEGABYTE
+    assert len(weights) - of_coarse < 12 * MEGABYTE
     assert contract.name == name
     assert contract.licence
     assert all(any(one in line for one in PERMISSIVE) for line in contract.training_data)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from benchmarks.chaos import study, traces
-from benchmarks.chaos.commands import LOG, ROUND, Call, Command, Said, context, started
+from benchmarks.chaos.commands import LOG, PATIENCE_SECONDS, ROUND, Call, Command, Said, context, started
 from benchmarks.chaos.contents import contents
 from benchmarks.chaos.leftovers import files_left, processes_left
 from benchmarks.chaos.rounds import Round
@@ -36,6 +36,7 @@ class Bench:
     """A round runs one of these, in turn."""
     has_prior = True
     is_traced = True
+    patience = PATIENCE_SECONDS
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -142,7 +143,7 @@ class Bench:
         """Give n commands in the same moment, do something meanwhile, and wait for what they say."""
         commands = self._started(self.work(self._task()), n, before=before, environment=environment)
         meanwhile(commands)
-        said = [command.said() for command in commands]
+        said = [command.said(self.patience) for command in commands]
         self.said += said
         return said
 
@@ -172,7 +173,7 @@ class Bench:
         """Give `scoreinv repair --all`."""
         self.n_repairs += 1
         (command,) = self._started(partial(study.repair, self._task(), self.execution()))
-        said = command.said()
+        said = command.said(self.patience)
         self.said += [said] if said.how != "done" else []
 
     def compared(self) -> tuple[int, int, int, list[str]]:

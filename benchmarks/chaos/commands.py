@@ -19,8 +19,8 @@ import psutil
 
 from tasks.running.mistakes import explain
 
-PATIENCE_SECONDS = 900.0
-"""A command that takes longer hangs. Prefect asks a server that is gone again for a minute, at every step of a run."""
+PATIENCE_SECONDS = 300.0
+"""A command that takes longer hangs."""
 
 LAZY = ("scipy.interpolate", "scipy.ndimage", "scipy.sparse", "pywt", "skimage.metrics", "matplotlib.pyplot", "optuna")
 """Packages that the stages import when they need them."""
@@ -80,12 +80,12 @@ class Command:
         self.process.kill()
         return True
 
-    def said(self) -> Said:
-        """How it ended, once it has."""
-        self.process.join(PATIENCE_SECONDS)
+    def said(self, patience: float = PATIENCE_SECONDS) -> Said:
+        """How it ended, once it has; it hangs if it takes longer than so many seconds."""
+        self.process.join(patience)
         if self.process.is_alive():
             self.process.kill()
-            return Said("hangs", f"hangs for {PATIENCE_SECONDS:.0f} s")
+            return Said("hangs", f"hangs for {patience:.0f} s")
         try:
             return Said(*self.receiver.recv())
         except EOFError:

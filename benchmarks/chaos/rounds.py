@@ -17,8 +17,9 @@ at all, `left` processes and temporary files that were there afterwards. All but
 
 FOUND = """## What it found
 
-Each was mended, with a test, and the round was run again, but one: a command whose Prefect server was killed had not
-ended after 300 s, on a machine with two cores and a load of 16; its cause is not known. Nothing was lost by it.
+Each was mended, and the round was run again, but one: a command whose Prefect server was killed had not ended after
+300 s. It was no fault: Prefect asks a server that is gone again for a minute at every step of a run, and given more
+time such a command ends with its message; so these may take longer now. Nothing was lost by it.
 
 - A plan that was exchanged with another store's was refused by every command, also where its copy was damaged too.
 - A file that is no plan in the place of a plan ended in a traceback.

@@ -32,6 +32,8 @@ class Server(Bench):
     kind = "server"
     stages = ("pipeline",)
     is_traced = False
+    # Prefect asks a server that is gone again for a minute, at every step of a run.
+    patience = 900.0
 
     def __init__(self, folder: Path) -> None:
         self.port, self.child = free_port(), None
