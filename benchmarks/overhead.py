@@ -6,8 +6,8 @@ A pipeline over phantoms (FBP on 64 x 64 pixels, DDS with the prior ct-128 on 12
 workers, and the same library calls in one loop of this process: list the source, read and prepare each slice, simulate,
 reconstruct by eights, measure. Counted are user and system seconds of all processes, which other work on the machine
 changes less than it changes the time that passes. Then commands of the finished workspace run again, and a measurement
-with a new seed until its first shard lies there; and slices are reconstructed by DDS with one worker and with two,
-which says something on idle cores alone. Writes results/overhead.md.
+with a new seed until its first shard lies there. Writes
+results/overhead.md.
 """
 
 import argparse
@@ -110,25 +110,6 @@ def start_rows(recipe: PipelineRecipe, place: Path, n_tries: int) -> list[list[s
     return [*rows, ["measure, until its first shard is done", *medians(tries)]]
 
 
-def worker_rows(n_slices: int, workspace: Path) -> list[list[str]]:
-    """Seconds of a reconstruction by DDS with one worker and with two, all commands from beginning to end."""
-    recipe, place = recipe_of("DDS", n_slices), workspace / "workers"
-    study = recipe.studies[0]
-    if study.ingest is None:
-        raise ValueError("a study that ingests was wanted")
-    watched("ingest", study.ingest.model_copy(update={"shard_size": BATCH}), place, workspace)
-    (dataset,) = place.glob("datasets/*")
-    ref = f"datasets/{dataset.name}"
-    watched("measure", MeasureRecipe(dataset=ref, simulation=study.simulation), place, workspace)
-    (measurements,) = place.glob("measurements/*")
-    seconds = []
-    for n_workers in (1, 2):
-        choice = study.reconstructions[0].model_copy(update={"seed": n_workers})
-        wanted = ReconstructRecipe(measurements=f"measurements/{measurements.name}", reconstruction=choice)
-        seconds.append(watched("reconstruct", wanted, place, workspace, n_workers=n_workers).seconds)
-    return [[f"{n_slices}", *(f"{one:.0f}" for one in seconds), f"{seconds[0] / seconds[1]:.2f}"]]
-
-
 def more_than(n: int, place: Path) -> Callable[[], bool]:
     """Whether more than so many shards of measurements are done."""
     return lambda: len(done_in(place)) > n
@@ -149,9 +130,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fbp", type=int, default=20_000, help="slices of the pipeline by FBP (default: %(default)s)")
     parser.add_argument("--dds", type=int, default=200, help="slices of that by DDS; 0: none (default: %(default)s)")
-    parser.add_argument(
-        "--scaling", type=int, default=96, help="slices with one worker and two; 0: none (default: %(default)s)"
-    )
     parser.add_argument("--tries", type=int, default=3, help="of every start (default: %(default)s)")
     parser.add_argument("--workspace", type=Path, required=True, help="a new folder")
     options = parser.parse_args()
@@ -161,9 +139,7 @@ def main() -> None:
     costs = [cost_rows(name, n, options.workspace) for name, n in wanted.items() if n]
     print(costs, flush=True)
     starts = start_rows(recipe_of("FBP", options.fbp), options.workspace / "FBP", options.tries)
-    scaling = worker_rows(options.scaling, options.workspace) if options.scaling else []
     made = f"python -m benchmarks.overhead --fbp {options.fbp} --dds {options.dds} --tries {options.tries}"
-    made += f" --scaling {options.scaling}"
     head = "pipeline | slices | CPU s | of the loop | more than the loop | than one that lists nothing | database, MB"
     texts = [
         f"# What a pipeline costs beside its computing\n\nMade by `{made}`, whose docstring says what is measured, on "
@@ -174,9 +150,6 @@ def main() -> None:
         f"Medians of {options.tries}; CPU seconds are those of the command and of all its processes:\n",
         table("command | seconds | CPU s", starts),
     ]
-    if scaling:
-        texts.append("A reconstruction by DDS, whole commands:\n")
-        texts.append(table("slices | seconds with one worker | with two | ratio", scaling))
     RESULTS.write_text("\n".join(texts))
 
 

@@ -27,6 +27,9 @@ ROOTS_ENVIRONMENT = "SCOREINV_ROOTS"
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
+TRAINED = "trained/"
+"""What the names of models begin with that a pipeline trains."""
+
 _Rule = Callable[[Roots, str], str]
 
 
@@ -85,7 +88,7 @@ def source_path(roots: Roots, path: str) -> str:
 
 
 def _model_name(_: Roots, name: str) -> str:
-    if name in ("", "trained", *shipped()) or name.startswith("priors/"):
+    if name in ("", "trained", *shipped()) or name.startswith(("priors/", TRAINED)):
         return name
     raise UserError(f"there is no model {name!r} for a form: name {', '.join(shipped())}, or priors/0a1b2c3d4e5f")
 

@@ -4,6 +4,7 @@ import yaml
 
 from flows.keys import key_rows
 from scoreinv.spec import Spec
+from tasks.benchmark import BenchmarkRecipe
 from tasks.recipes import PipelineRecipe, Study, TuneRecipe
 from tasks.running.shards import Execution
 
@@ -23,6 +24,8 @@ def describe_plan(recipe: Spec, execution: Execution) -> None:
     if isinstance(recipe, TuneRecipe):
         for line in _search_lines(recipe):
             print(f"# {line}")
+    if isinstance(recipe, BenchmarkRecipe):
+        recipe = recipe.pipeline()
     if not isinstance(recipe, PipelineRecipe):
         print(f"# digest {recipe.digest()}, results under {execution.workspace}")
         return

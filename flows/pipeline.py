@@ -1,5 +1,7 @@
 """The pipeline flow: every stage for every study, then one report."""
 
+from collections.abc import Mapping
+
 from prefect import flow
 
 from flows.evaluate import evaluate_flow
@@ -18,7 +20,9 @@ from tasks.recipes import (
     Reconstruction,
     ReconstructRecipe,
     Study,
+    Training,
     report_of,
+    trained_name,
 )
 from tasks.report import report
 from tasks.running.cluster import kept_running
@@ -53,32 +57,32 @@ def run_pipeline(recipe: PipelineRecipe, execution: Execution) -> str:
     # Workers stay from stage to stage, and a GPU's memory is theirs meanwhile.
     with gpu_slot(execution.device, execution.cluster), kept_running(execution.cluster) as cluster:
         kept = execution.model_copy(update={"cluster": cluster})
-        made = [_study(study, kept) for study in recipe.studies]
+        models = {trained_name(one): _trained(one, kept) for one in recipe.trainings}
+        made = [_study(study, models, kept) for study in recipe.studies]
     scores = [references[-1] for references in made]
     page = outcome(report(report_of(recipe, scores), execution, return_state=True))
-    show_report(execution.workspace, page, [ref for references in made for ref in references])
+    show_report(execution.workspace, page, [*models.values(), *(ref for references in made for ref in references)])
     return announced(page)
 
 
-def _study(study: Study, execution: Execution) -> list[str]:
+def _study(study: Study, models: Mapping[str, str], execution: Execution) -> list[str]:
     """The references of all that was made, the scores last."""
     dataset = ingest_flow(study.ingest, execution) if study.ingest else study.dataset
     measurements = measure_flow(MeasureRecipe(dataset=dataset, simulation=study.simulation), execution)
-    trained = _train(study, execution)
+    own = {"trained": _trained(study.training, execution)} if study.training else {}
     references = tuple(
         reconstruct_flow(ReconstructRecipe(measurements=measurements, reconstruction=choice), execution)
-        for choice in (_with_prior(choice, trained) for choice in study.reconstructions)
+        for choice in (_with_prior(choice, {**models, **own}) for choice in study.reconstructions)
     )
     scores = evaluate_flow(EvaluateRecipe(reconstructions=references), execution)
-    return [dataset, measurements, *([trained] if trained else []), *references, scores]
+    return [dataset, measurements, *own.values(), *references, scores]
 
 
-def _train(study: Study, execution: Execution) -> str:
-    if study.training is None:
-        return ""
-    datasets = tuple(ingest_flow(recipe, execution) for recipe in study.training.ingest)
-    return train_flow(study.training.train.model_copy(update={"datasets": datasets}), execution)
+def _trained(training: Training, execution: Execution) -> str:
+    datasets = tuple(ingest_flow(recipe, execution) for recipe in training.ingest)
+    return train_flow(training.train.model_copy(update={"datasets": datasets}), execution)
 
 
-def _with_prior(choice: Reconstruction, trained: str) -> Reconstruction:
-    return choice.model_copy(update={"prior": trained}) if choice.prior == "trained" else choice
+def _with_prior(choice: Reconstruction, models: Mapping[str, str]) -> Reconstruction:
+    """The choice with the reference of a model that it names."""
+    return choice.model_copy(update={"prior": models.get(choice.prior, choice.prior)})

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,8 +12,9 @@ from pydantic import Field
 from flows.forms import from_form, workspace_from_form
 from flows.pipeline import run_pipeline
 from flows.recipe_errors import RecipeError
-from flows.recipe_files import RECIPES, RecipeFile, load_execution, load_recipe
+from flows.recipe_files import RECIPES, RecipeFile, holds, load_execution, load_recipe
 from storage.uri import Place, join
+from tasks.benchmark import BenchmarkRecipe
 from tasks.recipes import PipelineRecipe
 from tasks.running.shards import Execution
 from tasks.workspace import locate
@@ -37,8 +39,9 @@ def recipe_flow(
     Args:
         recipe: One that ships (demo, smoke, compare-ct-128, compare-mri-128, results-ct-128, results-mri-128,
             results-ct-256, results-mri-240, prior-ct-128, prior-mri-128, prior-ct-256, prior-mri-240,
-            fine-tune-ct-128, ct-512, paper-lidc-320, paper-brats-240, ldct-512), a plan as plans/0a1b2c3d4e5f, or a
-            YAML file below the folder that the environment variable SCOREINV_RECIPES of the worker names.
+            fine-tune-ct-128, ct-512, paper-lidc-320, paper-brats-240, ldct-512, benchmark-ct-128,
+            benchmark-mri-128), a plan as plans/0a1b2c3d4e5f, or a YAML file below the folder that the environment
+            variable SCOREINV_RECIPES of the worker names.
         changes: Such as studies.0.simulation.seed=1, or execution.retries=0, as the command takes them.
         workspace: Folder or bucket that holds every result, whatever the recipe says; a relative folder counts from
             where the run starts.
@@ -60,10 +63,17 @@ def recipe_flow(
     what = [change for change in changes if not change.startswith("execution.")]
     how = [change.removeprefix("execution.") for change in changes if change.startswith("execution.")]
     how = [f"{key}={json.dumps(value)}" for key, value in overrides.items() if value] + how
-    known = load_recipe(PipelineRecipe, path)
-    chosen = from_form(load_recipe(PipelineRecipe, path, what), known=known)
+    known = load_pipeline(path)
+    chosen = from_form(load_pipeline(path, what), known=known)
     settings = from_form(load_execution(execution, path, how), known=_known(execution, path))
     return run_pipeline(chosen, settings.absolute())
+
+
+def load_pipeline(path: RecipeFile, changes: Sequence[str] = ()) -> PipelineRecipe:
+    """The pipeline in a file, or the one that the benchmark there stands for; errors as ``load_recipe``."""
+    if holds(path, "simulations"):
+        return load_recipe(BenchmarkRecipe, path, changes).pipeline()
+    return load_recipe(PipelineRecipe, path, changes)
 
 
 def _known(execution: Execution, path: RecipeFile) -> Execution:

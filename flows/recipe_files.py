@@ -56,6 +56,11 @@ def load_recipe(kind: type[SpecT], path: RecipeFile | None, changes: Sequence[st
     return _changed(kind, _defaults(kind) | content, changes, str(path or kind.__name__))
 
 
+def holds(path: RecipeFile, key: str) -> bool:
+    """Whether a recipe's file has this key at its top; errors as ``load_recipe``."""
+    return key in _read(path)
+
+
 def load_execution(default: SpecT, path: RecipeFile | None, changes: Sequence[str] = ()) -> SpecT:
     """An execution from its default, from what a recipe's file says under ``execution``, and changes.
 

@@ -28,6 +28,7 @@ TEXTS = {
     "evaluate": "metrics of reconstructions",
     "report": "a page with pictures and tables",
     "pipeline": "all of these in a row",
+    "benchmark": "methods side by side, trained once, over one measurement or several",
 }
 """What the list of commands says of each."""
 
@@ -48,6 +49,7 @@ def run_stage(options: argparse.Namespace) -> int:
         from flows.environment import has_no_server
         from flows.recipe_errors import RecipeError
         from scoreinv.errors import UserError
+        from tasks.benchmark import BenchmarkRecipe
         from tasks.checks import check_pipeline
         from tasks.finished import finished
         from tasks.recipes import PipelineRecipe, PlanRecipe
@@ -59,9 +61,10 @@ def run_stage(options: argparse.Namespace) -> int:
 
         plan(recipe, execution, is_dry=options.dry_run)
         return 0
-    if isinstance(recipe, PipelineRecipe):
+    if isinstance(recipe, PipelineRecipe | BenchmarkRecipe):
+        studies = recipe.pipeline() if isinstance(recipe, BenchmarkRecipe) else recipe
         try:
-            check_pipeline(recipe, execution.workspace, execution.projector)
+            check_pipeline(studies, execution.workspace, execution.projector)
         except UserError as error:
             raise RecipeError(str(error)) from error
     if options.dry_run:
@@ -155,7 +158,7 @@ def shortcuts(options: argparse.Namespace) -> list[str]:
 
 def recipe_kind(command: str) -> type[Spec]:
     """What the recipe of a command is."""
-    from tasks import recipes
+    from tasks import benchmark, recipes
 
     kinds: dict[str, type[Spec]] = {
         "ingest": recipes.IngestRecipe,
@@ -166,6 +169,7 @@ def recipe_kind(command: str) -> type[Spec]:
         "evaluate": recipes.EvaluateRecipe,
         "report": recipes.ReportRecipe,
         "pipeline": recipes.PipelineRecipe,
+        "benchmark": benchmark.BenchmarkRecipe,
         "plan": recipes.PlanRecipe,
     }
     return kinds["pipeline" if command == "demo" else command]

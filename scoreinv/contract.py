@@ -169,16 +169,20 @@ class PriorContract(ModelContract):
 
 
 class ReconstructorContract(ModelContract):
-    """That of a reconstructor: it serves the measurement that it was trained for, and no other."""
+    """That of a reconstructor: it was trained for one measurement, and is told apart from others of its kind."""
 
     kind: Literal["reconstructor"] = "reconstructor"
     measurement: dict[str, Json] = Field(description="The measurement's spec.")
 
+    def is_of_kind(self, measurement: Spec) -> bool:
+        """Whether it reads data of this measurement at all; with other options it may still do badly."""
+        return bool(self.measurement["kind"] == measurement.model_dump(mode="json")["kind"])
+
     def other_measurement(self, measurement: Spec) -> str | None:
-        """Why data of this measurement cannot use the reconstructor, as one sentence; None if they can."""
+        """In what this measurement is another than the one that it was trained for, as a clause; None if in nothing."""
         theirs = measurement.model_dump(mode="json")
         name, ours = "kind", self.measurement
-        if ours["kind"] == theirs["kind"]:
+        if self.is_of_kind(measurement):
             # Read as a spec of today: options that came later are at their default.
             ours = type(measurement).model_validate(ours).model_dump(mode="json")
             name = next((option for option in theirs if ours[option] != theirs[option]), "")
@@ -186,7 +190,7 @@ class ReconstructorContract(ModelContract):
             return None
         return (
             f"reconstructor {self.name!r} was trained for {name}={ours[name]} but the data were measured with "
-            f"{name}={theirs[name]}: measure the data so, or train a reconstructor for them"
+            f"{name}={theirs[name]}"
         )
 
 

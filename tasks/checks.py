@@ -6,6 +6,7 @@ from scoreinv.measurement import PoissonNoise
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
 from scoreinv.operators.linear import ProjectorName
+from scoreinv.reconstructors import ReconstructorSpec
 from scoreinv.training.objectives import Denoising
 from storage.datasets import DatasetStore
 from storage.models import load
@@ -24,13 +25,19 @@ def check_pipeline(recipe: PipelineRecipe, workspace: str, projector: ProjectorN
         MissingPackage: if the projector needs one that is not installed.
         StoreNotFound: if a prior or a data set is not there; names those that are.
     """
+    for training in recipe.trainings:
+        require_shared(workspace)
+        try:
+            _check_training(training, training.ingest[0].image)
+        except UserError as error:
+            raise UserError(f"training {training.train.name}: {error}") from error
     for study in recipe.studies:
         try:
             if study.training is not None:
                 require_shared(workspace)
             image = _image(study, workspace)
             require_fit(study.simulation.measurement, image, projector)
-            _check_models(study, image, workspace)
+            _check_models(recipe, study, image, workspace)
             if study.training is not None:
                 _check_training(study.training, image)
         except UserError as error:
@@ -74,13 +81,13 @@ def _image(study: Study, workspace: str) -> ImageContract:
     return DatasetStore.open(locate(workspace, study.dataset, "datasets")).contract
 
 
-def _check_models(study: Study, image: ImageContract, workspace: str) -> None:
+def _check_models(recipe: PipelineRecipe, study: Study, image: ImageContract, workspace: str) -> None:
     for choice in study.reconstructions:
         if not choice.prior:
             continue
-        if choice.prior == "trained" and study.training is not None:
-            train = study.training.train
-            contract = contract_of(train, train.model_image(study.training.ingest[0].image))
+        if training := recipe.training_of(study, choice.prior):
+            train = training.train
+            contract = contract_of(train, train.model_image(training.ingest[0].image))
         else:
             _, contract = load(locate_prior(workspace, choice.prior))
         require_match(contract, image, method=choice.method, measurement=study.simulation.measurement)
@@ -100,6 +107,8 @@ def _check_training(training: Training, image: ImageContract) -> None:
                 )
     multiple, objective = training.train.network.size_multiple, training.train.objective
     own = training.train.model_image(first)
+    if isinstance(training.train.network, ReconstructorSpec):
+        training.train.network.require(own)
     sizes = objective.sizes(own) if isinstance(objective, Denoising) else (own.size,)
     if size := next((one for one in sizes if one % multiple), 0):
         raise UserError(

@@ -53,7 +53,8 @@ def _dataset(recipe: IngestRecipe, workspace: str) -> str:
     own = recipe.model_dump(mode="json", exclude={"source"})
     if seen := digest_of_stamps(recipe.source.stamps()):
         ref = seen_before(recipe, workspace, seen)
-        return ref if ref and _is_done(workspace, ref, own) else ""
+        # It was looked through already.
+        return ref if ref and _recipe_of(join(workspace, ref)) == own else ""
     if not any(_recipe_of(uri) == own for uri in _results(workspace, "datasets")):
         return ""  # nothing is worth a scan of the source
     found = collect(recipe.source.scan())
@@ -94,6 +95,8 @@ def _report(recipe: ReportRecipe, workspace: str) -> str:
 
 
 def _pipeline(recipe: PipelineRecipe, workspace: str) -> str:
+    if recipe.trainings:
+        return ""
     scores = []
     for study in recipe.studies:
         scores.append(_study(study, workspace))

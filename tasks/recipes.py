@@ -11,8 +11,9 @@ from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 
 from scoreinv.contract import ImageContract, in_band
 from scoreinv.methods import AnyMethod
-from scoreinv.nets import AnyNetwork, UNet
+from scoreinv.nets import UNet
 from scoreinv.operators import AnyMeasurement
+from scoreinv.reconstructors import AnyModel, ReconstructorSpec
 from scoreinv.samplers import DDS
 from scoreinv.spec import MAX_SEED, Json, Spec, digest_of
 from scoreinv.training.augment import Augmentation
@@ -79,7 +80,9 @@ class TrainRecipe(Spec):
         description="A model of the same network whose weights to go on from, as ct-128 or priors/0a1b2c3d4e5f; "
         "n_images counts those it has seen. Empty: from random weights.",
     )
-    network: AnyNetwork = Field(UNet(), title="Network")
+    network: AnyModel = Field(
+        UNet(), title="Network", description="Of images, or, of a supervised training, also a reconstructor."
+    )
     objective: AnyObjective = Field(Denoising(), title="Objective")
     training: TrainSpec = Field(TrainSpec(), title="Training")
     augmentation: Augmentation = Field(Augmentation(), title="Augmentation")
@@ -124,6 +127,15 @@ class TrainRecipe(Spec):
     @classmethod
     def _objectives_were_denoising(cls, given: Any) -> Any:
         return {"kind": "denoising", **given} if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _a_prior_is_of_images(self) -> "TrainRecipe":
+        if isinstance(self.objective, Denoising) and isinstance(self.network, ReconstructorSpec):
+            raise ValueError(
+                f"network.kind={self.network.kind!r} reconstructs, so it needs objective.kind='supervised' or "
+                "'adversarial': choose one, or network.kind='unet' for a prior"
+            )
+        return self
 
     @field_validator("shares")
     @classmethod
@@ -186,8 +198,8 @@ class Reconstruction(Spec):
     method: AnyMethod = Field(DDS(), title="Method")
     prior: str = Field(
         "",
-        description="Shipped (ct-128, mri-128), as priors/0a1b2c3d4e5f, or 'trained' in a study; empty: none. Of a "
-        "method that needs a reconstructor: that.",
+        description="Shipped (ct-128, mri-128), as priors/0a1b2c3d4e5f, or 'trained' in a study, or trained/NAME in a "
+        "pipeline; empty: none. Of a method that needs a reconstructor: that.",
     )
     n_samples: int = Field(1, ge=1, le=256, description="Posterior samples per slice; mean and deviation are kept.")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the sampler's noise.")
@@ -320,6 +332,9 @@ class PipelineRecipe(Spec):
     """Ingest, measure, reconstruct, evaluate and report, for one or more studies."""
 
     title: str = Field("Reconstructions", min_length=1, description="Heading of the report.")
+    trainings: tuple[Training, ...] = Field(
+        (), description="Models that are trained first; every study may name one as trained/NAME, by its train.name."
+    )
     studies: tuple[Study, ...] = Field(
         min_length=1, description="Each with its own data set, measurement and methods; one section of the report."
     )
@@ -332,6 +347,25 @@ class PipelineRecipe(Spec):
         if len(set(names)) < len(names):
             raise ValueError(f"studies need different names, got {names}")
         return studies
+
+    @field_validator("trainings")
+    @classmethod
+    def _models_differ(cls, trainings: tuple[Training, ...]) -> tuple[Training, ...]:
+        names = [training.train.name for training in trainings]
+        if len(set(names)) < len(names):
+            raise ValueError(f"trainings need different names, got {names}")
+        return trainings
+
+    def training_of(self, study: Study, prior: str) -> Training | None:
+        """What trains the model that a study names so; None if it is there already."""
+        if prior == "trained":
+            return study.training
+        return next((one for one in self.trainings if trained_name(one) == prior), None)
+
+
+def trained_name(training: Training) -> str:
+    """How a pipeline's studies name the model that a training makes for all of them."""
+    return f"trained/{training.train.name}"
 
 
 def report_of(recipe: PipelineRecipe, scores: Sequence[str]) -> ReportRecipe:

@@ -1,9 +1,10 @@
 """Reconstruct every slice of a data set from its measurements."""
 
 from prefect import task
+from prefect.logging import get_run_logger
 
 from storage.joined import About, create_alike, open_store, part_of
-from storage.models import load
+from storage.models import load, read_contract
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
 from tasks import addresses
@@ -13,7 +14,7 @@ from tasks.running.owned import owned
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
-from tasks.workers.priors import image_contract, require_match
+from tasks.workers.priors import elsewhere, image_contract, require_match
 from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard
 from tasks.workers.stores import dataset_of, simulation_of
 from tasks.workspace import locate, locate_prior, part_reference
@@ -42,6 +43,8 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     )
     title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
     say_if_done(store, title)
+    if prior and (warning := elsewhere(read_contract(prior), job.simulation.measurement)):
+        get_run_logger().warning(warning)
     while not store.is_finished():
         with owned([store], execution, title) as mine:
             if mine:
@@ -55,7 +58,7 @@ def checked_prior(prior: str, choice: Reconstruction, measurements: ShardedStore
 
     Raises:
         StoreNotFound: if there is no such model.
-        ValueError: if it is for other images, another measurement, or not of the kind that the method needs.
+        ValueError: if it is for other images, another kind of measurement, or not of the kind that the method needs.
     """
     if not prior:
         return ""

@@ -9,22 +9,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from scoreinv.contract import ImageContract
+from scoreinv.contract import Contract, ImageContract, ReconstructorContract
 from scoreinv.metrics.image import magnitude
 from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
+from scoreinv.reconstructors import label_of
 from storage.datasets import DatasetStore
+from storage.errors import StoreError
 from storage.joined import open_store
 from storage.listing import Rejected
+from storage.models import read_contract
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.means import Row, left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation
 from tasks.rendering import MethodRow, Panel, ReportSection, markdown_table
 from tasks.rendering.tables import METRICS
-from tasks.workers.priors import image_contract
+from tasks.workers.priors import elsewhere, image_contract
 from tasks.workers.stores import Identity, as_images, read_identities, simulation_of
-from tasks.workspace import locate
+from tasks.workspace import locate, locate_prior
 
 HEADLINE = ("psnr", "ssim", "nmse")
 """What stands under a slice's pictures and in short tables; the page has all that ``tasks.rendering.tables`` knows."""
@@ -43,6 +46,8 @@ class Result(NamedTuple):
     simulation: Simulation
     note: str = ""
     """What tells it from the study's other results: measurement, options of the method, prior, seed."""
+    model: Contract | None = None
+    """Of the trained model, if there is one and it is still there."""
 
     @property
     def measurement(self) -> AnyMeasurement:
@@ -70,7 +75,10 @@ class Result(NamedTuple):
         """What people call the method; the naive one goes by its modality's name."""
         method = self.reconstruction.method
         label = self.measurement.direct_name if method.kind == "direct" else method.label
-        known = ", ".join(filter(None, (f"{method.n_calls} calls" if method.n_calls else "", self.note)))
+        if isinstance(self.model, ReconstructorContract):
+            label = label_of(self.model)
+        n_calls = f"{method.n_calls} call{'s' * (method.n_calls > 1)}" if method.n_calls else ""
+        known = ", ".join(filter(None, (n_calls, self.note)))
         return f"{label} ({known})" if known else label
 
     def row_name(self, estimate: str) -> str:
@@ -172,7 +180,16 @@ def _result(workspace: str, uri: str) -> Result:
     recipe = store.attrs["recipe"]
     measurements = open_store(locate(workspace, recipe["measurements"], "measurements"))
     simulation = simulation_of(measurements)
-    return Result(store, Reconstruction.model_validate(recipe["reconstruction"]), simulation)
+    choice = Reconstruction.model_validate(recipe["reconstruction"])
+    return Result(store, choice, simulation, model=_model(workspace, choice))
+
+
+def _model(workspace: str, choice: Reconstruction) -> Contract | None:
+    try:
+        return read_contract(locate_prior(workspace, choice.prior)) if choice.prior else None
+    except StoreError:
+        # It made the images, and may be gone since.
+        return None
 
 
 def _told_apart(results: Sequence[Result]) -> list[Result]:
@@ -240,8 +257,13 @@ def _intro(results: Sequence[Result], slices: Slices) -> list[str]:
     return [
         f"{len(subjects)} subjects, {len(volumes)} volumes, pixels of {slices.contract.pixel_mm:g} mm.",
         f"Measurement noise: {' and '.join(noise)}. {scored}",
+        *(f"{result.name}: {said}." for result in results if (said := _elsewhere(result))),
         *_left_out(slices.rejected),
     ]
+
+
+def _elsewhere(result: Result) -> str:
+    return "" if result.model is None else elsewhere(result.model, result.measurement)
 
 
 def _left_out(rejected: Sequence[Rejected]) -> list[str]:

@@ -85,10 +85,11 @@ def locate_prior(workspace: str, ref: str) -> str:
         return ref
     if ref.startswith("priors/"):
         return join(locate(workspace, ref, "priors"), "prior")
-    if exists(join(ref, "contract.json")):
+    if not ref.startswith("trained/") and exists(join(ref, "contract.json")):
         return ref
     raise StoreNotFound(
-        f"there is no prior {ref!r}: shipped are {', '.join(shipped()) or 'none'}; a trained one is priors/<digest>"
+        f"there is no prior {ref!r}: shipped are {', '.join(shipped()) or 'none'}; a trained one is priors/<digest>, "
+        "one that a pipeline trains is trained/<name of trainings>"
     )
 
 

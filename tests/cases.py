@@ -5,13 +5,22 @@ A member without a case fails a test (``missing``), so whoever adds a member add
 
 from typing import Any, get_args
 
-from scoreinv.baselines import Direct, Learned, TotalVariation, Wavelet
+from scoreinv.baselines import CGLS, Direct, Learned, TotalVariation, Wavelet
 from scoreinv.measurement import GaussianNoise, MeasurementSpec
 from scoreinv.nets import NCSNpp, UNet
 from scoreinv.nets.patch_discriminator import PatchDiscriminator
 from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import Method
+from scoreinv.reconstructors import (
+    CascadeDenseNet,
+    DuDoRNet,
+    Neumann,
+    ReconstructorSpec,
+    SinogramGAN,
+    SinPrn,
+    Unrolled,
+)
 from scoreinv.samplers import (
     DAPS,
     DDS,
@@ -90,6 +99,7 @@ METHODS: dict[str, Method] = {
     "pigdm_deterministic": PiGDM(grid=SigmaGrid(n_levels=10), renoise=Renoise(eta=0.0)),
     "tv": TotalVariation(n_iters=20),
     "wavelet": Wavelet(n_iters=20),
+    "cgls": CGLS(n_iters=5),
     "learned": Learned(),
     "learned_and_data": Learned(n_cg=3),
     "wavelet_smooth": Wavelet(n_iters=20, family="sym4"),
@@ -116,6 +126,16 @@ NETWORKS: dict[str, Spec] = {
     "ncsnpp": NCSNpp(),
 }
 
+SMALL_UNET = UNet(n_features=8, channel_multipliers=(1, 2), n_middle=0)
+
+RECONSTRUCTORS: dict[str, ReconstructorSpec] = {
+    "unrolled": Unrolled(n_passes=2, refiner=SMALL_UNET),
+    "neumann": Neumann(n_blocks=3, n_features=8),
+    "cascade_densenet": CascadeDenseNet(n_cascades=2, n_growth=8, dilations=(1, 2)),
+    "dudornet": DuDoRNet(n_recurrences=2, n_features=8, n_blocks=2, dilations=(1, 2)),
+    "sinogram_gan": SinogramGAN(n_full=36, n_features=8),
+    "sin_prn": SinPrn(n_full=36, sinogram=SMALL_UNET.model_copy(update={"has_position": False}), image=SMALL_UNET),
+}
 
 OBJECTIVES: dict[str, AnyObjective] = {
     "denoising": Denoising(),

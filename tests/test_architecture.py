@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from scoreinv.nets import AnyNetwork
+from scoreinv.reconstructors import AnyModel
 from scoreinv.training.objectives import AnyObjective
 from storage.sources import AnySource
 from tasks.running.cluster import AnyCluster
-from tests.cases import CLUSTERS, NETWORKS, OBJECTIVES, SOURCES, missing
+from tests.cases import CLUSTERS, NETWORKS, OBJECTIVES, RECONSTRUCTORS, SOURCES, missing
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("scoreinv", "storage", "tasks", "flows")
@@ -53,8 +54,14 @@ def is_imposed(function: Function) -> bool:
 
 @pytest.mark.parametrize(
     ("cases", "union"),
-    [(SOURCES, AnySource), (CLUSTERS, AnyCluster), (NETWORKS, AnyNetwork), (OBJECTIVES, AnyObjective)],
-    ids=["sources", "clusters", "networks", "objectives"],
+    [
+        (SOURCES, AnySource),
+        (CLUSTERS, AnyCluster),
+        (NETWORKS, AnyNetwork),
+        (OBJECTIVES, AnyObjective),
+        (NETWORKS | RECONSTRUCTORS, AnyModel),
+    ],
+    ids=["sources", "clusters", "networks", "objectives", "reconstructors"],
 )
 def test_every_member_of_a_union_has_a_case_and_survives_json(cases: dict[str, Any], union: Any) -> None:
     assert missing(cases, union) == set()

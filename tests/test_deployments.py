@@ -168,7 +168,7 @@ def nifti(path: str) -> dict[str, str]:
 
 def test_what_runs_networks_shares_one_queue() -> None:
     queues = {d["name"]: d["work_pool"].get("work_queue_name", "default") for d in DEPLOYMENTS}
-    heavy = {"reconstruct", "train", "tune", "demo", "recipe", "pipeline", "plan", "inbox", "ingested"}
+    heavy = {"reconstruct", "train", "tune", "demo", "recipe", "pipeline", "benchmark", "plan", "inbox", "ingested"}
     assert {name for name, queue in queues.items() if queue == "accelerator"} == heavy
     assert {d["work_pool"]["name"] for d in DEPLOYMENTS} == {"scoreinv"}, "a queue's limit holds within its pool"
     assert not [d for d in DEPLOYMENTS if "concurrency_limit" in d]

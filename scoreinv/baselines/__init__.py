@@ -1,8 +1,9 @@
 """Baselines: methods without a prior, one file each; one calls a network that knows the measurement."""
 
+from scoreinv.baselines.cgls import CGLS
 from scoreinv.baselines.direct import Direct
 from scoreinv.baselines.learned import Learned
 from scoreinv.baselines.tv import TotalVariation
 from scoreinv.baselines.wavelet import Wavelet
 
-__all__ = ["Direct", "Learned", "TotalVariation", "Wavelet"]
+__all__ = ["CGLS", "Direct", "Learned", "TotalVariation", "Wavelet"]

@@ -17,7 +17,7 @@ from scoreinv.contract import CoarsePart, Contract, ImageContract, PriorContract
 from scoreinv.denoiser import AnyPreconditioning, ScoreModel
 from scoreinv.errors import UserError
 from scoreinv.nets import AnyNetwork
-from scoreinv.reconstructor import Reconstructor
+from scoreinv.reconstructors import AnyModel, Reconstructor, reconstructor_of
 from scoreinv.shipped import prior_contract, prior_names, prior_weights
 from scoreinv.training.checkpoint import COARSE, build_model, load_weights, weights_bytes
 
@@ -131,8 +131,7 @@ def model_from(
     """The prior, or the reconstructor, of published weights; as ``prior_from``."""
     if isinstance(contract, PriorContract):
         return prior_from(weights, contract, device=device, precision=precision)
-    network = TypeAdapter[AnyNetwork](AnyNetwork).validate_python(contract.network)
-    channels = contract.image.n_channels
-    model = load_weights(Reconstructor(network.build(channels, channels)), weights).to(device)
+    network = TypeAdapter[AnyModel](AnyModel).validate_python(contract.network)
+    model = load_weights(reconstructor_of(network, contract.image), weights).to(device)
     model.autocast_dtype = torch.bfloat16 if precision == "bfloat16" else None
     return model

@@ -15,6 +15,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.denoiser import AnyPreconditioning, ScoreModel
 from scoreinv.errors import UserError
 from scoreinv.nets import AnyNetwork
+from scoreinv.reconstructors import AnyModel
 from scoreinv.training.best import Best
 from scoreinv.training.loop import TrainState
 from scoreinv.training.objectives import MODEL, AnyObjective
@@ -26,7 +27,7 @@ COARSE = "coarse."
 
 
 def build_models(
-    objective: AnyObjective, network: AnyNetwork, image: ImageContract, *, seed: int = 0
+    objective: AnyObjective, network: AnyModel, image: ImageContract, *, seed: int = 0
 ) -> dict[str, nn.Module]:
     """The new models of an objective with weights drawn from ``seed``, in channels-last layout.
 

@@ -15,7 +15,7 @@ from scoreinv.errors import UserError
 from scoreinv.measurement import MeasurementSpec
 from scoreinv.priors import Precision, model_from
 from scoreinv.problem import Method
-from scoreinv.reconstructor import Reconstructor
+from scoreinv.reconstructors import Reconstructor
 from storage.models import load, read_contract
 
 
@@ -96,7 +96,7 @@ def require_match(
     method: Method | None = None,
     measurement: MeasurementSpec | None = None,
 ) -> None:
-    """Refuse data that a model was not trained for, and a method that needs another kind of model.
+    """Refuse data that a model cannot read, and a method that needs another kind of model.
 
     Raises:
         ValueError: saying what differs and what to do.
@@ -106,11 +106,18 @@ def require_match(
         raise UserError(
             f"method {kind!r} needs a {method.needs}, but {contract.name!r} is a {contract.kind}: change one"
         )
-    reason = contract.mismatch(image)
-    if reason is None and measurement is not None and isinstance(contract, ReconstructorContract):
-        reason = contract.other_measurement(measurement)
-    if reason:
+    if reason := contract.mismatch(image):
         raise UserError(reason)
+    if measurement is None or not isinstance(contract, ReconstructorContract) or contract.is_of_kind(measurement):
+        return
+    other = contract.other_measurement(measurement)
+    raise UserError(f"{other}: measure the data so, or train a reconstructor for them")
+
+
+def elsewhere(contract: Contract, measurement: MeasurementSpec) -> str:
+    """What to say of a reconstructor that is used on data of another measurement of its kind; empty: nothing."""
+    other = contract.other_measurement(measurement) if isinstance(contract, ReconstructorContract) else None
+    return f"{other}: it may do worse than its card says" if other else ""
 
 
 def image_contract(attrs: dict[str, object]) -> ImageContract:

@@ -29,7 +29,19 @@ from tests.flows.conftest import Command, heed_signals
 from tests.storage.dicom_files import write_series
 from tests.tasks import tiny
 
-COMMANDS = ("demo", "ingest", "measure", "train", "reconstruct", "tune", "evaluate", "report", "pipeline", "plan")
+COMMANDS = (
+    "demo",
+    "ingest",
+    "measure",
+    "train",
+    "reconstruct",
+    "tune",
+    "evaluate",
+    "report",
+    "pipeline",
+    "benchmark",
+    "plan",
+)
 ROOT = Path(__file__).parents[2]
 
 

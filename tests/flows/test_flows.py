@@ -16,7 +16,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ParameterTypeError
 
 from flows.pipeline import pipeline_flow
-from flows.recipe_files import RECIPES, load_recipe
+from flows.recipe import load_pipeline
+from flows.recipe_files import RECIPES
 from scoreinv.spec import Spec
 from storage.shards import ShardedStore
 from tasks.finished import finished
@@ -39,6 +40,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "report": {"scores": ["scores/ab12"]},
     "plan": {"dataset": "datasets/ab12", "measurement": {"kind": "sparse_view_ct"}},
     "pipeline": SMOKE,
+    "benchmark": {"dataset": "datasets/ab12", "simulations": [STUDY["simulation"]], "prior": "ct-128"},
 }
 
 
@@ -74,8 +76,8 @@ def test_annotations_are_not_postponed_anywhere() -> None:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_load(path: Path) -> None:
-    recipe = load_recipe(PipelineRecipe, path)
-    assert load_recipe(PipelineRecipe, path).digest() == recipe.digest()
+    recipe = load_pipeline(path)
+    assert load_pipeline(path).digest() == recipe.digest()
     assert PipelineRecipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 

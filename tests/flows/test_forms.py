@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from flows.forms import below_roots, from_form, registered_roots
-from flows.recipe_files import RECIPES, load_recipe
+from flows.recipe import load_pipeline
+from flows.recipe_files import RECIPES
 from scoreinv.errors import UserError
 from storage.sources import NiftiSource, SeveralSources
-from tasks.recipes import IngestRecipe, PipelineRecipe, Reconstruction, TrainRecipe
+from tasks.recipes import IngestRecipe, Reconstruction, TrainRecipe
 from tasks.running.kubernetes import KubernetesWorkers
 from tasks.running.shards import Execution, Launch
 from tasks.running.slurm import SlurmWorkers
@@ -33,7 +34,7 @@ def test_places_are_found_wherever_they_stand() -> None:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_what_an_operator_wrote(path: Any) -> None:
-    recipe = load_recipe(PipelineRecipe, path)
+    recipe = load_pipeline(path)
     assert below_roots(recipe, {}, known=recipe) == recipe
 
 

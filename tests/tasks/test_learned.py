@@ -1,4 +1,4 @@
-"""A reconstructor from its training to its images: for its measurement, and for no other."""
+"""A reconstructor from its training to its images: for its measurement, and, with a word, for others of its kind."""
 
 from pathlib import Path
 
@@ -9,19 +9,20 @@ from scoreinv.baselines import Direct, Learned
 from scoreinv.contract import ReconstructorContract
 from scoreinv.errors import UserError
 from scoreinv.measurement import GaussianNoise
+from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.training.augment import Augmentation
 from scoreinv.training.loop import TrainSpec
 from scoreinv.training.objectives import Supervised
 from storage.datasets import DatasetStore
-from storage.models import load
+from storage.models import load, read_contract
 from storage.shards import ShardedStore
 from tasks.checks import check_pipeline
 from tasks.planning.prior_choice import known_priors, named_prior
 from tasks.recipes import PipelineRecipe, Reconstruction, TrainRecipe
 from tasks.reconstruct import checked_prior
 from tasks.running.shards import Launch
-from tasks.workers.priors import load_prior
+from tasks.workers.priors import elsewhere, load_prior, require_match
 from tasks.workers.reconstruct import reconstruct_shard
 from tasks.workers.training import train as worker
 from tasks.workers.training.train_job import TrainJob
@@ -89,15 +90,21 @@ def test_its_images_are_better_than_what_it_refines(workspace: Path) -> None:
     assert learned.mean() < 0.8 * direct.mean()
 
 
-def test_data_of_another_measurement_are_refused(workspace: Path) -> None:
+def test_data_of_other_options_are_taken_and_said_and_those_of_another_kind_refused(workspace: Path) -> None:
     prior, data = str(workspace / "priors" / "tiny" / "prior"), data_of(workspace)
     choice = Reconstruction(method=Learned(), prior=prior)
     assert checked_prior(prior, choice, data) == load(prior)[1].sha256
     job, store = tiny.reconstruction(data, workspace / "reconstructions" / "refused", choice)
-    other = job.simulation.model_copy(update={"measurement": CartesianMRI(acceleration=4)})
-    with pytest.raises(UserError, match=r"'tiny-2x' was trained for noise=.* but the data were measured with noise="):
-        reconstruct_shard(job.model_copy(update={"simulation": other}), 0, print)
-    assert not store.is_finished()
+    other = CartesianMRI(acceleration=4)
+    simulation = job.simulation.model_copy(update={"measurement": other})
+    reconstruct_shard(job.model_copy(update={"simulation": simulation}), 0, print)
+    assert np.isfinite(store.read("sample", 0, store.shard_size)).all()
+    contract = read_contract(prior)
+    assert elsewhere(contract, MEASUREMENT) == ""
+    said = elsewhere(contract, MEASUREMENT.model_copy(update={"acceleration": 3.0}))
+    assert said.startswith("reconstructor 'tiny-2x' was trained for acceleration=2.0 but the data were measured with")
+    with pytest.raises(UserError, match=r"trained for kind=cartesian_mri but .* with kind=sparse_view_ct: measure the"):
+        require_match(contract, tiny.MRI, measurement=SparseViewCT())
 
 
 def test_a_method_is_not_given_the_other_kind_of_model(workspace: Path, tmp_path: Path) -> None:
@@ -115,7 +122,7 @@ def test_a_method_is_not_given_the_other_kind_of_model(workspace: Path, tmp_path
         named_prior(str(workspace), "priors/tiny")
 
 
-def test_a_study_that_trains_for_another_measurement_is_refused_before_it_begins(tmp_path: Path) -> None:
+def test_a_study_that_trains_what_cannot_be_used_is_refused_before_it_begins(tmp_path: Path) -> None:
     ingest = {"source": {"kind": "phantom", "modality": "mri"}, "image": tiny.MRI.model_dump()}
     study = {
         "name": "a",
@@ -125,9 +132,13 @@ def test_a_study_that_trains_for_another_measurement_is_refused_before_it_begins
         "reconstructions": [{"method": {"kind": "learned"}, "prior": "trained"}],
     }
     check_pipeline(PipelineRecipe.model_validate({"studies": [study]}), str(tmp_path))
-    study["simulation"] = {"measurement": {"kind": "cartesian_mri", "acceleration": 4}}
-    with pytest.raises(UserError, match="study a: reconstructor 'tiny-2x' was trained for"):
-        check_pipeline(PipelineRecipe.model_validate({"studies": [study]}), str(tmp_path))
+    network = study["training"]["train"] | {"network": {"kind": "sin_prn"}}
+    wrong = study | {"training": {"ingest": [ingest], "train": network}}
+    with pytest.raises(UserError, match="study a: network.kind='sin_prn' is for ct data, not MR: choose another"):
+        check_pipeline(PipelineRecipe.model_validate({"studies": [wrong]}), str(tmp_path))
+    shared = {"studies": [study], "trainings": [wrong["training"]]}
+    with pytest.raises(UserError, match="training tiny-2x: network.kind='sin_prn' is for ct data"):
+        check_pipeline(PipelineRecipe.model_validate(shared), str(tmp_path))
     study["reconstructions"] = [{"method": {"kind": "dds"}, "prior": "trained"}]
     with pytest.raises(UserError, match="method 'dds' needs a prior, but 'tiny-2x' is a reconstructor"):
         check_pipeline(PipelineRecipe.model_validate({"studies": [study]}), str(tmp_path))

@@ -17,6 +17,7 @@ from scoreinv.training.levels import LogNormalLevels
 from scoreinv.training.loop import TrainSpec
 from scoreinv.training.objectives import Denoising
 from storage.sources import DicomSource, PhantomSource
+from tasks.benchmark import BenchmarkRecipe
 from tasks.recipes import IngestRecipe, PipelineRecipe, Reconstruction, Simulation, Study, Training, TrainRecipe
 from tasks.running.cluster import LocalWorkers
 from tasks.running.shards import Execution
@@ -28,6 +29,7 @@ PHANTOM = {"kind": "phantom"}
 STUDY = {"name": "a", "simulation": VIEWS, "reconstructions": [{"method": {"kind": "direct"}}]}
 INGEST = {"source": PHANTOM, "image": CT}
 TRAIN = {"name": "a", "datasets": ["datasets/a"]}
+MODEL = {"ingest": [INGEST], "train": TRAIN}
 
 NONSENSE: list[tuple[type[Spec], dict[str, Any], str]] = [
     (ImageContract, CT | {"low": 1000}, "low=1000.0 must be below high=1000.0"),
@@ -77,6 +79,10 @@ NONSENSE: list[tuple[type[Spec], dict[str, Any], str]] = [
     (Execution, {"retries": -1}, "retries"),
     (TrainRecipe, TRAIN | {"objective": {"kind": "supervised"}}, "objective.supervised.measurement"),
     (TrainRecipe, TRAIN | {"objective": {"kind": "gan"}}, "objective"),
+    (TrainRecipe, TRAIN | {"network": {"kind": "unrolled"}}, "network.kind='unrolled' reconstructs, so it needs obj"),
+    (PipelineRecipe, {"studies": [STUDY | {"dataset": "datasets/a"}], "trainings": [MODEL, MODEL]}, "trainings need"),
+    (BenchmarkRecipe, {"dataset": "datasets/a", "simulations": [VIEWS]}, "needs a prior: name a shipped one"),
+    (BenchmarkRecipe, {"simulations": [VIEWS], "prior": "ct-128"}, "needs either ingest or dataset"),
     (Reconstruction, {"method": {"kind": "learned"}}, "needs a reconstructor: name priors/<digest>"),
 ]
 

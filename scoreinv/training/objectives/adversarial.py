@@ -1,7 +1,8 @@
 """Supervised learning against a discriminator that tells reconstructions from images (conditional GAN).
 
-The model learns from supervised loss + weight * fool, the discriminator D from tell; both look at an image beside the
-direct reconstruction, as in Isola et al. 2017 (pix2pix, arXiv:1611.07004). With t = D(images) and f = D(R(y)):
+The model learns from supervised loss + weight * fool, the discriminator D from tell; D looks at an image beside the
+direct reconstruction (or at what else the reconstructor completes, ``Reconstructor.pairs``), as in Isola et al. 2017
+(pix2pix, arXiv:1611.07004). With t = D(images) and f = D(R(y)):
 
     hinge          tell = relu(1 - t) + relu(1 + f)      fool = -f           (Lim and Ye 2017, arXiv:1705.02894)
     least squares  tell = ((t - 1)^2 + f^2) / 2          fool = (f - 1)^2    (Mao et al. 2017, arXiv:1611.04076)
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
-from scoreinv.nets import AnyNetwork
 from scoreinv.nets.patch_discriminator import PatchDiscriminator
 from scoreinv.problem import Model
+from scoreinv.reconstructors import AnyModel
+from scoreinv.reconstructors.reconstructor import condition_of, pairs_of
 from scoreinv.training.data import Batches
 from scoreinv.training.objectives.objective import MODEL, Examples, Models, Objective
 from scoreinv.training.objectives.supervised import Supervised
@@ -31,7 +33,7 @@ SMALLEST = 4
 
 
 class Adversarial(Objective):
-    """A network that refines the direct reconstruction into what cannot be told from an image."""
+    """A network whose images cannot be told from true ones."""
 
     kind: Literal["adversarial"] = "adversarial"
     supervised: Supervised = Field(title="Supervised", description="The measurement, and the other part of the loss.")
@@ -39,7 +41,7 @@ class Adversarial(Objective):
     gan: Literal["hinge", "least_squares"] = Field("hinge", title="Adversarial loss")
     judge: PatchDiscriminator = Field(PatchDiscriminator(), title="Discriminator")
 
-    def build(self, network: AnyNetwork, image: ImageContract) -> dict[str, nn.Module]:
+    def build(self, network: AnyModel, image: ImageContract) -> dict[str, nn.Module]:
         """As ``Denoising.build``; the discriminator learns first in every step."""
         if image.size >> self.judge.n_layers < SMALLEST:
             raise UserError(
@@ -59,16 +61,17 @@ class Adversarial(Objective):
     def loss(self, models: Models, examples: Examples, group: str = MODEL) -> Tensor:
         """Of each image, (batch,)."""
         problem, images = examples
-        direct, judge = problem.operator.direct(problem.y), models[DISCRIMINATOR]
+        model, judge = models[MODEL], models[DISCRIMINATOR]
+        condition = condition_of(model, problem)
         if group == DISCRIMINATOR:
             with torch.no_grad():
-                made = models[MODEL](problem)
+                made, wanted = pairs_of(model, problem, images)[-1]
             # Both in one call.
-            pairs = torch.cat([torch.cat([x, direct], 1) for x in (images, made)])
-            return self._tell(*judge(pairs).chunk(2)).flatten(1).mean(1)
-        made = models[MODEL](problem)
-        fool = self._fool(judge(torch.cat([made, direct], 1))).flatten(1).mean(1)
-        return self.supervised.distance(made, images) + self.weight * fool
+            seen = torch.cat([torch.cat([x, condition], 1) for x in (wanted, made)])
+            return self._tell(*judge(seen).chunk(2)).flatten(1).mean(1)
+        pairs = pairs_of(model, problem, images)
+        fool = self._fool(judge(torch.cat([pairs[-1][0], condition], 1))).flatten(1).mean(1)
+        return self.supervised.distance(pairs) + self.weight * fool
 
     def _tell(self, true: Tensor, made: Tensor) -> Tensor:
         if self.gan == "hinge":

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from scoreinv.contract import ImageContract
 from scoreinv.denoiser import AnyPreconditioning, Denoiser, EDMPreconditioning, ScoreModel, log_uniform_sigmas
 from scoreinv.errors import UserError
-from scoreinv.nets import AnyNetwork
+from scoreinv.reconstructors import AnyModel, ReconstructorSpec
 from scoreinv.training.crops import CroppedBatches
 from scoreinv.training.data import Batch, Batches
 from scoreinv.training.device import normal_like, sent
@@ -53,9 +53,10 @@ class Denoising(Objective):
             raise UserError(f"objective.crop={self.crop} is more than the {image.size} pixels of the images: lower it")
         return self.crop or image.size, image.size
 
-    def build(self, network: AnyNetwork, image: ImageContract) -> dict[str, nn.Module]:
+    def build(self, network: AnyModel, image: ImageContract) -> dict[str, nn.Module]:
         """New modules, by the names of their groups, for such images."""
         _, size = self.sizes(image)
+        assert not isinstance(network, ReconstructorSpec), "recipes refuse it"
         return {MODEL: ScoreModel(network.build(image.n_channels, image.n_channels), self.preconditioning, size=size)}
 
     def factor(self, fine_factor: int) -> int:

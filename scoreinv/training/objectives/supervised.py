@@ -2,10 +2,13 @@
 
     loss = l1_share mean |R(y) - x0| + (1 - l1_share) mean |R(y) - x0|^2,    y = A x0 + noise
 
+Some reconstructors compare more than their image (``Reconstructor.pairs``): the loss is then the sum over all of it.
+
 Every time an image is drawn it is measured anew, with its noise from the random numbers of the step.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -13,18 +16,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from scoreinv.contract import ImageContract
-from scoreinv.nets import AnyNetwork
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import Model
-from scoreinv.reconstructor import Reconstructor
+from scoreinv.reconstructors import AnyModel, reconstructor_of
+from scoreinv.reconstructors.reconstructor import Pair, pairs_of
 from scoreinv.training.data import Batches, MeasuredBatches, measured
 from scoreinv.training.loss import N_AT_ONCE
 from scoreinv.training.objectives.objective import MODEL, Examples, Models, Objective
 
 
 class Supervised(Objective):
-    """A network that refines the measurement's direct reconstruction."""
+    """A network that makes the image of a measurement's data."""
 
     kind: Literal["supervised"] = "supervised"
     measurement: AnyMeasurement = Field(title="Measurement", description="The one and only that the model is for.")
@@ -35,9 +38,9 @@ class Supervised(Objective):
         1.0, ge=0, le=1, description="1: mean absolute error; 0: mean squared error; between: a mix."
     )
 
-    def build(self, network: AnyNetwork, image: ImageContract) -> dict[str, nn.Module]:
+    def build(self, network: AnyModel, image: ImageContract) -> dict[str, nn.Module]:
         """As ``Denoising.build``."""
-        return {MODEL: Reconstructor(network.build(image.n_channels, image.n_channels))}
+        return {MODEL: reconstructor_of(network, image)}
 
     def factor(self, fine_factor: int) -> int:
         """As ``Denoising.factor``."""
@@ -50,11 +53,14 @@ class Supervised(Objective):
     def loss(self, models: Models, examples: Examples, group: str = MODEL) -> Tensor:
         """Of each image, (batch,)."""
         problem, images = examples
-        return self.distance(models[group](problem), images)
+        return self.distance(pairs_of(models[group], problem, images))
 
-    def distance(self, x: Tensor, images: Tensor) -> Tensor:
-        """The loss of each of the reconstructions x, (batch,)."""
-        error = (x - images).flatten(1)
+    def distance(self, pairs: Sequence[Pair]) -> Tensor:
+        """The loss of each of the reconstructions by what was computed and what it should be, (batch,)."""
+        return torch.stack([self._distance(made - wanted) for made, wanted in pairs]).sum(0)
+
+    def _distance(self, error: Tensor) -> Tensor:
+        error = error.flatten(1)
         return self.l1_share * error.abs().mean(1) + (1 - self.l1_share) * error.square().mean(1)
 
     def sigmas(self) -> tuple[float, ...]:

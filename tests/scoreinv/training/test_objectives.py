@@ -129,7 +129,9 @@ def test_the_loss_is_a_mix_of_absolute_and_squared_error() -> None:
     x, images = torch.zeros(2, 1, 2, 2), torch.tensor([0.5, -2.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)
     for share, expected in ((1.0, [0.5, 2.0]), (0.0, [0.25, 4.0]), (0.25, [0.3125, 3.5])):
         objective = Supervised(measurement=CartesianMRI(), l1_share=share)
-        torch.testing.assert_close(objective.distance(x, images), torch.tensor(expected))
+        twice = objective.distance([(x, images), (x, images)])
+        torch.testing.assert_close(twice, 2 * torch.tensor(expected))
+        torch.testing.assert_close(objective.distance([(x, images)]), torch.tensor(expected))
 
 
 class Judge(torch.nn.Module):

@@ -1,0 +1,55 @@
+"""The benchmark flow under a real Prefect server: a model is trained once and used at every measurement."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.benchmark import benchmark_flow
+from tasks.benchmark import BenchmarkRecipe
+from tasks.running.cluster import Inline
+from tasks.running.shards import Execution
+
+IMAGE = {"modality": "ct", "size": 32, "pixel_mm": 10.0, "low": -1000, "high": 1000}
+FEW, MORE = ({"kind": "sparse_view_ct", "n_views": n} for n in (9, 12))
+
+
+def ingest(seed: int) -> dict[str, Any]:
+    return {"source": {"kind": "phantom", "n_volumes": 2, "n_slices": 2, "seed": seed}, "image": IMAGE, "shard_size": 2}
+
+
+RECIPE = {
+    "ingest": ingest(0),
+    "simulations": [{"measurement": FEW}, {"measurement": MORE}],
+    "trainings": [
+        {
+            "ingest": [ingest(1)],
+            "train": {
+                "name": "few",
+                "datasets": ["ingested"],
+                "network": {"kind": "neumann", "n_blocks": 2, "n_features": 8},
+                "objective": {"kind": "supervised", "measurement": FEW},
+                "training": {"n_images": 32, "warmup_images": 0},
+            },
+        }
+    ],
+    "reconstructions": [
+        {"method": {"kind": "direct"}},
+        {"method": {"kind": "cgls"}},
+        {"method": {"kind": "learned"}, "prior": "trained/few"},
+    ],
+    "n_pictures": 1,
+}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_model_is_trained_once_and_told_where_it_is_used_elsewhere(tmp_path: Path) -> None:
+    execution = Execution(workspace=str(tmp_path), cluster=Inline())
+    page = (tmp_path / benchmark_flow(BenchmarkRecipe.model_validate(RECIPE), execution)).read_text()
+    assert len(list(tmp_path.glob("priors/*"))) == 1
+    assert len(list(tmp_path.glob("datasets/*"))) == 2
+    assert len(list(tmp_path.glob("reconstructions/*"))) == 6
+    for text in ("sparse-view-ct-9-views", "sparse-view-ct-12-views", "Neumann network (1 call", "CGLS"):
+        assert text in page, text
+    said = "reconstructor &#39;few&#39; was trained for n_views=9 but the data were measured with n_views=12"
+    assert page.count(said) == 1
