@@ -1,10 +1,11 @@
-"""Methods compared over people: one mean per person, intervals over people, and the gain over the best baseline.
+"""Methods compared over people: one mean per person, intervals over people, the gain over the best baseline, and its p.
 
     python -m benchmarks.people workspace/scores/DIGEST [workspace/scores/DIGEST ...] --metric psnr
 
 The scores are those of `scoreinv evaluate`, or of the studies of a pipeline; people of several are put together, where
 methods of one kind and number of calls are the same method. A baseline is what has no prior; the best is that with the
-highest mean over people. Baselines are to be tuned before, on other people.
+highest mean over people. Baselines are to be tuned before, on other people. p is of a paired signed-rank test,
+two-sided, by Holm's correction for all methods that are compared.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Collection, Sequence
 
 from storage.scores import Cell, read_scores
 from tasks.means import left_out
-from tasks.people import OverPeople, gains, means_of_people, over_people
+from tasks.people import Compared, OverPeople, compared, gains, means_of_people, over_people
 
 Method = tuple[str, str, int, str]
 """Kind, prior, network calls, estimate."""
@@ -84,16 +85,20 @@ def best_baseline(people: dict[Method, dict[str, float]]) -> Method:
 
 
 def table_of_methods(people: dict[Method, dict[str, float]], metric: str) -> list[str]:
-    """Mean, interval, gain over the best baseline with its interval, and the smallest gain of anybody."""
+    """Mean, interval, gain over the best baseline with its interval and p, and the smallest gain of anybody."""
     baseline = best_baseline(people)
-    lines = [f"| method | calls | people | {metric} | gain over {baseline[0]} | least gain |"]
-    lines += ["| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for method, means in people.items():
-        ahead = gains(means, people[baseline])
-        gain, least = ("", "") if method == baseline else (interval(over_people(ahead)), f"{min(ahead.values()):.2f}")
-        one = over_people(means)
-        lines.append(f"| {name_of(method)} | {method[2] or ''} | {one.n} | {interval(one)} | {gain} | {least} |")
+    lines = [f"| method | calls | people | {metric} | gain over {baseline[0]} | p | least gain |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for method, one in compared(people, baseline).items():
+        least = min(gains(people[method], people[baseline]).values(), default=0.0)
+        told = " | ".join(gain_of(one, least))
+        lines.append(f"| {name_of(method)} | {method[2] or ''} | {one.mean.n} | {interval(one.mean)} | {told} |")
     return lines
+
+
+def gain_of(one: Compared, least: float) -> tuple[str, str, str]:
+    """Gain, p and least gain as they stand in the table; empty for the baseline itself."""
+    return (interval(one.gain), f"{one.p:.2g}", f"{least:.2f}") if one.gain else ("", "", "")
 
 
 def table_of_people(people: dict[Method, dict[str, float]]) -> list[str]:

@@ -37,6 +37,9 @@ TYPES = {
     "svg": "image/svg+xml",
     "gif": "image/gif",
     "webp": "image/webp",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+    "tex": "text/x-tex; charset=utf-8",
 }
 """By suffix, for every kind of file that a report may hold."""
 

@@ -5,6 +5,7 @@ operator (``scoreinv/operators``) and tuned methods (``tasks/planning/presets.py
 name, but the sources that know its files.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 Modality = Literal["ct", "mri"]
@@ -17,6 +18,33 @@ class Tissue(NamedTuple):
     organ_std: float
     low: float
     high: float
+
+
+class Window(NamedTuple):
+    """Values that are shown from black to white, by the name that readers of such images know."""
+
+    name: str
+    low: float
+    high: float
+
+
+class ValueClass(NamedTuple):
+    """What has values from ``low`` to below ``high``, such as lung; values between two classes are of neither.
+
+    ``key`` names columns of scores, ``name`` is for people.
+    """
+
+    key: str
+    name: str
+    low: float
+    high: float
+
+
+class SmallStructures(NamedTuple):
+    """Round structures that must not vanish: their diameter, and the least contrast to what surrounds them."""
+
+    diameter_mm: float
+    contrast: float
 
 
 class Traits(NamedTuple):
@@ -35,6 +63,9 @@ class Traits(NamedTuple):
         tissue: of phantoms.
         sop_class: of single-frame DICOM images (PS3.4, table B.5-1).
         dicom_name: their tag Modality.
+        windows: other windows that reports offer.
+        classes: what errors are given for apart; of values with a unit.
+        small: the structures whose contrast is scored.
     """
 
     units: str
@@ -49,6 +80,9 @@ class Traits(NamedTuple):
     tissue: Tissue
     sop_class: str
     dicom_name: str
+    windows: tuple[Window, ...] = ()
+    classes: tuple[ValueClass, ...] = ()
+    small: SmallStructures | None = None
 
 
 MODALITIES: dict[Modality, Traits] = {
@@ -65,6 +99,15 @@ MODALITIES: dict[Modality, Traits] = {
         tissue=Tissue(body=40.0, organ_std=150.0, low=-1000.0, high=1500.0),
         sop_class="1.2.840.10008.5.1.4.1.1.2",
         dicom_name="CT",
+        windows=(Window("lung", -1350.0, 150.0), Window("soft tissue", -160.0, 240.0), Window("bone", -500.0, 1300.0)),
+        # What lies between is mostly the edge of two of them, averaged within a pixel.
+        classes=(
+            ValueClass("air", "air", -math.inf, -950.0),
+            ValueClass("lung", "lung", -950.0, -500.0),
+            ValueClass("soft", "soft tissue", -150.0, 200.0),
+            ValueClass("bone", "bone", 300.0, math.inf),
+        ),
+        small=SmallStructures(diameter_mm=10.0, contrast=50.0),
     ),
     "mri": Traits(
         units="volume percentile",
@@ -79,5 +122,6 @@ MODALITIES: dict[Modality, Traits] = {
         tissue=Tissue(body=0.5, organ_std=0.2, low=0.0, high=1.0),
         sop_class="1.2.840.10008.5.1.4.1.1.4",
         dicom_name="MR",
+        small=SmallStructures(diameter_mm=6.0, contrast=0.05),
     ),
 }

@@ -1,6 +1,6 @@
-"""Reports in a workspace: a page, its pictures, and a summary that an index and a dashboard read.
+"""Reports in a workspace: a page, its pictures and tables, and a summary that an index and a dashboard read.
 
-    reports/<digest>/report.html, report.json, picture-1-1.png, ...
+    reports/<digest>/report.html, report.json, picture-1-1.png, scores-1.csv, ...
 
 ``report_file`` is the only way by which a report is served, so it gives nothing else of a workspace away.
 """
@@ -29,8 +29,8 @@ PORT = 4201
 """Where ``scoreinv serve`` shows reports unless told otherwise; Prefect's own server is at 4200."""
 
 _DIGEST = re.compile(r"[0-9a-f]{12}")
-_SERVED = re.compile(r"[A-Za-z0-9_-]+\.(html|css|png|jpg|svg|gif|webp)")
-"""A page and what a page may hold; no folders, no hidden files, no data."""
+_SERVED = re.compile(r"[A-Za-z0-9_-]+\.(html|css|png|jpg|svg|gif|webp|csv|parquet|tex)")
+"""A page, what a page may hold, and the tables beside it; no folders, no hidden files, no other data."""
 
 
 class Listed(NamedTuple):
@@ -42,10 +42,10 @@ class Listed(NamedTuple):
     n_slices: int | None
 
 
-def write_report(uri: str, page: str, summary: Mapping[str, Json], pictures: Mapping[str, bytes]) -> None:
-    """Put a report's files; the page comes last, as a folder without one is no report yet."""
-    for name, picture in pictures.items():
-        write_bytes(join(uri, name), picture)
+def write_report(uri: str, page: str, summary: Mapping[str, Json], files: Mapping[str, bytes]) -> None:
+    """Put a report's pictures and tables, then the page: a folder without one is no report yet."""
+    for name, content in files.items():
+        write_bytes(join(uri, name), content)
     write_json(join(uri, SUMMARY), summary)
     write_bytes(join(uri, PAGE), page.encode())
     remove_unfinished(uri)
@@ -68,7 +68,7 @@ def _listed(folder: str, digest: str) -> Listed:
 
 
 def report_file(workspace: str, digest: str, name: str) -> bytes:
-    """The content of a report's page or of one of its pictures.
+    """The content of a report's page, or of a picture or a table of it.
 
     Raises:
         StoreNotFound: if there is none, or if it is anything else; a link that leads out of the reports is none.

@@ -1,4 +1,4 @@
-"""Tables of scores: one row per slice (and method, and sample), as CSV for people and JSON for programs.
+"""Tables of scores: one row per slice (and method, and sample), as CSV for people, JSON and Parquet for programs.
 
 Columns: those of ``IDENTITY`` that occur, in that order, then all others by name. A value that a row
 does not have is an empty cell (None). JSON has no infinite numbers, so these are stored as strings.
@@ -8,6 +8,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
 from scoreinv.spec import Json
 from storage.errors import StoreError, StoreNotFound
@@ -65,6 +66,26 @@ def score_files(rows: Sequence[Mapping[str, Cell]]) -> dict[str, bytes]:
     table = [[row.get(column) for column in columns] for row in rows]
     as_json: dict[str, Json] = {"columns": columns, "rows": [[_to_json(c) for c in row] for row in table]}
     return {"scores.csv": _csv(columns, table), "scores.json": json_bytes(as_json)}
+
+
+def writes_parquet() -> bool:
+    """Whether this Python can: it needs pyarrow, the extra ``parquet`` of this package."""
+    return find_spec("pyarrow") is not None
+
+
+def parquet_bytes(rows: Sequence[Mapping[str, Cell]]) -> bytes:
+    """The table as a Parquet file; other than in CSV, numbers are numbers, also those that are not finite.
+
+    Raises:
+        ModuleNotFoundError: unless ``writes_parquet``.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {name: pyarrow.array([row.get(name) for row in rows]) for name in columns_of(rows)}
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
 
 
 def read_scores(uri: str) -> list[dict[str, Cell]]:

@@ -21,7 +21,7 @@ from tasks.workspace import locate, reference
 
 _FOLDER = Path(__file__).parent
 
-_PAGE_MAKERS = ("report.py", "study.py", "means.py", "people.py", "rendering/**/*.*")
+_PAGE_MAKERS = ("report.py", "study.py", "comparison.py", "means.py", "people.py", "rendering/**/*.*")
 """The files that decide what a report shows of its scores, within this folder."""
 
 

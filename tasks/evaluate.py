@@ -72,7 +72,7 @@ def _write_tables_of_parts(workspace: str, scores: ShardedStore) -> None:
 def _write_table(workspace: str, uri: str) -> None:
     if size_of(join(uri, "table.md")):
         return
-    section = section_of(workspace, uri, n_pictures=0)
+    section = section_of(workspace, uri)
     text = f"## {section.heading}\n\n{headline_table(section)}\n"
     write_bytes(join(uri, "table.md"), text.encode())
 

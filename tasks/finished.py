@@ -88,9 +88,10 @@ def _report(recipe: ReportRecipe, workspace: str) -> str:
     ref = addresses.of_report(recipe)
     uri = join(workspace, ref)
     summary = read_json(join(uri, SUMMARY))
-    pictures = [picture["file"] for section in summary["sections"] for picture in section["pictures"]]
+    files = [picture["file"] for section in summary["sections"] for picture in section["pictures"]]
+    files += [name for section in summary["sections"] for name in section["files"]]
     seal = addresses.seal_of_report(workspace, recipe, read_bytes(join(uri, PAGE)), versions())
-    is_whole = summary.get("seal") == seal and all(size_of(join(uri, name)) for name in pictures)
+    is_whole = summary.get("seal") == seal and all(size_of(join(uri, name)) for name in files)
     return f"{ref}/{PAGE}" if is_whole else ""
 
 

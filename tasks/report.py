@@ -1,4 +1,4 @@
-"""One page with pictures and tables, its pictures as files, and a summary of both."""
+"""One page with pictures and tables, both as files beside it too, and a summary of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,13 +9,15 @@ from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json
 from storage.reports import PAGE, write_report
+from storage.scores import parquet_bytes, read_scores, score_files, writes_parquet
 from storage.uri import join
 from tasks import addresses
 from tasks.recipes import ReportRecipe
-from tasks.rendering import ReportSection, panel_png, render_report
+from tasks.rendering import ReportSection, latex_table, panel_png, render_report, scales_of
+from tasks.rendering.content import CSV, LATEX, PARQUET
 from tasks.running.shards import Execution
 from tasks.running.stopping import stoppable
-from tasks.study import headline_table, section_of
+from tasks.study import headline_table, illustrated_section
 from tasks.versions import versions
 from tasks.workspace import locate
 
@@ -25,10 +27,7 @@ from tasks.workspace import locate
 def report(recipe: ReportRecipe, execution: Execution) -> str:
     """The reference of the report, always written anew: it costs little and shows what lies there now."""
     uris = [locate(execution.workspace, ref, "scores") for ref in recipe.scores]
-    sections = [section_of(execution.workspace, uri, recipe.n_pictures) for uri in uris]
-    if recipe.names:
-        pairs = zip(sections, recipe.names, strict=True)
-        sections = [replace(section, heading=f"{section.heading} ({name})") for section, name in pairs]
+    sections = _sections(recipe, execution.workspace, uris)
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = render_report(recipe.title, sections, versions=versions(), generated=generated)
     seal = addresses.seal_of_report(execution.workspace, recipe, page.encode(), versions())
@@ -37,15 +36,19 @@ def report(recipe: ReportRecipe, execution: Execution) -> str:
         join(execution.workspace, ref),
         page=page,
         summary=summary_of(recipe.title, sections, generated) | {"seal": seal},
-        pictures={
-            _picture_file(i, k): panel_png(panel)
-            for i, section in enumerate(sections, 1)
-            for k, panel in enumerate(section.panels, 1)
-        },
+        files=_pictures(sections) | _tables(sections, uris),
     )
     for section in sections:
         get_run_logger().info("%s\n%s", section.heading, headline_table(section))
     return f"{ref}/{PAGE}"
+
+
+def _sections(recipe: ReportRecipe, workspace: str, uris: Sequence[str]) -> list[ReportSection]:
+    sections = [illustrated_section(workspace, uri, recipe.n_pictures) for uri in uris]
+    sections = [replace(section, files=_files(number)) for number, section in enumerate(sections, 1)]
+    names = recipe.names or [""] * len(sections)
+    pairs = zip(sections, names, strict=True)
+    return [replace(one, heading=f"{one.heading} ({name})") if name else one for one, name in pairs]
 
 
 def summary_of(title: str, sections: Sequence[ReportSection], generated: str) -> dict[str, Json]:
@@ -58,6 +61,7 @@ def summary_of(title: str, sections: Sequence[ReportSection], generated: str) ->
             {
                 "heading": section.heading,
                 "table": headline_table(section),
+                "files": list(section.files.values()),
                 "pictures": [
                     {"file": _picture_file(i, k), "title": panel.title} for k, panel in enumerate(section.panels, 1)
                 ],
@@ -65,6 +69,32 @@ def summary_of(title: str, sections: Sequence[ReportSection], generated: str) ->
             for i, section in enumerate(sections, 1)
         ],
     }
+
+
+def _pictures(sections: Sequence[ReportSection]) -> dict[str, bytes]:
+    return {
+        _picture_file(i, k): panel_png(panel, scales_of(section.panels))
+        for i, section in enumerate(sections, 1)
+        for k, panel in enumerate(section.panels, 1)
+    }
+
+
+def _files(number: int) -> dict[str, str]:
+    """What lies beside the page for the section of this number, by what it is."""
+    parquet = {PARQUET: f"scores-{number}.parquet"} if writes_parquet() else {}
+    return {CSV: f"scores-{number}.csv", **parquet, LATEX: f"table-{number}.tex"}
+
+
+def _tables(sections: Sequence[ReportSection], uris: Sequence[str]) -> dict[str, bytes]:
+    """The content of these files."""
+    found: dict[str, bytes] = {}
+    for section, uri in zip(sections, uris, strict=True):
+        rows = read_scores(uri)
+        found[section.files[CSV]] = score_files(rows)["scores.csv"]
+        found[section.files[LATEX]] = latex_table(section).encode()
+        if PARQUET in section.files:
+            found[section.files[PARQUET]] = parquet_bytes(rows)
+    return found
 
 
 def _picture_file(section: int, place: int) -> str:

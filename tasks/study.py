@@ -1,7 +1,6 @@
 """What a report says of one study: the table of its methods, and pictures of some of its slices."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import yaml
 
 from scoreinv.contract import Contract, ImageContract, ReconstructorContract
 from scoreinv.metrics.image import magnitude
-from scoreinv.modality import MODALITIES
+from scoreinv.modality import MODALITIES, Window
 from scoreinv.operators import AnyMeasurement
 from scoreinv.reconstructors import label_of
 from storage.datasets import DatasetStore
@@ -21,21 +20,25 @@ from storage.listing import Rejected
 from storage.models import read_contract
 from storage.scores import read_scores
 from storage.shards import ShardedStore
+from tasks.comparison import people_of
 from tasks.means import Row, left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation
-from tasks.rendering import MethodRow, Panel, ReportSection, markdown_table
+from tasks.rendering import MethodRow, Panel, People, Picture, ReportSection, markdown_table
 from tasks.rendering.tables import METRICS
 from tasks.workers.priors import elsewhere, image_contract
 from tasks.workers.stores import Identity, as_images, read_identities, simulation_of
 from tasks.workspace import locate, locate_prior
 
 HEADLINE = ("psnr", "ssim", "nmse")
-"""What stands under a slice's pictures and in short tables; the page has all that ``tasks.rendering.tables`` knows."""
+"""What stands over a slice's pictures and in short tables; the page has all that ``tasks.rendering.tables`` knows."""
 
 HEADLINE_WITHOUT_TRUTH = ("data_residual", "spread")
 """The same where nobody knows the true images."""
 
 N_REJECTED_SHOWN = 5
+
+LUNG_SHARE = 0.2
+"""Where what is no air begins, between the values of air and of the rest of a body: lungs are little above air."""
 
 
 class Result(NamedTuple):
@@ -89,15 +92,6 @@ class Result(NamedTuple):
         return f"{self.name}, mean of {n} samples" if estimate == "mean" else f"{self.name}, one sample"
 
 
-class Shown(NamedTuple):
-    """The results that pictures are of."""
-
-    naive: Result
-    best: Result
-    spread: Result
-    """The best itself if it has several samples, or of those that have, if any, the best."""
-
-
 class Slices(NamedTuple):
     """What a study is of: slices with what is known of them, their grid, and the images if anybody has them."""
 
@@ -111,33 +105,96 @@ class Slices(NamedTuple):
     truth: ShardedStore | None
 
 
-def section_of(workspace: str, scores_uri: str, n_pictures: int) -> ReportSection:
-    """Heading, table, pictures and recipes of one study."""
+class Found(NamedTuple):
+    """A study as its workspace holds it: the naive result first, and every slice's scores."""
+
+    results: Sequence[Result]
+    slices: Slices
+    rows: Sequence[Row]
+
+
+def section_of(workspace: str, scores_uri: str) -> ReportSection:
+    """Heading, tables over slices and recipes of one study."""
+    return _section(_found(workspace, scores_uri))
+
+
+def illustrated_section(workspace: str, scores_uri: str, n_pictures: int) -> ReportSection:
+    """The same with statistics over people, pictures of some slices, and where its data lie."""
+    found = _found(workspace, scores_uri)
+    results, slices, rows = found
+    places = np.unique(np.linspace(0, len(slices.identities) - 1, n_pictures + 2).round().astype(int)[1:-1])
+    return replace(
+        _section(found),
+        people=_people(found),
+        panels=[_panel(int(place), slices, results, rows) for place in places],
+        stores=_stores(workspace, scores_uri, results),
+    )
+
+
+def _found(workspace: str, scores_uri: str) -> Found:
     scores = open_store(scores_uri)
     refs = dict.fromkeys(scores.attrs["recipe"]["reconstructions"])
     results = _told_apart([_result(workspace, locate(workspace, ref, "reconstructions")) for ref in refs])
     slices = _slices(workspace, str(scores.attrs["dataset"]), results[0].store)
-    rows = read_scores(scores_uri)
-    shown = _shown(results, rows)
-    places = np.unique(np.linspace(0, len(slices.identities) - 1, n_pictures + 2).round().astype(int)[1:-1])
+    naive = _naive(results)
+    return Found([naive, *(one for one in results if one is not naive)], slices, read_scores(scores_uri))
+
+
+def _naive(results: Sequence[Result]) -> Result:
+    """The one-step formula, or else what needs no prior, or else the first."""
+    simplest = [one for one in results if one.reconstruction.method.kind == "direct"]
+    without = [one for one in results if one.reconstruction.method.needs == "nothing"]
+    return [*simplest, *without, *results][0]
+
+
+def _section(found: Found) -> ReportSection:
+    results, slices, rows = found
     return ReportSection(
         heading=_heading(results, slices),
         intro=_intro(results, slices),
         rows=[row for result in results for row in _method_rows(result, rows)],
-        panels=[_panel(int(place), slices, shown, rows) for place in places],
         recipe_yaml=_recipe_yaml(slices, results),
-        # A gain over what was made from other data says nothing.
-        baseline=shown.naive.name if all(r.simulation == shown.best.simulation for r in results) else "",
+        baseline=results[0].name if _are_of_same_data(results) else "",
     )
 
 
-def _shown(results: Sequence[Result], rows: Sequence[Row]) -> Shown:
-    """Those of the best result's data that are pictured."""
-    best = _best([r for r in results if r.reconstruction.method.needs != "nothing"] or results, rows)
-    alike = [r for r in results if r.simulation == best.simulation]
-    naive = next((r for r in alike if r.reconstruction.method.needs == "nothing"), alike[0])
-    sampled = [r for r in alike if r.reconstruction.n_samples > 1]
-    return Shown(naive, best, spread=best if best in sampled or not sampled else _best(sampled, rows))
+def _are_of_same_data(results: Sequence[Result]) -> bool:
+    """A gain over what was made from other data says nothing."""
+    return all(one.simulation == results[0].simulation for one in results)
+
+
+def _people(found: Found) -> People | None:
+    results, slices, rows = found
+    estimates = {(str(row["reconstruction"]), str(row["estimate"])): None for row in rows}
+    names = {
+        (digest, estimate): one.row_name(estimate)
+        for one in results
+        for digest, estimate in estimates
+        if digest == one.digest
+    }
+    without = [one.name for one in results if one.reconstruction.method.needs == "nothing"]
+    ids = [identity.slice_id for identity in slices.identities]
+    return people_of(
+        rows,
+        names,
+        classical=without if _are_of_same_data(results) else (),
+        places=dict(zip(ids, slices.places, strict=True)),
+    )
+
+
+def _stores(workspace: str, scores_uri: str, results: Sequence[Result]) -> dict[str, str]:
+    """References of what the study was made from, those that lie in the workspace itself."""
+    uris = {"Scores": scores_uri} | {f"Images of {one.name}": one.store.uri for one in results}
+    for one in results:
+        recipe = one.store.attrs["recipe"]
+        uris[f"Measurements of {one.name}"] = locate(workspace, recipe["measurements"], "measurements")
+    if dataset := str(results[0].store.attrs["dataset"]):
+        uris["True images"] = locate(workspace, dataset, "datasets")
+    home, kept = workspace.rstrip("/") + "/", dict[str, str]()
+    for what, uri in uris.items():
+        if uri.startswith(home) and uri.removeprefix(home) not in kept.values():
+            kept[what] = uri.removeprefix(home)
+    return kept
 
 
 def _slices(workspace: str, dataset: str, reconstruction: ShardedStore) -> Slices:
@@ -153,18 +210,6 @@ def _slices(workspace: str, dataset: str, reconstruction: ShardedStore) -> Slice
     contract = image_contract(measured.attrs)
     places = [f"slice {one.slice_id}" for one in identities]
     return Slices(contract, identities, places, (), {"measurements": measured.uri}, None)
-
-
-def _best(results: Sequence[Result], rows: Sequence[Row]) -> Result:
-    """The one to show: of the highest mean PSNR, and of equals the last."""
-    out = left_out(rows, "psnr")
-
-    def score(result: Result) -> float:
-        mine = [row for row in rows if row["reconstruction"] == result.digest and row["estimate"] == result.estimate]
-        mean = mean_of(mine, "psnr", out).mean
-        return -math.inf if math.isnan(mean) else mean
-
-    return max(reversed(results), key=score)
 
 
 def headline_table(section: ReportSection) -> str:
@@ -295,11 +340,9 @@ def _method_row(name: str, rows: Sequence[Row], out: Mapping[str, frozenset[str]
     )
 
 
-def _panel(place: int, slices: Slices, results: Shown, rows: Sequence[Row]) -> Panel:
+def _panel(place: int, slices: Slices, results: Sequence[Result], rows: Sequence[Row]) -> Panel:
     identity, contract = slices.identities[place], slices.contract
-    naive, best, spread = results
-    traits, n = MODALITIES[contract.modality], spread.reconstruction.n_samples
-    span = contract.high - contract.low
+    traits, span = MODALITIES[contract.modality], contract.high - contract.low
 
     def read(store: ShardedStore, name: str) -> np.ndarray:
         image: np.ndarray = magnitude(as_images(store.read(name, place, place + 1), contract))[0, 0].numpy()
@@ -312,30 +355,27 @@ def _panel(place: int, slices: Slices, results: Shown, rows: Sequence[Row]) -> P
     return Panel(
         title=f"{identity.subject_id}, {slices.places[place]}",
         truth=None if slices.truth is None else shown(slices.truth, "images"),
-        naive=shown(naive.store, "sample"),
-        result=shown(best.store, best.estimate),
-        std=span * read(spread.store, "std") if n > 1 else None,
-        naive_name=naive.name,
-        result_name=best.row_name(best.estimate),
-        scores=_scores_of_slice(identity.slice_id, (naive, best), rows),
+        pictures=[
+            Picture(
+                method=one.row_name(one.estimate),
+                image=shown(one.store, one.estimate),
+                std=span * read(one.store, "std") if one.reconstruction.n_samples > 1 else None,
+                n_samples=one.reconstruction.n_samples,
+                scores=_scores_of_slice(identity.slice_id, one, rows),
+            )
+            for one in results
+        ],
         value_label=traits.label,
-        low=traits.window[0],
-        high=traits.window[1],
+        windows=(Window("usual window", *traits.window), *traits.windows),
         pixel_mm=contract.pixel_mm,
-        n_samples=n,
-        spread_of="" if spread == best else spread.name,
+        above_air=traits.background + LUNG_SHARE * (traits.foreground - traits.background),
     )
 
 
-def _scores_of_slice(slice_id: str, results: Sequence[Result], rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    shown = {result.digest: result for result in results}
-    mine = [row for row in rows if row["slice_id"] == slice_id and row["reconstruction"] in shown]
-    return {
-        shown[row["reconstruction"]].row_name(str(row["estimate"])): {
-            m: float(row[m]) for m in HEADLINE if row.get(m) is not None
-        }
-        for row in mine
-    }
+def _scores_of_slice(slice_id: str, result: Result, rows: Sequence[Row]) -> dict[str, float]:
+    about = (slice_id, result.digest, result.estimate)
+    mine = [row for row in rows if (row["slice_id"], row["reconstruction"], row["estimate"]) == about]
+    return {m: float(row[m]) for row in mine for m in HEADLINE if row.get(m) is not None}
 
 
 def _recipe_yaml(slices: Slices, results: Sequence[Result]) -> str:

@@ -6,6 +6,7 @@ per image, (batch,). Complex images, of two channels, count by their magnitude. 
 incomparable.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -81,6 +82,29 @@ def ssim(images: Tensor, truth: Tensor, *, data_range: float, downsample: bool =
     if min(truth.shape[-2:]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs at least {SSIM_WINDOW} pixels along each side, got {tuple(truth.shape[-2:])}")
     return _ssim_map(images, truth, data_range).flatten(1).mean(1)
+
+
+def class_errors(
+    images: Tensor, truth: Tensor, *, classes: Mapping[str, tuple[float, float]], n_least: int = 16
+) -> dict[str, Tensor]:
+    """Mean absolute error of the pixels whose truth lies in each class, from low to below high.
+
+    NaN where an image has fewer than ``n_least`` such pixels: a few that noise threw into a class are none of it.
+
+    Args:
+        images: (batch, n_channels, height, width).
+        truth: the same shape.
+        classes: by name, (low, high), on the scale of the images.
+        n_least: pixels.
+    """
+    images, truth = (x.flatten(1) for x in _checked(images, truth, data_range=1.0))
+    error = (images - truth).abs()
+    members = {name: (truth >= low) & (truth < high) for name, (low, high) in classes.items()}
+    counts = {name: inside.sum(1) for name, inside in members.items()}
+    return {
+        name: torch.where(counts[name] >= n_least, (error * inside).sum(1) / counts[name], torch.nan)
+        for name, inside in members.items()
+    }
 
 
 def scale_error(images: Tensor, truth: Tensor) -> Tensor:

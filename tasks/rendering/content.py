@@ -1,59 +1,78 @@
 """What a report is made of."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scoreinv.modality import Window
+from tasks.people import Compared
+
 Image = NDArray[np.floating[Any]]
+
+CSV, PARQUET, LATEX = "Scores of every slice, CSV", "Scores of every slice, Parquet", "Table for a paper, LaTeX"
+"""The files beside a page; there may be no Parquet."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What one method made of a slice.
+
+    Attributes:
+        method: its name.
+        image: (height, width), in the unit of the panel.
+        std: standard deviation of posterior samples, None if there is a single one.
+        n_samples: how many these are.
+        scores: of this slice, by metric.
+    """
+
+    method: str
+    image: Image
+    std: Image | None = None
+    n_samples: int = 1
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One slice, from truth to uncertainty.
+    """One slice: the truth, and what every method made of it.
 
     Attributes:
         title: which slice this is.
-        truth: (height, width), in the unit of ``value_label``, as are the next three; None if nobody knows it.
-        naive: the one-step reconstruction.
-        result: the reconstruction the report is about.
-        std: standard deviation of posterior samples, None if there is a single one.
-        naive_name: what the one-step reconstruction is called; a key of ``scores``.
-        result_name: the method behind ``result``; a key of ``scores``.
-        scores: method -> metric -> value of this slice.
+        truth: (height, width), in the unit of ``value_label``, as are all images; None if nobody knows it.
+        pictures: of the methods, the naive one first.
         value_label: the unit, such as HU; empty for values without one.
-        low: shown black.
-        high: shown white.
+        windows: the values shown from black to white, the usual window first.
         pixel_mm: side of a pixel in millimetres.
-        n_samples: how many posterior samples ``std`` comes from, 0 if not known.
-        spread_of: the method that they are of, if that is not the one behind ``result``.
+        above_air: values above are of a body, lungs too.
     """
 
     title: str
     truth: Image | None
-    naive: Image
-    result: Image
-    std: Image | None
-    naive_name: str
-    result_name: str
-    scores: Mapping[str, Mapping[str, float]]
+    pictures: Sequence[Picture]
     value_label: str
-    low: float
-    high: float
+    windows: Sequence[Window]
     pixel_mm: float
-    n_samples: int = 0
-    spread_of: str = ""
+    above_air: float = -math.inf
 
     def __post_init__(self) -> None:
-        shapes = {x.shape for x in (self.truth, self.naive, self.result, self.std) if x is not None}
-        if len(shapes) != 1 or self.result.ndim != 2:
+        images = [image for one in self.pictures for image in (one.image, one.std)]
+        shapes = {image.shape for image in (self.truth, *images) if image is not None}
+        if len(shapes) != 1 or not self.pictures or self.pictures[0].image.ndim != 2:
             raise ValueError(f"panel {self.title!r} needs images (height, width) of one shape, got {sorted(shapes)}")
-        if not self.low < self.high:
-            raise ValueError(f"panel {self.title!r} needs low < high to show values, got {self.low} and {self.high}")
+        if not self.windows or any(not window.low < window.high for window in self.windows):
+            raise ValueError(f"panel {self.title!r} needs windows with low < high to show values, got {self.windows}")
         if not self.pixel_mm > 0:
             raise ValueError(f"panel {self.title!r} needs pixel_mm > 0 for its scale bar, got {self.pixel_mm}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of its images."""
+        height, width = self.pictures[0].image.shape
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -71,11 +90,52 @@ class MethodRow:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
+class SliceRow(NamedTuple):
+    """One slice of a person: the metric that people are listed by, of each method that has it."""
+
+    person: str
+    name: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class People:
+    """The methods over people, each with the mean of their slices.
+
+    Attributes:
+        reference: the method that the others are compared with; empty for none.
+        compared: metric -> method -> mean, gain and p.
+        means: metric -> method -> person -> mean.
+        listed: the metric that people and slices are listed by.
+        slices: all of them, person by person.
+    """
+
+    reference: str
+    compared: Mapping[str, Mapping[str, Compared]]
+    means: Mapping[str, Mapping[str, Mapping[str, float]]]
+    listed: str
+    slices: Sequence[SliceRow] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """All people."""
+        return list(dict.fromkeys(person for one in self.means[self.listed].values() for person in one))
+
+
 @dataclass(frozen=True)
 class ReportSection:
     """One measurement of one data set: its methods, some slices, and the recipe that makes them again.
 
-    ``baseline`` names the row that the others are compared with; empty for none.
+    Attributes:
+        heading: what was measured of what.
+        intro: sentences below it.
+        rows: the methods over slices.
+        panels: some slices.
+        recipe_yaml: makes the results again.
+        baseline: the row that the others are compared with; empty for none.
+        people: the methods over people, if there are several.
+        files: what lies beside the page, by what it is.
+        stores: references of what the section was made from, by what they are.
     """
 
     heading: str
@@ -83,4 +143,7 @@ class ReportSection:
     rows: Sequence[MethodRow] = ()
     panels: Sequence[Panel] = ()
     recipe_yaml: str = ""
-    baseline: str = field(default="")
+    baseline: str = ""
+    people: People | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    stores: Mapping[str, str] = field(default_factory=dict)

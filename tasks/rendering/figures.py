@@ -1,9 +1,9 @@
 """Images as PNG: single views for the page, a whole panel for a dashboard."""
 
 import io
-import itertools
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,43 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from tasks.rendering.content import Image, Panel
-from tasks.rendering.views import ERROR, GREY, SPREAD, Scale, View, caption_of, panel_views, scale_bar_mm, value_text
+from tasks.rendering.views import (
+    ERROR,
+    GREY,
+    SPREAD,
+    Column,
+    Scale,
+    Scales,
+    View,
+    columns_of,
+    scale_bar_mm,
+    value_text,
+)
 
-MAX_SIDE = 320
-"""Larger images are averaged over whole squares of pixels, which keeps a page of eight panels near 3 MB."""
+MAX_SIDE, MIN_SIDE = 320, 120
+"""Larger images are averaged over whole squares of pixels: to the first, or to less on a page of very many."""
+
+N_FULL_VIEWS = 250
+"""Images on a page that may have ``MAX_SIDE``: 256 x 256 pixels of a body take 20 to 40 kB."""
+
+MAX_COLUMNS = 6
+"""Of a panel as one picture: truth, the naive image, and the best of the others."""
 
 MISSING = (110, 122, 110)
 """Colour of values that are not numbers, greenish: no map above holds it."""
 
-CELL, GAP, MARGIN, TOP, FOOT = 1.75, 0.08, 0.1, 0.36, 0.92
+CELL, GAP, MARGIN, TOP, FOOT = 1.75, 0.08, 0.1, 0.66, 0.1
 """Inches: an image, the gap between two, the borders around all, above the images, and below them."""
 
 
-def view_png(view: View) -> bytes:
-    """A view's pixels as an indexed PNG, at most ``MAX_SIDE`` pixels along each side.
+def side_for(n_views: int) -> int:
+    """The longest side of images on a page of so many, so that its size stays within some 15 MB."""
+    return round(max(MIN_SIDE, MAX_SIDE * min(1.0, math.sqrt(N_FULL_VIEWS / max(n_views, 1)))))
 
-    Raises:
-        ValueError: if the view has no values.
-    """
-    if view.values is None:
-        raise ValueError(f"view {view.name!r} has no values to show")
-    shown = shrunk(view.values)
+
+def view_png(view: View, *, max_side: int = MAX_SIDE) -> bytes:
+    """A view's pixels as an indexed PNG, at most ``max_side`` pixels along each side."""
+    shown = shrunk(view.values, max_side=max_side)
     share = (shown - view.scale.low) / (view.scale.high - view.scale.low)
     levels = np.clip(share, 0, 1) * (view.scale.n_levels - 1)
     indices = np.where(np.isnan(shown), view.scale.n_levels, np.round(np.nan_to_num(levels))).astype(np.uint8)
@@ -42,9 +58,9 @@ def view_png(view: View) -> bytes:
     return _png_bytes(picture)
 
 
-def shrunk(image: Image) -> Image:
-    """The image, averaged over the smallest squares of pixels that bring both sides to ``MAX_SIDE`` or less."""
-    factor = math.ceil(max(image.shape) / MAX_SIDE)
+def shrunk(image: Image, *, max_side: int = MAX_SIDE) -> Image:
+    """The image, averaged over the smallest squares of pixels that bring both sides to ``max_side`` or less."""
+    factor = math.ceil(max(image.shape) / max_side)
     if factor == 1:
         return image
     rows, columns = (side // factor for side in image.shape)
@@ -59,9 +75,9 @@ def colour_stops(scale: Scale, n: int = 13) -> list[str]:
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in picks]
 
 
-def panel_png(panel: Panel, *, max_bytes: int = 100_000) -> bytes:
-    """The whole panel as one small PNG with captions, as sharp as ``max_bytes`` allow."""
-    figure = _panel_figure(panel)
+def panel_png(panel: Panel, scales: Scales, *, max_bytes: int = 100_000) -> bytes:
+    """Truth and methods side by side, errors and spreads below them, as one PNG as sharp as ``max_bytes`` allow."""
+    figure = _panel_figure(panel, scales)
     picture = b""
     for dpi in (120, 100, 80, 60, 40):
         picture = _figure_png(figure, dpi)
@@ -96,40 +112,42 @@ def _panel_palette() -> list[int]:
     return [*np.concatenate([_palette(scale) for scale in scales]).ravel().tolist(), *MISSING]
 
 
-def _panel_figure(panel: Panel) -> Figure:
-    views = panel_views(panel)
-    height = CELL * panel.result.shape[0] / panel.result.shape[1]
-    size = (2 * MARGIN + len(views) * CELL + (len(views) - 1) * GAP, height + TOP + FOOT)
+def _panel_figure(panel: Panel, scales: Scales) -> Figure:
+    columns = _best_columns(columns_of(panel, scales))
+    images: list[View | None] = [column.images[0] for column in columns]
+    rows = [images, [one.error for one in columns], [one.spread for one in columns]]
+    rows = [row for row in rows if any(row)]
+    height = CELL * panel.shape[0] / panel.shape[1]
+    size = (2 * MARGIN + len(columns) * (CELL + GAP) - GAP, TOP + FOOT + len(rows) * (height + GAP) - GAP)
     figure = Figure(figsize=size, facecolor="white")
-    figure.text(
-        MARGIN / size[0],
-        1 - 0.5 * TOP / size[1],
-        panel.title,
-        va="center",
-        fontsize=10,
-        weight="bold",
-        parse_math=False,
-    )
-    for place, view in enumerate(views):
-        left = MARGIN + place * (CELL + GAP)
-        axes = figure.add_axes((left / size[0], FOOT / size[1], CELL / size[0], height / size[1]))
-        _draw_view(axes, view)
-        caption = f"{textwrap.shorten(view.name, 34, placeholder='…')}\n{caption_of(panel, view)}"
-        axes.text(0, -0.06, caption, transform=axes.transAxes, va="top", fontsize=7, linespacing=1.4, parse_math=False)
-        if place == 0:
-            _draw_scale_bar(axes, panel)
-    for _, group in itertools.groupby(range(len(views)), key=lambda place: views[place].scale):
-        places = list(group)
-        _draw_colour_bar(figure, views[places[0]].scale, (places[0], places[-1]))
+    text: dict[str, Any] = {"va": "center", "parse_math": False}
+    figure.text(MARGIN / size[0], 1 - 0.16 / size[1], panel.title, fontsize=10, weight="bold", **text)
+    for i, row in enumerate(rows):
+        bottom = size[1] - TOP - (i + 1) * height - i * GAP
+        for j, view in enumerate(row):
+            left = MARGIN + j * (CELL + GAP)
+            axes = figure.add_axes((left / size[0], bottom / size[1], CELL / size[0], height / size[1]))
+            _draw_view(axes, view)
+            if i == 0:
+                caption = f"{textwrap.shorten(columns[j].name, 34, placeholder='…')}\n{columns[j].caption}"
+                axes.text(0, 1.04, caption, transform=axes.transAxes, va="bottom", fontsize=7, parse_math=False)
+            if i == j == 0:
+                _draw_scale_bar(axes, panel)
+            if i and j == 0 and view is None:
+                _draw_colour_bar(axes, next(one.scale for one in row if one), ("error", "spread")[i - 1])
     return figure
 
 
-def _draw_view(axes: Any, view: View) -> None:
+def _best_columns(columns: Sequence[Column]) -> list[Column]:
+    """Truth, the naive image, and of the others those of the highest PSNR on this slice, in the order given."""
+    n_kept = 2 if columns[0].error is None else 1
+    others = sorted(columns[n_kept:], key=lambda one: -one.psnr)[: MAX_COLUMNS - n_kept]
+    return [*columns[:n_kept], *(one for one in columns[n_kept:] if one in others)]
+
+
+def _draw_view(axes: Any, view: View | None) -> None:
     axes.set_axis_off()
-    if view.values is None:
-        axes.text(
-            0.5, 0.5, "not available", transform=axes.transAxes, ha="center", va="center", fontsize=7, color="0.5"
-        )
+    if view is None:
         return
     colours = view.scale.colours.with_extremes(bad=[c / 255 for c in MISSING])
     axes.imshow(shrunk(view.values), cmap=colours, vmin=view.scale.low, vmax=view.scale.high, aspect="auto")
@@ -138,20 +156,18 @@ def _draw_view(axes: Any, view: View) -> None:
 def _draw_scale_bar(axes: Any, panel: Panel) -> None:
     chip = {"facecolor": (0, 0, 0, 0.6), "edgecolor": "none", "pad": 1}
     length = scale_bar_mm(panel)
-    share = length / (panel.result.shape[1] * panel.pixel_mm)
+    share = length / (panel.shape[1] * panel.pixel_mm)
     axes.add_patch(Rectangle((0.04, 0.05), share, 0.015, transform=axes.transAxes, color="white", linewidth=0))
     axes.text(0.055, 0.1, f"{length:g} mm", transform=axes.transAxes, color="white", fontsize=6, bbox=chip)
 
 
-def _draw_colour_bar(figure: Figure, scale: Scale, places: tuple[int, int]) -> None:
-    width, height = figure.get_size_inches()
-    first, last = places
-    left, length = MARGIN + first * (CELL + GAP), (last - first + 1) * CELL + (last - first) * GAP
-    axes = figure.add_axes((left / width, 0.3 / height, length / width, 0.08 / height))
-    axes.imshow(np.linspace(0, 1, scale.n_levels)[None], cmap=scale.colours, aspect="auto", extent=(0, 1, 0, 1))
-    axes.set_yticks([])
-    axes.set_xticks([])
-    style: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "fontsize": 6.5, "parse_math": False}
+def _draw_colour_bar(axes: Any, scale: Scale, what: str) -> None:
+    """In a cell without an image: the scale of the cells beside it."""
+    inner = axes.inset_axes((0.04, 0.5, 0.9, 0.05))
+    inner.imshow(np.linspace(0, 1, scale.n_levels)[None], cmap=scale.colours, aspect="auto", extent=(0, 1, 0, 1))
+    inner.set_yticks([])
+    inner.set_xticks([])
+    style: dict[str, Any] = {"transform": inner.transAxes, "fontsize": 6.5, "parse_math": False}
+    inner.text(0, 1.6, f"{what} in {scale.unit}" if scale.unit else what, va="bottom", **style)
     for place, side in ((0.0, "left"), (0.5, "center"), (1.0, "right")):
-        unit = f" {scale.unit}" if place == 1 and scale.unit else ""
-        axes.text(place, -0.6, value_text(scale.low + place * (scale.high - scale.low)) + unit, ha=side, **style)
+        inner.text(place, -0.6, value_text(scale.low + place * (scale.high - scale.low)), va="top", ha=side, **style)

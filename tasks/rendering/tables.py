@@ -3,24 +3,30 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from tasks.rendering.content import MethodRow
+from scoreinv.modality import MODALITIES
+from tasks.people import Compared, OverPeople
+from tasks.rendering.content import MethodRow, People
 
 Direction = Literal["high", "low", "near 1", "none"]
 ARROWS: Mapping[Direction, str] = {"high": " ↑", "low": " ↓", "near 1": " → 1", "none": ""}
 MINUS = "\N{MINUS SIGN}"
 
 
+Group = Literal["main", "Tissue and small structures", "Uncertainty", "As others report it"]
+"""The tables of a page: the main one, and those that unfold."""
+
+
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is written, which way is better, and whether the main table leaves it to the next one."""
+    """How a metric is written, which way is better, and in which table of the page it stands."""
 
     label: str
     unit: str = ""
     digits: int = 3
     better: Direction = "none"
-    is_detail: bool = False
+    group: Group = "main"
 
     @property
     def heading(self) -> str:
@@ -28,30 +34,59 @@ class Metric:
         return f"{self.label}{unit}{ARROWS[self.better]}"
 
 
+TISSUE, UNCERTAINTY, PUBLISHED = get_args(Group)[1:]
+
 METRICS: Mapping[str, Metric] = {
     "psnr": Metric("PSNR", "dB", 2, "high"),
-    "psnr_volume": Metric("PSNR of volume's range", "dB", 2, "high"),
     "ssim": Metric("SSIM", "", 3, "high"),
-    "nmse": Metric("NMSE", "", 4, "low"),
-    "spread_skill": Metric("Spread / error", "", 2, "near 1", is_detail=True),
+    "nmse": Metric("NMSE", "", 4, "low", PUBLISHED),
+    "small_contrast_low": Metric("Small structures, worst tenth", "", 2, "near 1"),
+    "small_invented": Metric("Structures invented", "", 3, "low"),
     "coverage_90": Metric("Coverage of 90 %", "", 3),
     "data_residual": Metric("Data residual", "", 2, "near 1"),
-    "spread": Metric("Spread", "", 4, is_detail=True),
-    "scale_error": Metric("Scale error", "dB", 2, is_detail=True),
-    "psnr_circle": Metric("PSNR in circle", "dB", 2, "high", is_detail=True),
-    "ssim_circle": Metric("SSIM in circle", "", 3, "high", is_detail=True),
-    "psnr_circle_peaks": Metric("PSNR, peaks matched", "dB", 2, "high", is_detail=True),
-    "ssim_circle_peaks": Metric("SSIM, peaks matched", "", 3, "high", is_detail=True),
+    **{
+        f"mae_{one.key}": Metric(f"Error in {one.name}", traits.label, 1, "low", TISSUE)
+        for traits in MODALITIES.values()
+        for one in traits.classes
+    },
+    "small_contrast": Metric("Small structures, median", "", 2, "near 1", TISSUE),
+    "spread_skill": Metric("Spread / error", "", 2, "near 1", UNCERTAINTY),
+    "spread": Metric("Spread", "", 4, "none", UNCERTAINTY),
+    "psnr_volume": Metric("PSNR of volume's range", "dB", 2, "high", PUBLISHED),
+    "scale_error": Metric("Scale error", "dB", 2, "none", PUBLISHED),
+    "psnr_circle": Metric("PSNR in circle", "dB", 2, "high", PUBLISHED),
+    "ssim_circle": Metric("SSIM in circle", "", 3, "high", PUBLISHED),
+    "psnr_circle_peaks": Metric("PSNR, peaks matched", "dB", 2, "high", PUBLISHED),
+    "ssim_circle_peaks": Metric("SSIM, peaks matched", "", 3, "high", PUBLISHED),
 }
+
+N_FOR_P = 6
+"""People below which no two-sided signed-rank test comes below 0.05."""
+
+COVERAGE_SLACK = 0.05
+"""How far a coverage may be from what it promises without being flagged."""
 
 
 class Cell(NamedTuple):
-    """One metric of one method, written out; empty strings where there is nothing to say."""
+    """One metric of one method, written out; empty strings where there is nothing to say.
+
+    ``flag`` says in words what is wrong with an uncertainty.
+    """
 
     mean: str
-    std: str
+    spread: str
     gain: str
     is_best: bool
+    flag: str = ""
+
+
+class Line(NamedTuple):
+    """One method's line of a table: over how many slices or people, its cells, and what it costs, if that is told."""
+
+    method: str
+    n: int
+    cells: Sequence[Cell]
+    costs: Sequence[str] = ()
 
 
 def metric_of(name: str) -> Metric:
@@ -79,16 +114,17 @@ def metric_names(rows: Sequence[MethodRow]) -> list[str]:
     return [name for name in METRICS if name in found] + [name for name in found if name not in METRICS]
 
 
-def split_metrics(rows: Sequence[MethodRow]) -> tuple[list[str], list[str]]:
-    """The metrics of the main table, and those of the table of details; without a truth all are in the first."""
+def grouped_metrics(rows: Sequence[MethodRow]) -> dict[str, list[str]]:
+    """The metrics of each table, the main one first; without a truth all are in that."""
     names = metric_names(rows)
     if "psnr" not in names:
-        return names, []
-    return [n for n in names if not metric_of(n).is_detail], [n for n in names if metric_of(n).is_detail]
+        return {"main": names}
+    groups = {group: [name for name in names if metric_of(name).group == group] for group in get_args(Group)}
+    return {group: members for group, members in groups.items() if members or group == "main"}
 
 
 def cells(rows: Sequence[MethodRow], name: str, baseline: str) -> list[Cell]:
-    """One column of the table."""
+    """One column of the table over slices."""
     metric = metric_of(name)
     means = [row.metrics.get(name, (math.nan, math.nan))[0] for row in rows]
     best, reference = _best(means, metric), _mean_of(rows, name, baseline)
@@ -96,15 +132,87 @@ def cells(rows: Sequence[MethodRow], name: str, baseline: str) -> list[Cell]:
     for row, mean in zip(rows, means, strict=True):
         text, std = number(mean, metric.digits), row.metrics.get(name, (math.nan, math.nan))[1]
         has_gain = row.method != baseline and metric.better in ("high", "low")
-        gain = _signed(mean - reference, metric.digits) if has_gain else ""
-        column.append(Cell(text, "" if math.isnan(std) else number(std, metric.digits), gain, text == best))
+        gain = signed(mean - reference, metric.digits) if has_gain else ""
+        spread = "" if math.isnan(std) else f"± {number(std, metric.digits)}"
+        column.append(Cell(text, spread, gain, text == best, flag_of(name, mean)))
     return column
 
 
-def table_cells(rows: Sequence[MethodRow], names: Sequence[str], baseline: str) -> list[tuple[MethodRow, list[Cell]]]:
-    """The lines of the table of these metrics."""
+def table_lines(rows: Sequence[MethodRow], names: Sequence[str], baseline: str) -> list[Line]:
+    """The lines of the table of these metrics over slices."""
     columns = [cells(rows, name, baseline) for name in names]
-    return [(row, [column[i] for column in columns]) for i, row in enumerate(rows)]
+    return [Line(row.method, row.n, [column[i] for column in columns], costs(row)) for i, row in enumerate(rows)]
+
+
+def people_names(people: People, names: Sequence[str]) -> list[str]:
+    """Those of the metrics that the table over people has."""
+    return [name for name in names if people.compared.get(name)]
+
+
+def people_lines(people: People, names: Sequence[str], rows: Sequence[MethodRow] = ()) -> list[Line]:
+    """The lines of the table of these metrics over people, with the costs of the methods that are among the rows."""
+    known = {row.method: costs(row) for row in rows}
+    columns = [people_cells(people.compared[name], name, people.compared[people.listed]) for name in names]
+    nothing = Cell("n/a", "", "", False)
+    return [
+        Line(method, one.mean.n, [column.get(method, nothing) for column in columns], known.get(method, ()))
+        for method, one in people.compared[people.listed].items()
+    ]
+
+
+def people_cells(
+    compared: Mapping[str, Compared], name: str, listed: Mapping[str, Compared] | None = None
+) -> dict[str, Cell]:
+    """One column of the table over people, by method: mean and interval, gain with its interval and p.
+
+    Args:
+        compared: the methods.
+        name: of the metric.
+        listed: those of the metric whose people are counted in the table; a cell says where its own are fewer.
+    """
+    best, whole = _best([one.mean.mean for one in compared.values()], metric_of(name)), listed or compared
+    return {
+        method: _people_cell(one, name, best, whole[method].mean.n if method in whole else one.mean.n)
+        for method, one in compared.items()
+    }
+
+
+def _people_cell(one: Compared, name: str, best: str, n_whole: int) -> Cell:
+    metric = metric_of(name)
+    mean, spread = number(one.mean.mean, metric.digits), interval_text(one.mean, metric.digits)
+    fewer = f"of {one.mean.n}" if one.mean.n < n_whole else ""
+    return Cell(
+        mean,
+        " ".join(filter(None, (spread, fewer))),
+        _gain_text(one, metric),
+        mean == best,
+        flag_of(name, one.mean.mean),
+    )
+
+
+def _gain_text(one: Compared, metric: Metric, *, has_p: bool = True) -> str:
+    """Such as "+2.50 [1.10, 3.00], p = 0.012"."""
+    if one.gain is None or metric.better not in ("high", "low"):
+        return ""
+    gain = " ".join((signed(one.gain.mean, metric.digits), interval_text(one.gain, metric.digits)))
+    return ", ".join(filter(None, (gain.strip(), p_text(one.p) if has_p else "")))
+
+
+def interval_text(one: OverPeople, digits: int) -> str:
+    """Such as "[30.25, 32.64]"; empty of one person."""
+    return "" if math.isnan(one.low) else f"[{number(one.low, digits)}, {number(one.high, digits)}]"
+
+
+def p_text(p: float) -> str:
+    """Such as "p = 0.012"."""
+    return "" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def flag_of(name: str, value: float) -> str:
+    """What is wrong with a coverage that is far from the 0.9 it promises; empty if nothing."""
+    if name != "coverage_90" or math.isnan(value) or abs(value - 0.9) <= COVERAGE_SLACK:
+        return ""
+    return "too sure" if value < 0.9 else "too unsure"
 
 
 def table_note(rows: Sequence[MethodRow], baseline: str) -> str:
@@ -149,8 +257,8 @@ def markdown_table(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
     names = metric_names(rows)
     head = ["Method", "Slices", *(metric_of(name).heading for name in names), "Network calls", "Seconds per slice"]
     lines = [_markdown_line(head), _markdown_line(["---", *["---:"] * (len(head) - 1)])]
-    for row, row_cells in table_cells(rows, names, baseline):
-        lines.append(_markdown_line([row.method, f"{row.n}", *map(_markdown_cell, row_cells), *costs(row)]))
+    for line in table_lines(rows, names, baseline):
+        lines.append(_markdown_line([line.method, f"{line.n}", *map(_markdown_cell, line.cells), *line.costs]))
     note = left_out_note(rows)
     return "\n".join([*lines, *(["", note] if note else [])]) + "\n"
 
@@ -173,6 +281,32 @@ def lede(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
     return f"Best mean {score_text(name, row.metrics[name][0])}: {row.method}{gain}, over {n} slices."
 
 
+def people_note(people: People) -> str:
+    """What a reader of the table over people should know."""
+    n, text = len(people.names), "Mean of people's means, each over the slices of one person, with 95 % intervals"
+    text += " (bootstrap over people, bias-corrected and accelerated)."
+    if not people.reference:
+        return text
+    text += f" Below it, the difference to {people.reference} with its interval and p"
+    text += " (signed-rank test, two-sided, Holm's correction for the methods of a column)."
+    return text + (
+        " Five people or fewer cannot give p < 0.05, and their intervals are too narrow." if n < N_FOR_P else ""
+    )
+
+
+def people_lede(people: People) -> str:
+    """The result over people in one sentence; empty if there is nothing to compare."""
+    compared, metric = people.compared[people.listed], metric_of(people.listed)
+    found = people_cells(compared, people.listed)
+    winner = next((method for method, cell in found.items() if cell.is_best), "")
+    if not winner or metric.better == "near 1":
+        return ""
+    cell, one, unit = found[winner], compared[winner], f" {metric.unit}" if metric.unit else ""
+    gain = _gain_text(one, metric, has_p=one.mean.n >= N_FOR_P)
+    told = f"; against {people.reference} {gain}" if gain else ""
+    return f"Best mean {metric.label} {cell.mean}{unit} {cell.spread}: {winner}{told}; {one.mean.n} people."
+
+
 def _best(means: Sequence[float], metric: Metric) -> str:
     known = [mean for mean in means if not math.isnan(mean)]
     if len(known) < 2 or metric.better == "none":
@@ -185,7 +319,8 @@ def _mean_of(rows: Sequence[MethodRow], name: str, method: str) -> float:
     return next((row.metrics[name][0] for row in rows if row.method == method and name in row.metrics), math.nan)
 
 
-def _signed(value: float, digits: int) -> str:
+def signed(value: float, digits: int) -> str:
+    """A difference with its sign; empty where it is no number."""
     if not math.isfinite(value):
         return ""
     text = number(value, digits)
@@ -198,5 +333,5 @@ def _markdown_line(texts: Sequence[str]) -> str:
 
 def _markdown_cell(cell: Cell) -> str:
     mean = f"**{cell.mean}**" if cell.is_best else cell.mean
-    spread = f" ± {cell.std}" if cell.std else ""
-    return mean + spread + (f" ({cell.gain})" if cell.gain else "")
+    spread, flag = (f" {text}" if text else "" for text in (cell.spread, cell.flag))
+    return mean + spread + flag + (f" ({cell.gain})" if cell.gain else "")

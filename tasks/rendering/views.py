@@ -1,6 +1,8 @@
-"""What a panel shows: its images, each on a stated scale, and the words under them."""
+"""What a panel shows: a column of images for the truth and for each method, on scales that hold for the whole study."""
 
 import math
+import statistics
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -8,7 +10,8 @@ import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from numpy.typing import NDArray
 
-from tasks.rendering.content import Image, Panel
+from scoreinv.modality import Window
+from tasks.rendering.content import Image, Panel, Picture
 from tasks.rendering.tables import MINUS, score_text
 
 GREY = matplotlib.colormaps["gray"]
@@ -18,8 +21,11 @@ ERROR = LinearSegmentedColormap.from_list(
 )
 """Dark at zero like air in the images, so that what lights up is wrong; blue is too low, orange too high."""
 
-NAIVE_PERCENTILE, PERCENTILE = 90, 99.5
-"""Where error and spread scales end: a few pixels, or the worse of two images, should not darken the rest."""
+PERCENTILE = 98
+"""Where error and spread scales end: a few pixels, or the worse of the images, should not darken the rest."""
+
+INSET_SHARE = 0.22
+"""Side of the region that is shown enlarged, as a share of the image's shorter side."""
 
 
 class Scale(NamedTuple):
@@ -32,59 +38,121 @@ class Scale(NamedTuple):
     n_levels: int
 
 
-class View(NamedTuple):
-    """One image of a panel with its scale and the lines under it."""
+class Scales(NamedTuple):
+    """Of the errors and of the spreads of one study: what is brighter on one slice is worse than on another."""
 
-    role: str
+    error: Scale
+    spread: Scale
+
+
+class View(NamedTuple):
+    """Values with the scale they are shown on, and what they are."""
+
     name: str
-    note: str
-    values: Image | None
+    values: Image
     scale: Scale
 
 
-def panel_views(panel: Panel) -> list[View]:
-    """Truth, naive, result, the errors of the two on one scale, and the spread, in this order.
+class Inset(NamedTuple):
+    """A square region of an image, in pixels."""
 
-    Where nobody knows the truth, neither it nor the errors are among them.
+    top: int
+    left: int
+    side: int
+
+    def of(self, image: Image) -> Image:
+        """The image's values within."""
+        return image[self.top : self.top + self.side, self.left : self.left + self.side]
+
+
+class Column(NamedTuple):
+    """The truth, or one method: its image and the enlarged region in each window, its error and its spread.
+
+    ``caption`` holds the scores; ``notes`` the mean error and the mean spread, empty where there is none; ``psnr`` is
+    the lowest where it is not known.
     """
-    window = Scale(GREY, panel.low, panel.high, panel.value_label, 255)
-    spread = Scale(
-        SPREAD, 0.0, nice_ceiling(0.0 if panel.std is None else _top(panel.std, PERCENTILE)), panel.value_label, 127
+
+    name: str
+    caption: str
+    images: Sequence[View]
+    insets: Sequence[View]
+    error: View | None
+    spread: View | None
+    notes: tuple[str, str]
+    psnr: float = -math.inf
+
+
+def scales_of(panels: Sequence[Panel]) -> Scales:
+    """One scale of errors for all slices and methods of a study, and one of spreads.
+
+    Errors end where those of half the methods end, on the slice where these are largest; the naive image counts only
+    where there is no other.
+    """
+    unit = panels[0].value_label if panels else ""
+    known = [(panel.pictures[1:] or panel.pictures, panel.truth) for panel in panels if panel.truth is not None]
+    tops = [statistics.median(_top(np.abs(one.image - truth), PERCENTILE) for one in made) for made, truth in known]
+    limit = nice_ceiling(max(tops, default=0.0))
+    spreads = [_top(one.std, PERCENTILE) for panel in panels for one in panel.pictures if one.std is not None]
+    widest = nice_ceiling(max(spreads, default=0.0))
+    return Scales(Scale(ERROR, -limit, limit, unit, 127), Scale(SPREAD, 0.0, widest, unit, 127))
+
+
+def columns_of(panel: Panel, scales: Scales) -> list[Column]:
+    """The truth, if anybody knows it, and every method, in the panel's order."""
+    inset = inset_of(panel)
+    truth = [] if panel.truth is None else [_truth_column(panel, panel.truth, inset)]
+    return [*truth, *(_column(panel, one, inset, scales) for one in panel.pictures)]
+
+
+def _truth_column(panel: Panel, truth: Image, inset: Inset) -> Column:
+    images, insets = _in_windows("Truth", truth, panel), _in_windows("Truth, enlarged", inset.of(truth), panel)
+    return Column("Truth", "", images, insets, None, None, ("", ""))
+
+
+def _column(panel: Panel, one: Picture, inset: Inset, scales: Scales) -> Column:
+    images = _in_windows(one.method, one.image, panel)
+    insets = _in_windows(f"{one.method}, enlarged", inset.of(one.image), panel)
+    error = None if panel.truth is None else View(f"Error of {one.method}", one.image - panel.truth, scales.error)
+    spread = None if one.std is None else View(spread_name(one), one.std, scales.spread)
+    caption = " · ".join(score_text(name, one.scores[name]) for name in ("psnr", "ssim") if name in one.scores)
+    notes = (
+        "" if error is None else _mean_text("mean |error|", np.abs(error.values), panel.value_label),
+        "" if one.std is None else _mean_text("mean spread", one.std, panel.value_label),
     )
-    return [
-        *([] if panel.truth is None else [View("truth", "Truth", "reference", panel.truth, window)]),
-        View("naive", panel.naive_name, "", panel.naive, window),
-        View("result", panel.result_name, "", panel.result, window),
-        *([] if panel.truth is None else _error_views(panel, panel.truth)),
-        View("spread", *_spread_words(panel), panel.std, spread),
-    ]
+    return Column(one.method, caption, images, insets, error, spread, notes, one.scores.get("psnr", -math.inf))
 
 
-def _error_views(panel: Panel, truth: Image) -> list[View]:
-    """Of the naive image and of the result, on one scale."""
-    names = [f"Error of {panel.naive_name}", f"Error of {panel.result_name}"]
-    errors = [panel.naive - truth, panel.result - truth]
-    tops = [_top(np.abs(e), share) for e, share in zip(errors, (NAIVE_PERCENTILE, PERCENTILE), strict=True)]
-    limit = nice_ceiling(max(tops))
-    scale = Scale(ERROR, -limit, limit, panel.value_label, 127)
-    notes = [_mean_text("mean |error|", np.abs(error), panel) for error in errors]
-    return [View("error", *one, scale) for one in zip(names, notes, errors, strict=True)]
+def spread_name(one: Picture) -> str:
+    """Such as "Spread of 8 samples of DDS"."""
+    n = f"{one.n_samples} samples" if one.n_samples > 1 else "samples"
+    return f"Spread of {n} of {one.method}"
 
 
-def caption_of(panel: Panel, view: View) -> str:
-    """The line under a view: its scores on this slice, or its note."""
-    scores = panel.scores.get(view.name, {}) if view.role in ("naive", "result") else {}
-    return " · ".join(score_text(name, scores[name]) for name in ("psnr", "ssim") if name in scores) or view.note
+def _in_windows(name: str, values: Image, panel: Panel) -> list[View]:
+    return [View(name, values, grey(window, panel.value_label)) for window in panel.windows]
 
 
-def other_scores(panel: Panel) -> str:
-    """Scores on this slice of methods that the panel does not show, in one line; empty if there are none."""
-    shown = (panel.naive_name, panel.result_name)
-    return " · ".join(
-        f"{method}: " + ", ".join(score_text(name, value) for name, value in scores.items())
-        for method, scores in panel.scores.items()
-        if method not in shown and scores
-    )
+def grey(window: Window, unit: str) -> Scale:
+    """The scale of a window."""
+    return Scale(GREY, window.low, window.high, unit, 255)
+
+
+def inset_of(panel: Panel) -> Inset:
+    """Where the naive image errs most in what is no air, as a mean over the region; without a truth, where the methods
+    differ most."""
+    images = np.stack([one.image for one in panel.pictures])
+    seen = images.mean(0) if panel.truth is None else panel.truth
+    wrong = images.std(0) if panel.truth is None else np.abs(images[0] - panel.truth)
+    side = max(2, round(INSET_SHARE * min(panel.shape)))
+    sums = np.pad(np.nan_to_num(wrong * (seen > panel.above_air)).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    means = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    top, left = np.unravel_index(int(means.argmax()), means.shape)
+    return Inset(int(top), int(left), side)
+
+
+def window_text(window: Window, unit: str) -> str:
+    """Such as "lung, −1350 to 150 HU"."""
+    return f"{window.name}, {value_text(window.low)} to {value_text(window.high)} {unit}".strip()
 
 
 def nice_ceiling(value: float) -> float:
@@ -97,7 +165,7 @@ def nice_ceiling(value: float) -> float:
 
 def scale_bar_mm(panel: Panel) -> float:
     """A round length of about a quarter of the image's width."""
-    quarter = panel.result.shape[1] * panel.pixel_mm / 3.5
+    quarter = panel.shape[1] * panel.pixel_mm / 3.5
     power = 10.0 ** math.floor(math.log10(quarter))
     return max(step * power for step in (1, 2, 5) if step * power <= quarter)
 
@@ -113,15 +181,6 @@ def _top(values: NDArray[Any], percentile: float) -> float:
     return float(np.percentile(finite, percentile)) if finite.size else 0.0
 
 
-def _mean_text(what: str, values: Image, panel: Panel) -> str:
+def _mean_text(what: str, values: Image, unit: str) -> str:
     finite = values[np.isfinite(values)]
-    return f"{what} {value_text(float(finite.mean()))} {panel.value_label}".strip() if finite.size else f"{what} n/a"
-
-
-def _spread_words(panel: Panel) -> tuple[str, str]:
-    """The name of the spread and the note below it."""
-    if panel.std is None:
-        return "Spread of samples", "needs several samples"
-    n = f"{panel.n_samples} samples" if panel.n_samples > 1 else "samples"
-    name = f"Spread of {n}" + (f" of {panel.spread_of}" if panel.spread_of else "")
-    return name, _mean_text("mean std", panel.std, panel)
+    return f"{what} {value_text(float(finite.mean()))} {unit}".strip() if finite.size else f"{what} n/a"

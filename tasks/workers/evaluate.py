@@ -7,8 +7,18 @@ import torch
 from torch import Tensor
 
 from scoreinv.contract import ImageContract
-from scoreinv.metrics.image import magnitude, nmse, psnr, published_scores, scale_error, ssim, volume_psnr
+from scoreinv.metrics.image import (
+    class_errors,
+    magnitude,
+    nmse,
+    psnr,
+    published_scores,
+    scale_error,
+    ssim,
+    volume_psnr,
+)
 from scoreinv.metrics.posterior import Ensemble, data_residual, ensemble_coverage, ensemble_spread_skill
+from scoreinv.metrics.structures import Structures, structure_scores
 from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
@@ -20,7 +30,7 @@ from tasks.running.shards import Report
 from tasks.workers.priors import image_contract
 from tasks.workers.stores import Identity, as_images, open_dataset, open_store, read_identities, read_measured
 
-VERSION = 5
+VERSION = 6
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
 
 Columns = dict[str, Tensor]
@@ -106,6 +116,7 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
         }
         images = as_images(store.read(estimate, shard.start, shard.stop), subjects.contract)
         columns = {} if subjects.truth is None else image_columns(images, subjects.truth)
+        columns |= {} if subjects.truth is None else tissue_columns(images, subjects.truth, subjects.contract)
         if subjects.truth is not None and subjects.ranges is not None:
             lowest, highest = subjects.ranges.unbind(1)
             columns |= {"psnr_volume": volume_psnr(images, subjects.truth, lowest=lowest, highest=highest)}
@@ -133,6 +144,23 @@ def image_columns(images: Tensor, truth: Tensor) -> Columns:
         scores = published_scores(images, truth, data_range=1.0, variant=variant)
         columns |= {f"{name}_{variant}": values for name, values in scores.items()}
     return columns
+
+
+def tissue_columns(images: Tensor, truth: Tensor, contract: ImageContract) -> Columns:
+    """Mean absolute error of each class of values of the modality, in its unit, and what became of small structures.
+
+    Values are clipped to those of interest, as for ``image_columns``.
+    """
+    traits, low, span = MODALITIES[contract.modality], contract.low, contract.high - contract.low
+    seen, wanted = magnitude(images).clamp(0, 1), magnitude(truth).clamp(0, 1)
+    classes = {one.key: ((one.low - low) / span, (one.high - low) / span) for one in traits.classes}
+    errors = class_errors(seen, wanted, classes=classes)
+    columns = {f"mae_{key}": span * values for key, values in errors.items()}
+    if traits.small is None:
+        return columns
+    diameter, contrast = traits.small.diameter_mm / contract.pixel_mm, traits.small.contrast / span
+    what = Structures(diameter, contrast, foreground=(traits.foreground - low) / span)
+    return columns | {f"small_{name}": values for name, values in structure_scores(seen, wanted, what).items()}
 
 
 def spread_columns(ensemble: Ensemble, truth: Tensor | None, contract: ImageContract) -> Columns:

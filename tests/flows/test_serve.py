@@ -49,6 +49,8 @@ def test_a_browser_reads_reports_and_nothing_else(served: tuple[str, "subprocess
         assert (page.text, page.headers["content-type"]) == ("<h1>Chest <b>&</h1>", "text/html; charset=utf-8")
         assert "default-src 'none'" in page.headers["content-security-policy"]
         assert client.get(f"/reports/{DIGEST}/picture-1-1.png").headers["content-type"] == "image/png"
+        table = client.get(f"/reports/{DIGEST}/scores-1.csv")
+        assert (table.text, table.headers["content-type"]) == ("a,b", "text/csv; charset=utf-8")
         for path in (f"/reports/{DIGEST}/report.json", "/secret.html", f"/reports/{DIGEST}/..%2F..%2Fsecret.html"):
             assert client.get(path).status_code == 404, path
         for method in ("POST", "PUT", "DELETE"):

@@ -64,6 +64,10 @@ def test_a_row_does_not_contradict_itself(modality: Modality) -> None:
     assert traits.background < traits.foreground < tissue.body
     assert tissue.low <= traits.background <= black < tissue.body < white
     assert tissue.body < tissue.high
+    assert all(window.low < window.high for window in traits.windows)
+    limits = [limit for one in traits.classes for limit in (one.low, one.high)]
+    assert limits == sorted(limits)
+    assert traits.small is None or min(traits.small) > 0
 
 
 def test_no_two_are_taken_for_each_other() -> None:

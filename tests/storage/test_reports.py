@@ -19,7 +19,12 @@ def workspace(tmp_path: Path) -> Path:
 
 def made(workspace: str, digest: str, title: str, generated: str = "2026-01-02 03:04 UTC") -> None:
     summary = {"title": title, "generated": generated, "n_slices": 7, "sections": []}
-    write_report(join(workspace, "reports", digest), f"<h1>{title}</h1>", summary, {"picture-1-1.png": b"png"})
+    write_report(
+        join(workspace, "reports", digest),
+        f"<h1>{title}</h1>",
+        summary,
+        {"picture-1-1.png": b"png", "scores-1.csv": b"a,b"},
+    )
 
 
 def test_reports_are_listed_newest_first_and_read_back(workspace: Path) -> None:
@@ -29,6 +34,7 @@ def test_reports_are_listed_newest_first_and_read_back(workspace: Path) -> None:
     assert [(one.digest, one.title, one.n_slices) for one in found] == [("1" * 12, "Newer", 7), (DIGEST, "Chest", 7)]
     assert report_file(str(workspace), DIGEST, "report.html") == b"<h1>Chest</h1>"
     assert report_file(str(workspace), DIGEST, "picture-1-1.png") == b"png"
+    assert report_file(str(workspace), DIGEST, "scores-1.csv") == b"a,b"
 
 
 def test_a_bucket_and_an_empty_workspace_serve_alike(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """Tables of scores."""
 
 import csv
+import io
 import math
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from storage.errors import StoreError, StoreNotFound
-from storage.scores import columns_of, read_scores, write_scores
+from storage.scores import columns_of, parquet_bytes, read_scores, write_scores
 from storage.uri import join, write_bytes
 
 ROWS = [
@@ -35,6 +37,16 @@ def test_columns_are_identity_first_then_by_name(tmp_path: Path) -> None:
     assert lines[0] == expected
     assert lines[1] == ["0", 'a, "b"', "fbp", "False", "", "inf", repr(0.1 + 0.2)]
     assert lines[2] == ["1", "é\nx", "tv", "", "nan", "-1.5e-30", ""]
+
+
+def test_parquet_holds_the_same_table_with_numbers_as_numbers() -> None:
+    table = parquet.read_table(io.BytesIO(parquet_bytes(ROWS)))
+    assert table.column_names == columns_of(ROWS)
+    assert table.column("psnr").to_pylist() == [math.inf, -1.5e-30]
+    assert table.column("ssim").to_pylist() == [0.1 + 0.2, None]
+    assert table.column("subject_id").to_pylist() == ['a, "b"', "é\nx"]
+    assert math.isnan(table.column("lpips").to_pylist()[1])
+    assert parquet.read_table(io.BytesIO(parquet_bytes([]))).num_rows == 0
 
 
 def test_no_rows(tmp_path: Path) -> None:

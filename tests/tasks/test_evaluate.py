@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from scoreinv.baselines import Direct
+from scoreinv.contract import ImageContract
 from scoreinv.metrics.posterior import Ensemble
 from scoreinv.operators.mri import CartesianMRI
 from storage.datasets import DatasetStore
@@ -18,7 +19,7 @@ from tasks.recipes import Reconstruction
 from tasks.rendering.tables import METRICS
 from tasks.running.cluster import Inline
 from tasks.running.shards import Execution, map_shards
-from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard, image_columns, spread_columns
+from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard, image_columns, spread_columns, tissue_columns
 from tests.tasks import tiny
 
 N_SLICES = 4
@@ -78,7 +79,7 @@ def test_a_mean_is_scored_with_its_spread_and_costs_all_samples(tmp_path: Path) 
         assert row["coverage_90"] == 1
         assert row["spread_skill"] == pytest.approx(2 * math.sqrt(5 / 4), rel=1e-4)
         assert (row["nfe"], row["seconds"], row["n_samples"]) == (28, 8.0, 4)
-        assert set(METRICS) <= set(row)
+        assert {name for name in METRICS if not name.startswith("mae_")} <= set(row)
     for row in samples:
         assert (row["nfe"], row["seconds"], row["n_samples"]) == (7, 2.0, 1)
         assert all(row[name] is None for name in SAMPLED)
@@ -109,6 +110,33 @@ def test_spread_is_judged_within_the_body() -> None:
     columns = spread_columns(ensemble, truth, tiny.MRI)
     assert float(columns["coverage_90"]) == pytest.approx(0.9, abs=0.04)
     assert float(columns["spread_skill"]) == pytest.approx(1, abs=0.08)
+
+
+def test_errors_of_tissue_are_in_hounsfield_units_and_of_the_truth_s_classes() -> None:
+    contract = ImageContract(modality="ct", size=64, pixel_mm=2.0, low=-1000, high=1000)
+    truth = torch.full((1, 1, 64, 64), -1000.0)
+    truth[..., 8:56, 8:56], truth[..., 16:48, 16:32], truth[..., 20:30, 40:50] = 40, -800, 700
+    error = torch.where(truth > 300, -60.0, torch.where(truth > -150, 25.0, 40.0))
+    columns = tissue_columns(*((x + 1000) / 2000 for x in (truth + error, truth)), contract)
+    found = {name: float(values) for name, values in columns.items() if name.startswith("mae_")}
+    assert found == pytest.approx({"mae_air": 40, "mae_lung": 40, "mae_soft": 25, "mae_bone": 60}, rel=1e-4)
+    assert set(columns) - set(found) == {"small_contrast", "small_contrast_low", "small_invented"}
+    magnitudes = tissue_columns(torch.rand(1, 2, 64, 64), torch.rand(1, 2, 64, 64), tiny.MRI)
+    assert set(magnitudes) == {"small_contrast", "small_contrast_low", "small_invented"}
+
+
+def test_a_lesion_that_is_erased_is_missed_at_any_pixel_size() -> None:
+    for pixel_mm, size in ((1.0, 200), (2.0, 100)):
+        contract = ImageContract(modality="ct", size=size, pixel_mm=pixel_mm, low=-1000, high=1000)
+        rows, columns = torch.meshgrid(*[torch.arange(size) * pixel_mm] * 2, indexing="ij")
+        truth = torch.full((size, size), 40.0)
+        for i in range(16):
+            truth[(rows - 40 - 40 * (i // 4)).square() + (columns - 40 - 40 * (i % 4)).square() <= 25] += 80
+        image = truth.clone()
+        image[: size // 2, : size // 2] = 40
+        scores = tissue_columns(*((x[None, None] + 1000) / 2000 for x in (image, truth)), contract)
+        assert float(scores["small_contrast"]) == pytest.approx(1, abs=0.02)
+        assert float(scores["small_contrast_low"]) == pytest.approx(0, abs=0.02)
 
 
 def test_an_empty_slice_is_scored_as_far_as_it_can_be(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """What a report says of a study: means over the slices that have a metric, and what was left out."""
 
 import math
-import shutil
 from pathlib import Path
+
+import numpy as np
 
 from scoreinv.baselines import Direct, TotalVariation
 from scoreinv.measurement import GaussianNoise
@@ -11,13 +12,25 @@ from scoreinv.problem import Method
 from scoreinv.samplers import DDS
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.renoise import Renoise
-from storage.listing import Rejected
+from storage.listing import Rejected, SliceRecord
+from storage.scores import write_scores
 from storage.shards import ShardedStore
+from tasks.comparison import people_of
 from tasks.means import left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation
 from tasks.rendering import MethodRow, markdown_table
 from tasks.rendering.tables import METRICS
-from tasks.study import Result, _best, _heading, _left_out, _method_row, _shown, _slices, _told_apart
+from tasks.study import (
+    Result,
+    _heading,
+    _left_out,
+    _method_row,
+    _naive,
+    _slices,
+    _told_apart,
+    illustrated_section,
+    section_of,
+)
 from tests.tasks import tiny
 
 MEASURED = Simulation(measurement=CartesianMRI())
@@ -157,43 +170,110 @@ def test_results_of_several_measurements_are_told_apart_whatever_the_method(tmp_
     assert _heading(made, slices) == "MRI, 4 times faster and MRI, 8 times faster, 2 slices of 16 x 16 pixels"
 
 
-def test_pictures_are_of_the_method_with_the_highest_psnr_by_the_image_that_stands_for_it(tmp_path: Path) -> None:
-    made = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=2, shard_size=2))
-    stores = [
-        ShardedStore.open(str(shutil.copytree(made.uri, tmp_path / name))) for name in ("first", "second", "third")
+def test_the_naive_image_comes_first_wherever_its_recipe_stands(tmp_path: Path) -> None:
+    store = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=2, shard_size=2))
+
+    def naive(*methods: Method) -> str:
+        made = [Result(store, Reconstruction(method=one, prior="mri-128"), MEASURED) for one in methods]
+        return _naive(made).reconstruction.method.kind
+
+    assert naive(TotalVariation(), Direct(), DDS()) == "direct"
+    assert naive(DDS(), TotalVariation()) == "tv"
+    assert naive(DDS()) == "dds"
+
+
+CHOICES = {
+    "sampled": Reconstruction(method=DDS(), prior="mri-128", n_samples=4),
+    "tv": Reconstruction(method=TotalVariation()),
+    "direct": Reconstruction(method=Direct()),
+}
+
+
+def study(workspace: Path, *, psnr: dict[str, float]) -> str:
+    """The scores of a workspace with finished results by these names, whose images are noise."""
+    dataset = tiny.dataset(workspace, n=4, shard_size=2)
+    data = tiny.measurements(workspace, dataset)
+    rows: list[dict[str, str | float | int | None]] = []
+    for name in psnr:
+        _, store = tiny.reconstruction(data, workspace / "reconstructions" / name, CHOICES[name])
+        store.attrs["dataset"] = "datasets/tiny"
+        truth = dataset.images(0, 4)
+        for shard in store.pending():
+            arrays = {layout: truth[shard.start : shard.stop] + np.float32(0.1) for layout in store.layouts}
+            store.write(shard, arrays, record={"nfe": 1, "seconds": 1.0, "seconds_per_slice": 1.0})
+        store.finish()
+        rows += [scored(store, one, estimate, psnr[name]) for one in dataset.records for estimate in estimates(store)]
+    refs = [f"reconstructions/{name}" for name in psnr]
+    attrs = {"recipe": {"reconstructions": refs}, "dataset": "datasets/tiny"}
+    scores = ShardedStore.create(str(workspace / "scores" / "tiny"), n=4, shard_size=4, arrays={}, attrs=attrs)
+    scores.write(scores.plan()[0], {}, record={"rows": []})
+    scores.finish()
+    write_scores(scores.uri, rows)
+    return scores.uri
+
+
+def estimates(store: ShardedStore) -> list[str]:
+    return [name for name in ("sample", "mean") if name in store.layouts]
+
+
+def scored(store: ShardedStore, one: SliceRecord, estimate: str, psnr: float) -> dict[str, str | float | int | None]:
+    about = {"slice_id": one.slice_id, "subject_id": one.subject_id, "reconstruction": store.uri.rsplit("/", 1)[-1]}
+    own = psnr + (estimate == "mean") + 0.1 * int(one.slice_id[-1])
+    return {**about, "estimate": estimate, "nfe": 1, "seconds": 1.0, "psnr": own, "nmse": 0.1, "ssim": 0.5}
+
+
+def test_every_method_is_pictured_beside_the_truth_with_what_is_known_of_it(tmp_path: Path) -> None:
+    uri = study(tmp_path, psnr={"tv": 30.0, "sampled": 33.0, "direct": 20.0})
+    section = illustrated_section(str(tmp_path), uri, n_pictures=2)
+    assert len(section.panels) == 2
+    for panel in section.panels:
+        assert [one.method for one in panel.pictures] == [
+            "zero-filled",
+            "FISTA-TV",
+            "DDS (50 calls), mean of 4 samples",
+        ]
+        assert [one.std is None for one in panel.pictures] == [True, True, False]
+        assert panel.truth is not None
+        assert abs(panel.pictures[0].image - panel.truth).max() <= 0.1 + 1e-6
+        assert panel.pictures[2].scores["psnr"] >= 34
+    assert section.baseline == "zero-filled"
+    assert list(section.stores.values()) == [
+        "scores/tiny",
+        "reconstructions/direct",
+        "reconstructions/tv",
+        "reconstructions/sampled",
+        "measurements/tiny",
+        "datasets/tiny",
     ]
-    one, many = (Reconstruction(method=DDS(), prior="mri-128", n_samples=n) for n in (1, 4))
-    pairs = zip(stores, (one, many, one), strict=True)
-    results = [Result(store, choice, MEASURED) for store, choice in pairs]
-
-    def best(*scores: tuple[int, str, float]) -> int:
-        rows = [{"reconstruction": results[i].digest, "estimate": e, "psnr": value} for i, e, value in scores]
-        return results.index(_best(results, rows))
-
-    assert best((0, "sample", 30), (0, "sample", 34), (1, "sample", 40), (1, "mean", 31), (2, "sample", 30)) == 0
-    assert best((0, "sample", 30), (1, "sample", 28), (1, "mean", 31), (2, "sample", 30)) == 1
-    assert best((0, "sample", 30), (1, "mean", 29), (2, "sample", 30)) == 2
-    assert best((0, "sample", 30)) == 0
+    assert section_of(str(tmp_path), uri).panels == ()
 
 
-def test_the_spread_is_that_of_the_best_method_or_of_the_best_that_has_samples(tmp_path: Path) -> None:
-    made = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=2, shard_size=2))
-    choices = {
-        "naive": Reconstruction(method=Direct()),
-        "one": Reconstruction(method=DDS(), prior="mri-128"),
-        "many": Reconstruction(method=DDS(), prior="mri-128", n_samples=4),
-        "more": Reconstruction(method=DDS(), prior="mri-128", n_samples=8),
+def test_people_are_compared_with_the_best_method_without_a_prior(tmp_path: Path) -> None:
+    uri = study(tmp_path, psnr={"tv": 30.0, "sampled": 33.0, "direct": 20.0})
+    people = illustrated_section(str(tmp_path), uri, n_pictures=1).people
+    assert people is not None
+    assert people.reference == "FISTA-TV"
+    assert set(people.compared) == {"psnr", "ssim", "nmse"}
+    gains = {method: one.gain and round(one.gain.mean, 6) for method, one in people.compared["psnr"].items()}
+    assert gains == {
+        "zero-filled": -10,
+        "FISTA-TV": None,
+        "DDS (50 calls), one sample": 3,
+        "DDS (50 calls), mean of 4 samples": 4,
     }
-    results = {
-        name: Result(ShardedStore.open(str(shutil.copytree(made.uri, tmp_path / name))), choice, MEASURED)
-        for name, choice in choices.items()
-    }
+    assert people.compared["psnr"]["FISTA-TV"].mean.n == len(people.names) == 2
+    assert len(people.slices) == 4
+    assert {len(one.values) for one in people.slices} == {4}
+    assert people.slices[0].name.startswith("slice at")
 
-    def shown(**psnr: float) -> list[str]:
-        chosen = [results[name] for name in psnr]
-        rows = [{"reconstruction": results[n].digest, "estimate": results[n].estimate, "psnr": psnr[n]} for n in psnr]
-        return [one.digest for one in _shown(chosen, rows)]
 
-    assert shown(naive=20, one=33, many=30, more=31) == ["naive", "one", "more"]
-    assert shown(naive=20, one=30, many=33, more=31) == ["naive", "many", "many"]
-    assert shown(naive=20, one=30) == ["naive", "one", "one"]
+def test_one_person_has_no_statistics_over_people() -> None:
+    rows = [row("a", psnr=30.0) | {"subject_id": "ann", "reconstruction": "x", "estimate": "sample"}]
+    names = {("x", "sample"): "TV"}
+    assert people_of(rows, names, classical=["TV"], places={}) is None
+    two = [*rows, {**rows[0], "subject_id": "bob", "slice_id": "b"}]
+    found = people_of(two, names, classical=(), places={})
+    assert found is not None
+    assert (found.reference, found.slices[1].name) == ("", "b")
+    blind = [{**one, "psnr": None, "data_residual": 1.0} for one in two]
+    assert people_of(blind, names, classical=["TV"], places={}) is None

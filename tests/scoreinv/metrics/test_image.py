@@ -12,7 +12,16 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from scoreinv.metrics.image import inscribed_circle, nmse, psnr, published_scores, scale_error, ssim, volume_psnr
+from scoreinv.metrics.image import (
+    class_errors,
+    inscribed_circle,
+    nmse,
+    psnr,
+    published_scores,
+    scale_error,
+    ssim,
+    volume_psnr,
+)
 
 
 def grid(size: int) -> tuple[Tensor, Tensor]:
@@ -235,3 +244,17 @@ def test_complex_images_count_by_their_magnitude_in_every_metric() -> None:
         lambda a, b: published_scores(a, b, data_range=1.0, variant="circle")["psnr"],
     ):
         torch.testing.assert_close(metric(turned, turned_truth), metric(images, truth), rtol=1e-4, atol=1e-4)
+
+
+def test_errors_of_a_class_are_of_the_pixels_whose_truth_is_in_it() -> None:
+    truth = torch.tensor([0.0, 0.3, 0.5, 0.8]).repeat_interleave(64).view(1, 1, 16, 16).repeat(2, 1, 1, 1)
+    truth[1] = 0.3
+    error = torch.tensor([0.4, -0.1, 0.2, 0.05]).repeat_interleave(64).view(1, 1, 16, 16)
+    classes = {"low": (-math.inf, 0.1), "middle": (0.3, 0.5), "both": (0.3, 0.8)}
+    found = class_errors(truth + error, truth, classes=classes)
+    assert found["low"][0] == pytest.approx(0.4)
+    assert found["middle"][0] == pytest.approx(0.1)
+    assert found["both"][0] == pytest.approx(0.15)
+    assert math.isnan(found["low"][1])
+    few = torch.where(torch.arange(256).view(1, 1, 16, 16) < 15, 0.9, 0.3)
+    assert math.isnan(class_errors(few, few, classes={"few": (0.8, 1.0)})["few"])
