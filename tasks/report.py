@@ -12,14 +12,19 @@ from storage.reports import PAGE, write_report
 from storage.scores import parquet_bytes, read_scores, score_files, writes_parquet
 from storage.uri import join
 from tasks import addresses
+from tasks.across import across
 from tasks.recipes import ReportRecipe
 from tasks.rendering import ReportSection, latex_table, panel_png, render_report, scales_of
-from tasks.rendering.content import CSV, LATEX, PARQUET
+from tasks.rendering.content import CSV, LATEX, PARQUET, Across
+from tasks.rendering.curves import curves_png
 from tasks.running.shards import Execution
 from tasks.running.stopping import stoppable
-from tasks.study import headline_table, illustrated_section
+from tasks.study import headline_table, illustrated_section, setting_of
 from tasks.versions import versions
 from tasks.workspace import locate
+
+CURVES = "curves.png"
+"""Methods over settings, beside the page."""
 
 
 @task(name="report")
@@ -28,15 +33,18 @@ def report(recipe: ReportRecipe, execution: Execution) -> str:
     """The reference of the report, always written anew: it costs little and shows what lies there now."""
     uris = [locate(execution.workspace, ref, "scores") for ref in recipe.scores]
     sections = _sections(recipe, execution.workspace, uris)
+    together = across(
+        [setting_of(execution.workspace, uri, one.people) for uri, one in zip(uris, sections, strict=True)]
+    )
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    page = render_report(recipe.title, sections, versions=versions(), generated=generated)
+    page = render_report(recipe.title, sections, versions=versions(), generated=generated, across=together)
     seal = addresses.seal_of_report(execution.workspace, recipe, page.encode(), versions())
     ref = addresses.of_report(recipe)
     write_report(
         join(execution.workspace, ref),
         page=page,
         summary=summary_of(recipe.title, sections, generated) | {"seal": seal},
-        files=_pictures(sections) | _tables(sections, uris),
+        files=_pictures(sections) | _tables(sections, uris) | _curves(together),
     )
     for section in sections:
         get_run_logger().info("%s\n%s", section.heading, headline_table(section))
@@ -77,6 +85,10 @@ def _pictures(sections: Sequence[ReportSection]) -> dict[str, bytes]:
         for i, section in enumerate(sections, 1)
         for k, panel in enumerate(section.panels, 1)
     }
+
+
+def _curves(together: Across | None) -> dict[str, bytes]:
+    return {CURVES: curves_png(together)} if together else {}
 
 
 def _files(number: int) -> dict[str, str]:

@@ -20,6 +20,7 @@ from storage.listing import Rejected
 from storage.models import read_contract
 from storage.scores import read_scores
 from storage.shards import ShardedStore
+from tasks.across import Setting
 from tasks.comparison import people_of
 from tasks.means import Row, left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation
@@ -131,10 +132,23 @@ def illustrated_section(workspace: str, scores_uri: str, n_pictures: int) -> Rep
     )
 
 
+def setting_of(workspace: str, scores_uri: str, people: People | None) -> Setting:
+    """What tells a study from others of the same data set, with its statistics over people."""
+    scores = open_store(scores_uri)
+    results = _results(workspace, scores)
+    needs = {one.row_name(name): one.reconstruction.method.needs for one in results for name in ("sample", "mean")}
+    networks = [one.model for one in results if isinstance(one.model, ReconstructorContract)]
+    return Setting(str(scores.attrs["dataset"]), results[0].simulation, people, needs, networks)
+
+
+def _results(workspace: str, scores: ShardedStore) -> list[Result]:
+    refs = dict.fromkeys(scores.attrs["recipe"]["reconstructions"])
+    return _told_apart([_result(workspace, locate(workspace, ref, "reconstructions")) for ref in refs])
+
+
 def _found(workspace: str, scores_uri: str) -> Found:
     scores = open_store(scores_uri)
-    refs = dict.fromkeys(scores.attrs["recipe"]["reconstructions"])
-    results = _told_apart([_result(workspace, locate(workspace, ref, "reconstructions")) for ref in refs])
+    results = _results(workspace, scores)
     slices = _slices(workspace, str(scores.attrs["dataset"]), results[0].store)
     naive = _naive(results)
     return Found([naive, *(one for one in results if one is not naive)], slices, read_scores(scores_uri))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoreinv.modality import Window
-from tasks.people import Compared
+from tasks.people import Compared, OverPeople
 
 Image = NDArray[np.floating[Any]]
 
@@ -120,6 +120,39 @@ class People:
     def names(self) -> list[str]:
         """All people."""
         return list(dict.fromkeys(person for one in self.means[self.listed].values() for person in one))
+
+
+class Curve(NamedTuple):
+    """A method over settings.
+
+    Attributes:
+        method: its name.
+        needs: what it has learned from: nothing, prior or reconstructor.
+        points: over people, one for each setting; None where it has no scores.
+    """
+
+    method: str
+    needs: str
+    points: Sequence[OverPeople | None]
+
+
+@dataclass(frozen=True)
+class Across:
+    """The methods of several sections, whose measurements differ in one number.
+
+    Attributes:
+        axis: what that is.
+        values: of the sections, ascending.
+        metric: of the curves.
+        curves: one for each method.
+        trained_at: the value that networks were trained for, if there are any, and they agree.
+    """
+
+    axis: str
+    values: Sequence[float]
+    metric: str
+    curves: Sequence[Curve]
+    trained_at: float | None = None
 
 
 @dataclass(frozen=True)

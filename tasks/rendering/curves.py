@@ -1,73 +1,37 @@
-"""Methods over settings: one line for each, its mean over people with an interval."""
+"""Methods over settings: one line for each in a picture, and one in a table, with means and intervals over people."""
 
 import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from tasks.people import OverPeople
+from tasks.rendering.content import Across, Curve
+from tasks.rendering.tables import interval_text, metric_of, number
 
-INCHES = (8.0, 4.6)
+INCHES = (9.0, 4.6)
 MARKERS = "osD^vP*X"
+COLOURS = [tuple(map(float, colour)) for name in ("tab10", "Dark2") for colour in colormaps[name].colors]  # type: ignore[attr-defined]
+LINES = {"nothing": ":", "reconstructor": "--", "prior": "-"}
+"""By what a method has learned from."""
 
 
-class Axis(NamedTuple):
-    """What differs between settings: its name, the value of each, and how these are written."""
-
-    name: str
-    values: Sequence[float]
-    ticks: Sequence[str]
-
-
-class Curve(NamedTuple):
-    """A method over the settings; None where it has no scores."""
-
-    name: str
-    points: Sequence[OverPeople | None]
-    style: str
-    """Of the line, as matplotlib names it: by what the method has learned from."""
-
-
-def curves_png(axis: Axis, curves: Sequence[Curve], *, heading: str, trained_at: float | None = None) -> bytes:
-    """The picture.
-
-    Args:
-        axis: of the settings.
-        curves: drawn from the best one at the last setting on, so that the legend stands as the lines do.
-        heading: of the vertical axis.
-        trained_at: where reconstructors were trained, None for nowhere.
-    """
+def curves_png(across: Across) -> bytes:
+    """The picture, its legend in the order in which the lines end."""
     figure = Figure(figsize=INCHES, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
-    if trained_at is not None:
-        axes.axvline(trained_at, color="0.85", linewidth=6, zorder=0)
-        axes.annotate("trained here", (trained_at, 0.01), xycoords=("data", "axes fraction"), fontsize=7, color="0.4")
-    colours = _colours(len(curves))
-    for number, (curve, colour) in enumerate(zip(_from_the_top(curves), colours, strict=True)):
-        places = [place for place, point in enumerate(curve.points) if point is not None]
-        found = [point for point in curve.points if point is not None]
-        means = np.array([point.mean for point in found])
-        spans = np.nan_to_num(np.array([[m.mean - m.low, m.high - m.mean] for m in found]).T)
-        axes.errorbar(
-            [axis.values[place] for place in places],
-            means,
-            yerr=spans.clip(0),
-            label=curve.name,
-            color=colour,
-            linestyle=curve.style,
-            marker=MARKERS[number % len(MARKERS)],
-            markersize=4,
-            linewidth=1.4,
-            elinewidth=0.6,
-            capsize=2,
-        )
+    if across.trained_at is not None:
+        axes.axvline(across.trained_at, color="0.88", linewidth=8, zorder=0)
+    for place, curve in enumerate(sorted(across.curves, key=_last, reverse=True)):
+        _draw(axes, across.values, curve, place)
     axes.set_xscale("log")
-    axes.set_xticks(list(axis.values), list(axis.ticks))
+    axes.set_xticks(list(across.values), [f"{value:g}" for value in across.values])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel(axis.name)
-    axes.set_ylabel(heading)
+    axes.set_xlabel(across.axis + ("; grey: where networks were trained" if across.trained_at is not None else ""))
+    axes.set_ylabel(metric_of(across.metric).heading)
     axes.grid(visible=True, axis="y", color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
@@ -76,17 +40,44 @@ def curves_png(axis: Axis, curves: Sequence[Curve], *, heading: str, trained_at:
     return buffer.getvalue()
 
 
-def _from_the_top(curves: Sequence[Curve]) -> list[Curve]:
-    def last(curve: Curve) -> float:
-        return next((point.mean for point in reversed(curve.points) if point is not None), -np.inf)
+class CurveLine(NamedTuple):
+    """A method's line of the table: for each setting mean, interval and whether it is the best there."""
 
-    return sorted(curves, key=last, reverse=True)
+    method: str
+    cells: Sequence[tuple[str, str, bool]]
 
 
-def _colours(n: int) -> list[tuple[float, float, float, float]]:
-    """Far apart in hue, none too light to read."""
-    from matplotlib import colormaps
+def curve_lines(across: Across) -> list[CurveLine]:
+    """The table, in the order of the methods."""
+    digits = metric_of(across.metric).digits
+    best = [max(one.mean for one in points if one) for points in zip(*(c.points for c in across.curves), strict=True)]
 
-    names = ("tab10", "Dark2")
-    picked = [colour for name in names for colour in colormaps[name](np.arange(colormaps[name].N))]
-    return [tuple(picked[i % len(picked)]) for i in range(n)]
+    def cell(one: OverPeople | None, most: float) -> tuple[str, str, bool]:
+        return (number(one.mean, digits), interval_text(one, digits), one.mean == most) if one else ("", "", False)
+
+    return [
+        CurveLine(curve.method, [cell(*pair) for pair in zip(curve.points, best, strict=True)])
+        for curve in across.curves
+    ]
+
+
+def _draw(axes: object, values: Sequence[float], curve: Curve, place: int) -> None:
+    known = [(value, one) for value, one in zip(values, curve.points, strict=True) if one is not None]
+    spans = np.array([[one.mean - one.low, one.high - one.mean] for _, one in known])
+    axes.errorbar(  # type: ignore[attr-defined]
+        [value for value, _ in known],
+        [one.mean for _, one in known],
+        yerr=np.nan_to_num(spans).clip(0).T,
+        label=curve.method,
+        color=COLOURS[place % len(COLOURS)],
+        linestyle=LINES[curve.needs],
+        marker=MARKERS[place % len(MARKERS)],
+        markersize=4,
+        linewidth=1.4,
+        elinewidth=0.6,
+        capsize=2,
+    )
+
+
+def _last(curve: Curve) -> float:
+    return next((one.mean for one in reversed(curve.points) if one is not None), -np.inf)

@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from scoreinv.modality import MODALITIES, ValueClass
 from tasks.rendering import persons, tables, views
-from tasks.rendering.content import PARQUET, Panel, ReportSection
+from tasks.rendering.content import PARQUET, Across, Panel, ReportSection
+from tasks.rendering.curves import curve_lines, curves_png
 from tasks.rendering.figures import colour_stops, side_for, view_png
 from tasks.rendering.views import View
 
@@ -24,7 +25,14 @@ class Entry(NamedTuple):
     n_slices: str
 
 
-def render_report(title: str, sections: Sequence[ReportSection], *, versions: Mapping[str, str], generated: str) -> str:
+def render_report(
+    title: str,
+    sections: Sequence[ReportSection],
+    *,
+    versions: Mapping[str, str],
+    generated: str,
+    across: Across | None = None,
+) -> str:
     """The whole page.
 
     Args:
@@ -32,9 +40,10 @@ def render_report(title: str, sections: Sequence[ReportSection], *, versions: Ma
         sections: in the order shown.
         versions: of the software, by name.
         generated: when, as text.
+        across: the methods over the settings of the sections, if these differ in one number.
     """
     max_side = side_for(sum(_n_views(panel) for section in sections for panel in section.panels))
-    content = {"title": title, "sections": sections, "versions": versions, "generated": generated}
+    content = {"title": title, "sections": sections, "versions": versions, "generated": generated, "across": across}
     return _rendered("report.html.j2", content | {"max_side": max_side, "parquet": PARQUET})
 
 
@@ -67,7 +76,7 @@ def _templates() -> Environment:
         *(tables.people_lede, tables.people_lines, tables.people_names, tables.people_note),
         *(persons.boxes, persons.person_list),
         *(views.columns_of, views.inset_of, views.scale_bar_mm, views.scales_of, views.value_text, views.window_text),
-        *(class_words, colour_stops, png_source, small_words, view_source),
+        *(class_words, colour_stops, curve_lines, curves_png, png_source, small_words, view_source),
     )
     found.globals.update({function.__name__: function for function in known})
     return found

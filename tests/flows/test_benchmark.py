@@ -53,3 +53,5 @@ def test_a_model_is_trained_once_and_told_where_it_is_used_elsewhere(tmp_path: P
         assert text in page, text
     said = "reconstructor &#39;few&#39; was trained for n_views=9 but the data were measured with n_views=12"
     assert page.count(said) == 1
+    assert "All methods over the number of views" in page
+    assert len(list(tmp_path.glob("reports/*/curves.png"))) == 1
