@@ -50,5 +50,6 @@ def _study_lines(study: Study) -> list[str]:
     lines = [f"study {study.name}: {study.simulation.measurement.kind} {images}"]
     for choice in study.reconstructions:
         calls = choice.method.n_calls * choice.n_samples
-        lines.append(f"  {choice.method.kind}: {choice.n_samples} samples, {calls} network calls a slice")
+        kind = f"{choice.method.kind} ({choice.prior})" if choice.prior else choice.method.kind
+        lines.append(f"  {kind}: {choice.n_samples} samples, {calls} network calls a slice")
     return lines

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scoreinv.baselines import CGLS, Direct, Learned, TotalVariation, Wavelet
+from scoreinv.baselines import CGLS, Direct, External, Learned, TotalVariation, Wavelet
 from scoreinv.samplers import (
     DAPS,
     DDS,
@@ -41,6 +41,7 @@ AnyMethod = Annotated[
     | PiGDM
     | Wavelet
     | CGLS
+    | External
     | Learned,
     Field(discriminator="kind"),
 ]

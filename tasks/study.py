@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from scoreinv.baselines import External
 from scoreinv.contract import Contract, ImageContract, ReconstructorContract
 from scoreinv.metrics.image import magnitude
 from scoreinv.modality import MODALITIES, Window
@@ -79,6 +80,8 @@ class Result(NamedTuple):
         """What people call the method; the naive one goes by its modality's name."""
         method = self.reconstruction.method
         label = self.measurement.direct_name if method.kind == "direct" else method.label
+        if isinstance(method, External):
+            label = method.name
         if isinstance(self.model, ReconstructorContract):
             label = label_of(self.model)
         n_calls = f"{method.n_calls} call{'s' * (method.n_calls > 1)}" if method.n_calls else ""

@@ -104,6 +104,7 @@ RATE = _between("rate", 0.05, 3, is_log=True)
 DEFAULT_SEARCH: dict[str, Search] = {
     "tv": (_between("weight", 1e-5, 0.1, is_log=True),),
     "wavelet": (_between("weight", 1e-5, 0.1, is_log=True),),
+    "cgls": (_between("n_iters", 2, 60, is_log=True),),
     "dds": (
         ETA,
         _between("renoise.temperature", 0.3, 1),
