@@ -28,7 +28,7 @@ from tasks.rendering import (
 from tasks.rendering.content import CSV, PARQUET, SliceRow
 from tasks.rendering.figures import MAX_SIDE, MISSING, shrunk, side_for, view_png
 from tasks.rendering.persons import person_list
-from tasks.rendering.tables import MINUS, flag_of, lede, number, people_lede
+from tasks.rendering.tables import MINUS, flag_of, lede, number, people_lede, table_note
 from tasks.rendering.views import View, columns_of, inset_of, nice_ceiling, scale_bar_mm
 
 VOID = {"meta", "img", "input", "br", "link"}
@@ -387,6 +387,16 @@ def test_a_single_window_is_told_and_leaves_nothing_to_choose() -> None:
     assert not [name for name in re.findall(r'class="(\w*)"', text) if name in ("pick0", "w0")]
 
 
+def test_a_table_tells_of_the_slices_that_its_own_metrics_leave_out() -> None:
+    row = MethodRow("A", 9, 0, 1.0, {"psnr": (30.0, 1.0), "mae_lung": (40.0, 2.0)}, {"mae_lung": 4})
+    assert table_note([row], "", ["psnr"]) == ""
+    assert "undefined: 5 (all metrics)." in table_note([row], "", ["mae_lung"])
+    assert "undefined: 5 (Error in lung)." in table_note([row], "")
+    text = Page(report(section(rows=[row], panels=[]))).text
+    assert text.count("the means leave out") == 1
+    assert "Error in lung (HU) ↓" in text
+
+
 def test_coverage_that_is_off_is_flagged_in_words_and_red() -> None:
     assert [flag_of("coverage_90", one) for one in (0.6, 0.86, 0.94, 0.99, math.nan)] == [
         "too sure", "", "", "too unsure", ""
@@ -449,6 +459,15 @@ def test_box_plots_show_every_metric_that_people_have() -> None:
     (_, points) = Page(report(section(people=low, panels=[]))).images[0]
     blue = [np.all(abs(pixels(one) - (31, 95, 191)) < 40, axis=2).sum() for one in (png, points)]
     assert blue[0] > 100 > blue[1], "a box only of five people or more"
+
+
+def test_exact_images_make_a_page() -> None:
+    means = {"TV": {"ann": 30.0, "bob": 31.0}, "exact": {"ann": math.inf, "bob": math.inf}}
+    exact = People("TV", {"psnr": compared(means, "TV")}, {"psnr": means}, "psnr")
+    text = Page(report(section(people=exact))).text
+    assert "∞ [∞, ∞]" in text
+    assert "nan" not in text
+    assert not people_lede(exact).count(";") > 1
 
 
 def test_the_latex_table_is_escaped_and_holds_what_the_page_says() -> None:
