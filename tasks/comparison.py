@@ -24,7 +24,7 @@ def people_of(
         classical: those without a prior, of whom the best is the reference; empty: nothing is compared.
         places: where each slice lies, by its slice_id.
     """
-    means = {metric: _means(rows, names, metric) for metric in METRICS}
+    means = {metric: means_by_method(rows, names, metric) for metric in METRICS}
     means = {metric: one for metric, one in means.items() if any(one.values())}
     if len({person for one in means.get(LISTED, {}).values() for person in one}) < 2:
         return None
@@ -34,7 +34,11 @@ def people_of(
     return People(reference, tables, means, LISTED, _slices(rows, names, places))
 
 
-def _means(rows: Sequence[Row], names: Names, metric: str) -> dict[str, dict[str, float]]:
+def means_by_method(rows: Sequence[Row], names: Names, metric: str) -> dict[str, dict[str, float]]:
+    """Of each method each person's mean of a metric; ``tasks.people.compared`` makes the table of it.
+
+    Slices that do not count (``tasks.means.left_out``) count for no method.
+    """
     out = left_out(rows, metric)
     groups: dict[tuple[str, str], list[Row]] = {method: [] for method in names}
     for row in rows:

@@ -9,8 +9,8 @@ from prefect.logging import get_run_logger
 
 from scoreinv.spec import Json
 from storage.reports import PAGE, write_report
-from storage.scores import parquet_bytes, read_scores, score_files, writes_parquet
-from storage.uri import join
+from storage.scores import parquet_bytes, read_scores, writes_parquet
+from storage.uri import join, read_bytes
 from tasks import addresses
 from tasks.across import across
 from tasks.recipes import ReportRecipe
@@ -101,11 +101,10 @@ def _tables(sections: Sequence[ReportSection], uris: Sequence[str]) -> dict[str,
     """The content of these files."""
     found: dict[str, bytes] = {}
     for section, uri in zip(sections, uris, strict=True):
-        rows = read_scores(uri)
-        found[section.files[CSV]] = score_files(rows)["scores.csv"]
+        found[section.files[CSV]] = read_bytes(join(uri, "scores.csv"))
         found[section.files[LATEX]] = latex_table(section).encode()
         if PARQUET in section.files:
-            found[section.files[PARQUET]] = parquet_bytes(rows)
+            found[section.files[PARQUET]] = parquet_bytes(read_scores(uri))
     return found
 
 

@@ -34,7 +34,7 @@ def latex_table(section: ReportSection) -> str:
         lines, what, note = people_lines(section.people, names), "People", people_note(section.people)
     else:
         lines, what = table_lines(section.rows, names, section.baseline), "Slices"
-        note = table_note(section.rows, section.baseline)
+        note = table_note(section.rows, section.baseline, names)
     head = ["Method", what, *(metric_of(name).heading for name in names)]
     body = [row for line in lines for row in _rows(line)]
     caption = escaped(" ".join(filter(None, (f"{section.heading}.", note))))

@@ -80,9 +80,11 @@ def _slices(people: People, person: str) -> list[tuple[str, list[str]]]:
 
 
 def boxes(people: People, names: Sequence[str]) -> list[tuple[str, bytes]]:
-    """A box plot of each metric, with its heading."""
-    labels = {name: metric_of(name).heading for name in names if people.means.get(name)}
-    return [
-        (label, boxes_png({method: list(one.values()) for method, one in people.means[name].items() if one}, label))
-        for name, label in labels.items()
-    ]
+    """A box plot of each metric, with its heading; of what is finite."""
+    found = []
+    for name in names:
+        label = metric_of(name).heading
+        values = {method: [x for x in one.values() if math.isfinite(x)] for method, one in people.means[name].items()}
+        if known := {method: one for method, one in values.items() if one}:
+            found.append((label, boxes_png(known, label)))
+    return found

@@ -192,7 +192,7 @@ def _people_cell(one: Compared, name: str, best: str, n_whole: int) -> Cell:
 
 def _gain_text(one: Compared, metric: Metric, *, has_p: bool = True) -> str:
     """Such as "+2.50 [1.10, 3.00], p = 0.012"."""
-    if one.gain is None or metric.better not in ("high", "low"):
+    if one.gain is None or not math.isfinite(one.gain.mean) or metric.better not in ("high", "low"):
         return ""
     gain = " ".join((signed(one.gain.mean, metric.digits), interval_text(one.gain, metric.digits)))
     return ", ".join(filter(None, (gain.strip(), p_text(one.p) if has_p else "")))
@@ -215,24 +215,24 @@ def flag_of(name: str, value: float) -> str:
     return "too sure" if value < 0.9 else "too unsure"
 
 
-def table_note(rows: Sequence[MethodRow], baseline: str) -> str:
-    """What a reader of the table should know; empty if nothing."""
+def table_note(rows: Sequence[MethodRow], baseline: str, names: Sequence[str] = ()) -> str:
+    """What a reader of the table of these metrics (all of them, if none are named) should know; empty if nothing."""
     notes = []
     if any(row.method == baseline for row in rows) and len(rows) > 1:
         notes.append(f"Mean ± standard deviation over slices; below it, the difference to {baseline}.")
     if len({row.n for row in rows}) > 1:
         notes.append("The methods were scored on different numbers of slices: compare with care.")
-    return " ".join([*notes, *filter(None, [left_out_note(rows)])])
+    return " ".join([*notes, *filter(None, [left_out_note(rows, names)])])
 
 
-def left_out_note(rows: Sequence[MethodRow]) -> str:
-    """How many slices the means leave out, in one sentence; empty if none."""
-    most = {name: max(row.n - row.counts.get(name, row.n) for row in rows) for name in metric_names(rows)}
+def left_out_note(rows: Sequence[MethodRow], names: Sequence[str] = ()) -> str:
+    """How many slices the means of these metrics leave out, in one sentence; empty if none."""
+    most = {name: max(row.n - row.counts.get(name, row.n) for row in rows) for name in names or metric_names(rows)}
     if not any(most.values()):
         return ""
     counts = sorted({n for n in most.values() if n})
     by_count = {n: [metric_of(name).label for name, count in most.items() if count == n] for n in counts}
-    texts = [f"{n} ({'all metrics' if len(names) == len(most) else ', '.join(names)})" for n, names in by_count.items()]
+    texts = [f"{n} ({'all metrics' if len(found) == len(most) else ', '.join(found)})" for n, found in by_count.items()]
     return (
         f"Of the {max(row.n for row in rows)} slices the means leave out, for all methods alike, those that are empty "
         f"and those where a metric is infinite (an exact image) or undefined: {'; '.join(texts)}."

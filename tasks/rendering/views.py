@@ -138,16 +138,28 @@ def grey(window: Window, unit: str) -> Scale:
 
 
 def inset_of(panel: Panel) -> Inset:
-    """Where the naive image errs most in what is no air, as a mean over the region; without a truth, where the methods
-    differ most."""
+    """Where the naive image errs most within the body, as a mean over the region; without a truth, where the methods
+    differ most there."""
     images = np.stack([one.image for one in panel.pictures])
     seen = images.mean(0) if panel.truth is None else panel.truth
     wrong = images.std(0) if panel.truth is None else np.abs(images[0] - panel.truth)
     side = max(2, round(INSET_SHARE * min(panel.shape)))
-    sums = np.pad(np.nan_to_num(wrong * (seen > panel.above_air)).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = np.pad(np.nan_to_num(wrong * _body(seen > panel.above_air)).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     means = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     top, left = np.unravel_index(int(means.argmax()), means.shape)
     return Inset(int(top), int(left), side)
+
+
+def _body(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest thing that is seen, with what it surrounds: neither the table nor what touches the body thinly."""
+    from scipy import ndimage
+
+    opened = ndimage.binary_opening(seen, iterations=max(1, round(min(seen.shape) / 64)))
+    labels, n = ndimage.label(opened)
+    if not n:
+        return seen
+    body: NDArray[np.bool_] = ndimage.binary_fill_holes(labels == np.bincount(labels.ravel())[1:].argmax() + 1)
+    return body
 
 
 def window_text(window: Window, unit: str) -> str:

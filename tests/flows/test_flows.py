@@ -106,6 +106,12 @@ def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) 
         "Spread / error",
     ):
         assert text in page, text
+    beside = {path.name: path.read_bytes() for path in report.parent.iterdir()}
+    assert {beside[f"scores-{i}.csv"] for i in (1, 2)} == {
+        path.read_bytes() for path in workspace.glob("scores/*/*.csv")
+    }
+    assert b"zero-filled" in beside["table-2.tex"]
+    assert beside["scores-1.parquet"][:4] == b"PAR1"
     tables = "".join(path.read_text() for path in workspace.glob("scores/*/table.md"))
     assert all(name in tables for name in ("| FBP | 4 |", "| zero-filled | 4 |", "mean of 2 samples | 4 |"))
     shown = artifacts_of("pipeline")
@@ -144,10 +150,10 @@ def whatever_is_damaged_is_seen(recipe: PipelineRecipe, workspace: Path) -> None
     """By a look alone: another page, another table, a flipped byte of an array, a lost marker."""
     stores = ("datasets", "measurements", "reconstructions", "scores")
     patterns = [f"{stage}/*/{file}" for stage in stores for file in ("done/1.json", "_SUCCESS", "*/c/1/0/0")]
-    patterns += ["reports/*/report.html", "reports/*/*.png", "scores/*/*.csv"]
+    patterns += ["reports/*/report.html", "reports/*/*.png", "reports/*/*.tex", "scores/*/*.csv"]
     for path in [path for pattern in patterns for path in list(workspace.glob(pattern))[:1]]:
         content = path.read_bytes()
-        path.write_bytes(b"" if path.suffix == ".png" else bytes([content[0] ^ 1]) + content[1:])
+        path.write_bytes(b"" if path.suffix in (".png", ".tex") else bytes([content[0] ^ 1]) + content[1:])
         assert not finished("pipeline", recipe, str(workspace)), path
         path.write_bytes(content)
     assert finished("pipeline", recipe, str(workspace))
