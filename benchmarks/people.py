@@ -4,7 +4,7 @@
 
 The scores are those of `scoreinv evaluate`, or of the studies of a pipeline; people of several are put together, where
 methods of one kind and number of calls are the same method. A baseline is what has no prior; the best is that with the
-highest mean over people. Baselines are to be tuned before, on other people. p is of a paired signed-rank test,
+best mean over people. Baselines are to be tuned before, on other people. p is of a paired signed-rank test,
 two-sided, by Holm's correction for all methods that are compared.
 """
 
@@ -14,7 +14,8 @@ from collections.abc import Collection, Sequence
 
 from storage.scores import Cell, read_scores
 from tasks.means import left_out
-from tasks.people import Compared, OverPeople, compared, gains, means_of_people, over_people
+from tasks.people import Compared, OverPeople, compared, gains, means_of_people
+from tasks.rendering.tables import metric_of
 
 Method = tuple[str, str, int, str]
 """Kind, prior, network calls, estimate."""
@@ -72,8 +73,8 @@ def method_of(row: dict[str, Cell]) -> Method:
     return str(row["method"]), str(row["prior"] or ""), int(row["nfe"] or 0), str(row["estimate"])
 
 
-def best_baseline(people: dict[Method, dict[str, float]]) -> Method:
-    """Of the methods without a prior that with the highest mean over people.
+def best_baseline(people: dict[Method, dict[str, float]], metric: str) -> Method:
+    """Of the methods without a prior the best by its mean over people.
 
     Raises:
         ValueError: if all have a prior.
@@ -81,16 +82,22 @@ def best_baseline(people: dict[Method, dict[str, float]]) -> Method:
     without = [method for method in people if not method[1]]
     if not without:
         raise ValueError("all methods have a prior: evaluate a baseline (kind tv or wavelet) together with them")
-    return max(without, key=lambda method: over_people(people[method]).mean)
+    return max(without, key=lambda method: merit(statistics.fmean(people[method].values()), metric))
+
+
+def merit(value: float, metric: str) -> float:
+    """More of it is better, whichever way the metric goes."""
+    better = metric_of(metric).better
+    return -value if better == "low" else -abs(value - 1) if better == "near 1" else value
 
 
 def table_of_methods(people: dict[Method, dict[str, float]], metric: str) -> list[str]:
     """Mean, interval, gain over the best baseline with its interval and p, and the smallest gain of anybody."""
-    baseline = best_baseline(people)
+    baseline = best_baseline(people, metric)
     lines = [f"| method | calls | people | {metric} | gain over {baseline[0]} | p | least gain |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for method, one in compared(people, baseline).items():
-        least = min(gains(people[method], people[baseline]).values(), default=0.0)
+        least = min(gains(people[method], people[baseline]).values(), key=lambda x: merit(x, metric), default=0.0)
         told = " | ".join(gain_of(one, least))
         lines.append(f"| {name_of(method)} | {method[2] or ''} | {one.mean.n} | {interval(one.mean)} | {told} |")
     return lines

@@ -118,7 +118,8 @@ def test_the_table_names_the_best_baseline_and_the_least_gain_of_anybody():
     one += [row("bob", "2", 33.0, method="wavelet"), row("ann", "1", 36.0, method="dds", prior="ct-256")]
     other = [row("eve", "3", 20.0), row("eve", "3", 26.0, method="wavelet")]
     people = people_of([[*one, row("bob", "2", 34.0, method="dds", prior="ct-256")], other], "psnr")
-    assert best_baseline(people)[0] == "wavelet"
+    assert best_baseline(people, "psnr")[0] == "wavelet"
+    assert best_baseline(people, "nmse")[0] == "tv", "lower is better"
     dds = next(line for line in table_of_methods(people, "psnr") if line.startswith("| dds, ct-256 |"))
     assert dds.startswith("| dds, ct-256 |  | 2 | 35.00 [34.00, 36.00] | 3.00 [1.00, 5.00] | 0.5 |")
     assert dds.endswith("| 1.00 |")
