@@ -7,7 +7,7 @@ of pixel sides. The direct reconstruction is x = step A^T filtered(y) with the s
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import ClassVar, Literal, Self
 
@@ -205,6 +205,14 @@ class CTOperator(MaskedTransform):
         """
         return self.fbp(residual, step=residual_step(self.geometry, self.n_full))
 
+    def approximate_inverse(self, residual: Tensor) -> Tensor:
+        """Filtered backprojection with the filter of ``Geometry.balanced``.
+
+        ``correct`` finds a part n_views / n_full of low frequencies in a round, which all views see; this finds all of
+        them, and at high frequencies as much as lies on the measured lines.
+        """
+        return self.adjoint(balanced_step(self.geometry) * self.geometry.balanced(residual))
+
     def as_fourier_slice(self, y: Tensor) -> tuple[MaskedTransform, Tensor]:
         return self.geometry.as_fourier_slice(y)
 
@@ -215,8 +223,18 @@ def residual_step(geometry: Geometry, n_full: int) -> float:
 
     The eigenvalue comes from 20 power iterations with the exact matrix, from a fixed start.
     """
+    return min(geometry.full_arc / n_full, 1 / _largest(geometry, geometry.filtered))
+
+
+@lru_cache(maxsize=32)
+def balanced_step(geometry: Geometry) -> float:
+    """The step of the measured views, or the largest at which A^T balanced A has no eigenvalue above 1."""
+    return min(geometry.step, 1 / _largest(geometry, geometry.balanced))
+
+
+def _largest(geometry: Geometry, filtered: Callable[[Tensor], Tensor]) -> float:
     operator = CTOperator(geometry)
     x = torch.randn(1, *operator.image_shape, generator=torch.Generator().manual_seed(0))
     for _ in range(20):
-        x = operator.fbp(operator.forward(x / x.norm()), step=1.0)
-    return min(geometry.full_arc / n_full, 1 / float(x.norm()))
+        x = operator.adjoint(filtered(operator.forward(x / x.norm())))
+    return float(x.norm())

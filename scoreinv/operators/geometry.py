@@ -65,6 +65,13 @@ class Geometry(ABC):
     def filtered(self, y: Tensor) -> Tensor:
         """Sinograms (..., n_views, n_bins) made ready for x = step A^T filtered(y), the direct reconstruction."""
 
+    def balanced(self, y: Tensor) -> Tensor:
+        """Sinograms (..., n_views, n_bins) filtered so that A^T balanced A treats all that few views see nearly alike.
+
+        Low frequencies are seen by all views, high ones by one each; here as ``filtered``, which suits dense views.
+        """
+        return self.filtered(y)
+
     def fold(self) -> "Fold | None":
         """How the views follow from fewer ones by symmetry, if they do; a large matrix is then smaller."""
         return None
@@ -129,14 +136,18 @@ def covering_n_bins(size: int) -> int:
     return math.ceil(math.sqrt(2) * size)
 
 
-def ramp_filter(y: Tensor) -> Tensor:
+def ramp_filter(y: Tensor, *, highest: float = 0.5) -> Tensor:
     """Sinograms (..., n_bins) convolved along the detector with the band-limited ramp h.
 
     h(0) = 1/4, h(n) = -1 / (pi n)^2 at odd n, 0 at even n (Ramachandran and Lakshminarayanan 1971).
+
+    Args:
+        y: sinograms.
+        highest: the frequency, in cycles per bin, above which the ramp rises no more.
     """
     n_bins = y.shape[-1]
     padded = 1 << (2 * n_bins - 2).bit_length()
-    spectrum = torch.fft.rfft(y, padded) * _ramp_spectrum(n_bins, padded).to(y)
+    spectrum = torch.fft.rfft(y, padded) * _ramp_spectrum(n_bins, padded).clamp(max=highest).to(y)
     filtered: Tensor = torch.fft.irfft(spectrum, padded)
     return filtered[..., :n_bins]
 

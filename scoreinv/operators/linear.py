@@ -189,6 +189,13 @@ class MaskedTransform(LinearOperator):
     def correct(self, residual: Tensor) -> Tensor:
         """T^-1 P^-1(mask) r: images (batch, n_channels, height, width) with the transform r on the mask, 0 off it."""
 
+    def approximate_inverse(self, residual: Tensor) -> Tensor:
+        """C r, images with A C r near r, so that x + C (y - A x) explains the data in a few rounds, and never diverges.
+
+        Here ``correct``, which does so in one round where T is exact.
+        """
+        return self.correct(residual)
+
     def project(self, x: Tensor, y: Tensor, *, strength: float) -> Tensor:
         """The image near ``x`` that explains the data ``y`` to a degree: 0 leaves x, 1 replaces the data."""
         return x + strength * self.correct(y - self.forward(x))

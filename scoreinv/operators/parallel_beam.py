@@ -77,6 +77,10 @@ class ParallelBeam(Geometry):
     def filtered(self, y: Tensor) -> Tensor:
         return ramp_filter(y)
 
+    def balanced(self, y: Tensor) -> Tensor:
+        """The ramp up to the frequency 1 / (step size), where the lines of neighbouring views are a cell apart."""
+        return ramp_filter(y, highest=self.bin_spacing / (self.step * self.size))
+
     def fold(self) -> Fold | None:
         """Views of [0, pi/4] serve those at pi/2 - theta, pi/2 + theta and pi - theta.
 

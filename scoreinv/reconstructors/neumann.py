@@ -6,10 +6,10 @@
 with one network R for all blocks and a learned eta. It is the Neumann series of (C A + R)^-1 C y, so that without R it
 is n steps of a linear iteration.
 
-What differs from the original: C is the operator's ``correct`` in place of A^H, as the paper's preconditioned variant
-has (A^H A + eta)^-1 A^H: in CT it is filtered backprojection, and I - C A contracts. R has no normalisation (over a
-batch, there): it must see that later terms are smaller, and a result must not depend on its neighbours. It has fewer
-channels (128 there). The output is the image itself, on its scale.
+What differs from the original: C is the operator's ``approximate_inverse`` in place of A^H, as the paper's
+preconditioned variant has (A^H A + eta)^-1 A^H: in CT a filtered backprojection, and I - C A contracts. R has no
+normalisation (over a batch, there): it must see that later terms are smaller, and a result must not depend on its
+neighbours. It has fewer channels (128 there). The output is the image itself, on its scale.
 """
 
 from typing import ClassVar, Literal
@@ -51,10 +51,10 @@ class NeumannNetwork(Reconstructor):
     def forward(self, problem: InverseProblem) -> Tensor:
         operator, eta = problem.operator, self.network["eta"]()
         assert isinstance(operator, MaskedTransform)
-        term = eta * operator.correct(problem.y).float()
+        term = eta * operator.approximate_inverse(problem.y).float()
         total: Tensor = term
         for _ in range(self.n_blocks):
-            seen = operator.correct(operator.forward(term)).float()
+            seen = operator.approximate_inverse(operator.forward(term)).float()
             term = term - eta * seen - self.called(self.network["regulariser"], term)
             total = total + term
         return total

@@ -4,11 +4,11 @@
     x_{k+1} = x_k + s_k g_k + F_k(x_k, g_k),    k = 0 .. n_passes - 1
     x       = x_n + s_n C (y - A x_n)
 
-with C the operator's ``correct``: what puts a data residual into the image, exactly in MRI, by filtered backprojection
-in CT. In MRI this is the variational network in image space (Hammernik et al. 2018, doi:10.1002/mrm.26977; Sriram et
-al. 2020, "E2E-VarNet", arXiv:2004.06688), in CT the learned gradient scheme (Adler and Oktem 2017, arXiv:1704.04058)
-whose gradient is preconditioned by the filter. The steps s_k are learned, and every pass has a network of its own: what
-somebody would take today who has pairs of images and data.
+with C the operator's ``approximate_inverse``: what puts a data residual into the image, exactly in MRI, by a filtered
+backprojection in CT. In MRI this is the variational network in image space (Hammernik et al. 2018,
+doi:10.1002/mrm.26977; Sriram et al. 2020, "E2E-VarNet", arXiv:2004.06688), in CT the learned gradient scheme (Adler and
+Oktem 2017, arXiv:1704.04058) whose gradient is preconditioned by the filter. The steps s_k are learned, and every pass
+has a network of its own: what somebody would take today who has pairs of images and data.
 """
 
 from typing import ClassVar, Literal
@@ -57,7 +57,7 @@ class UnrolledNetwork(Reconstructor):
         *steps, last = self.network["steps"]()
         x = operator.direct(problem.y).float()
         for step, network in zip(steps, self.network["passes"].children(), strict=True):
-            g = operator.correct(problem.residual(x)).float()
+            g = operator.approximate_inverse(problem.residual(x)).float()
             x = x + step * g + self.called(network, torch.cat([x, g], 1), x.new_zeros(len(x)))
-        result: Tensor = x + last * operator.correct(problem.residual(x)).float()
+        result: Tensor = x + last * operator.approximate_inverse(problem.residual(x)).float()
         return result

@@ -125,6 +125,28 @@ def test_the_scale_of_the_measured_views_alone_diverges() -> None:
     assert float((y - operator.forward(z)).norm()) < 0.35 * float(y.norm())
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [SparseViewCT(n_views=9), SparseViewCT(n_views=90), LimitedAngleCT(n_views=20)],
+    ids=lambda spec: spec.title(),
+)
+def test_the_approximate_inverse_explains_few_views_in_a_few_rounds(spec: SparseViewCT | LimitedAngleCT) -> None:
+    """Which ``correct`` takes dozens for; and it diverges in no direction."""
+    operator, truth = spec.operator(64), image_of(shepp_logan(64)).clamp(0, 1)
+    y = operator.forward(truth)
+    balanced, corrected = torch.zeros_like(truth), torch.zeros_like(truth)
+    for _ in range(6):
+        balanced = balanced + operator.approximate_inverse(y - operator.forward(balanced))
+        corrected = corrected + operator.correct(y - operator.forward(corrected))
+    left, left_by_correct = (float((y - operator.forward(x)).norm() / y.norm()) for x in (balanced, corrected))
+    assert left < 0.04
+    assert left < 0.3 * left_by_correct
+    x = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(3))
+    for _ in range(30):
+        x = operator.approximate_inverse(operator.forward(x / x.norm()))
+    assert float(x.norm()) < 1.02
+
+
 def test_bins_of_another_width_see_the_same_image() -> None:
     """The mean over a wide bin is the mean of the narrow ones in it; FBP gives the same values."""
     angles, size = equispaced_angles(60), 32
