@@ -13,6 +13,7 @@ from storage.scores import parquet_bytes, read_scores, writes_parquet
 from storage.uri import join, read_bytes
 from tasks import addresses
 from tasks.across import across
+from tasks.benchmark import name_of
 from tasks.recipes import ReportRecipe
 from tasks.rendering import ReportSection, latex_table, panel_png, render_report, scales_of
 from tasks.rendering.content import CSV, LATEX, PARQUET, Across
@@ -56,7 +57,16 @@ def _sections(recipe: ReportRecipe, workspace: str, uris: Sequence[str]) -> list
     sections = [replace(section, files=_files(number)) for number, section in enumerate(sections, 1)]
     names = recipe.names or [""] * len(sections)
     pairs = zip(sections, names, strict=True)
-    return [replace(one, heading=f"{one.heading} ({name})") if name else one for one, name in pairs]
+    return [one if _is_told_by(name, one.heading) else _called(one, name) for one, name in pairs]
+
+
+def _called(section: ReportSection, name: str) -> ReportSection:
+    return replace(section, heading=f"{section.heading} ({name})")
+
+
+def _is_told_by(name: str, heading: str) -> bool:
+    """Whether a heading says already what a study is called: nothing, or what it measures."""
+    return not name or f"{name_of(heading)}-".startswith(f"{name}-")
 
 
 def summary_of(title: str, sections: Sequence[ReportSection], generated: str) -> dict[str, Json]:
