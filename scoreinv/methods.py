@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scoreinv.baselines import Direct, Learned, TotalVariation, Wavelet
+from scoreinv.baselines import NMAR, Direct, Learned, LinearInterpolation, TotalVariation, Wavelet
 from scoreinv.samplers import (
     DAPS,
     DDS,
@@ -40,6 +40,8 @@ AnyMethod = Annotated[
     | DPS
     | PiGDM
     | Wavelet
-    | Learned,
+    | Learned
+    | LinearInterpolation
+    | NMAR,
     Field(discriminator="kind"),
 ]

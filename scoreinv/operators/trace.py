@@ -1,0 +1,48 @@
+"""The trace of metal in a sinogram: which rays it hides, found in the data, and what would be there without it.
+
+Metal is what exceeds a threshold in the filtered backprojection of the data themselves, grown by a pixel. A ray counts
+for 1 - its length in there, in pixel sides, and for nothing where that is more than one: at the edge, where rays graze
+the metal, they count for less and less.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+
+def grown(mask: Tensor, n_pixels: int = 1) -> Tensor:
+    """Bool masks (..., height, width), grown by so many pixels in all eight directions."""
+    flat = mask.float().flatten(0, -3) if mask.ndim > 3 else mask.float()
+    return max_pool2d(flat, 2 * n_pixels + 1, stride=1, padding=n_pixels).view(mask.shape) > 0
+
+
+def seen_beside(lengths: Tensor) -> Tensor:
+    """What each ray counts for, from 1 (seen) to 0 (hidden), by its length in the metal in pixel sides."""
+    return (1 - lengths).clamp(0, 1)
+
+
+def interpolated(y: Tensor, seen: Tensor) -> Tensor:
+    """Sinograms whose hidden rays lie on a line between the nearest ones of their view that are wholly seen.
+
+    (Kalender, Hebel and Ebersberger 1987, doi:10.1148/radiology.164.2.3602406.)
+
+    Args:
+        y: (..., n_bins), each ray times what it counts for.
+        seen: what it counts for, 0 to 1; broadcasts to y.
+    """
+    return y + (1 - seen) * across(y, (seen == 1).expand_as(y))
+
+
+def across(y: Tensor, is_known: Tensor) -> Tensor:
+    """Values (..., n_bins) that are kept where they are known, lie on lines between, and are constant beyond the last.
+
+    Where none of a row is known, it is 0.
+    """
+    n = y.shape[-1]
+    places = torch.arange(n, device=y.device).expand_as(is_known)
+    left = places.where(is_known, -1).cummax(-1).values
+    right = places.where(is_known, n).flip(-1).cummin(-1).values.flip(-1)
+    left, right = left.where(left >= 0, right), right.where(right < n, left)
+    kept = y.where(is_known, 0.0)
+    low, high = (kept.gather(-1, at.clamp(0, n - 1)) for at in (left, right))
+    return torch.lerp(low, high, ((places - left) / (right - left).clamp_min(1)).clamp(0, 1).to(y))
