@@ -60,6 +60,8 @@ class Outcome(NamedTuple):
     mean_error: float
     rms_error: float
     seconds: float
+    without_metal: float
+    """The mean error of the same method on data of the slice without metal."""
 
 
 def main() -> None:
@@ -115,23 +117,27 @@ def cases_of(store: DatasetStore, options: argparse.Namespace) -> list[Case]:
 def outcomes_of(
     case: Case, methods: dict[str, Method], contract: ImageContract, denoiser: Denoiser
 ) -> dict[str, Outcome]:
-    """What every method makes of a slice; and FBP of the same slice without metal."""
-    tasks = [("FBP without metal", Direct(), case.without_metal), *((*one, case.measured) for one in methods.items())]
+    """What every method makes of a slice."""
     found = {}
-    for label, method, measured in tasks:
-        start, problem = time.perf_counter(), InverseProblem.of(case.spec, measured, contract)
-        x = reconstruct(method, problem, denoiser, noise=Noise(0, [case.name])).x
-        errors = ((x - case.truth) * (contract.high - contract.low))[counted(case, contract)]
-        mean, rms = float(errors.abs().mean()), float(errors.square().mean().sqrt())
-        found[label] = Outcome(x, mean, rms, time.perf_counter() - start)
-        print(f"{case.kind:9} {label:20} {mean:6.1f} HU, rms {rms:6.1f}, {found[label].seconds:.0f} s", flush=True)
+    for label, method in methods.items():
+
+        def image(measured: Measured, method: Method = method) -> Tensor:
+            problem = InverseProblem.of(case.spec, measured, contract)
+            return reconstruct(method, problem, denoiser, noise=Noise(0, [case.name])).x
+
+        start = time.perf_counter()
+        x = image(case.measured)
+        seconds, (mean, rms) = time.perf_counter() - start, errors_of(x, case, contract)
+        found[label] = Outcome(x, mean, rms, seconds, errors_of(image(case.without_metal), case, contract)[0])
+        print(f"{case.kind:9} {label:20}", *(f"{value:7.1f}" for value in found[label][1:]), flush=True)
     return found
 
 
-def counted(case: Case, contract: ImageContract) -> Tensor:
-    """Bool, the pixels of the body outside the metal."""
-    body = in_hu(case.truth, contract) > BODY_HU
-    return body & ~case.measured.context["metal"]
+def errors_of(x: Tensor, case: Case, contract: ImageContract) -> tuple[float, float]:
+    """Mean absolute and root mean square error in HU, over the body outside the metal."""
+    body = (in_hu(case.truth, contract) > BODY_HU) & ~case.measured.context["metal"]
+    errors = ((x - case.truth) * (contract.high - contract.low))[body]
+    return float(errors.abs().mean()), float(errors.square().mean().sqrt())
 
 
 def in_hu(x: Tensor, contract: ImageContract) -> Tensor:
@@ -158,52 +164,67 @@ def report(
     options: argparse.Namespace,
 ) -> str:
     """Markdown: one line for each method, and what was put into each slice."""
+    kinds = [case.kind.replace("_", " ") for case in cases]
     lines = [
         f"# Metal in CT: {options.views} views, {options.photons:g} photons a ray, {len(cases)} slices",
         "",
-        f"`python -m benchmarks.metal`, prior {options.prior}: errors in HU over the body outside the metal, means",
-        "over the slices; then the mean error of each slice. FBP without metal says what noise and bone alone do.",
+        f"`python -m benchmarks.metal`, prior {options.prior}. Errors in HU over the body outside the metal: means",
+        "over the slices, then those of each slice. Without metal: the same method on data of the slice without it.",
         "",
-        "| method | mean | root mean square | " + " | ".join(case.kind for case in cases) + " | s a slice |",
-        "| --- |" + " ---: |" * (len(cases) + 3),
+        "| method | mean error | without metal | root mean square | " + " | ".join(kinds) + " | s a slice |",
+        "| --- |" + " ---: |" * (len(cases) + 4),
     ]
     for label in outcomes[0]:
         mine = [one[label] for one in outcomes]
-        means = [sum(values) / len(mine) for values in zip(*(one[1:] for one in mine), strict=True)]
-        cells = [f"{means[0]:.1f}", f"{means[1]:.1f}", *(f"{one.mean_error:.1f}" for one in mine), f"{means[2]:.1f}"]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        mean, rms, seconds, without = (
+            sum(values) / len(mine) for values in zip(*(one[1:] for one in mine), strict=True)
+        )
+        values = (mean, without, rms, *(one.mean_error for one in mine), seconds)
+        lines.append(f"| {label} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
     lines += ["", "The trace that was found in the data, in percent:", ""]
     lines += ["| slice | metal | of true rays hidden | hidden or half-hidden | of all rays hidden |"]
     lines += ["| --- | --- | ---: | ---: | ---: |"]
     for case in cases:
-        what = f"{len(case.inserts.pieces)} {case.kind}, {case.inserts.material}"
+        what = f"{len(case.inserts.pieces)} {case.kind}, {case.inserts.material}".replace("_", " ")
         shares = " | ".join(f"{share:.1f}" for share in trace_shares(case, contract))
         lines.append(f"| {case.name[-12:]} | {what} | {shares} |")
     return "\n".join([*lines, ""])
 
 
 def draw(cases: Sequence[Case], outcomes: Sequence[dict[str, Outcome]], contract: ImageContract, picture: Path) -> None:
-    """A row for a slice of each kind, a column for the truth and every method; metal in orange."""
-    rows = [kind for kind in KINDS if kind in {case.kind for case in cases}]
-    labels = [label for label in outcomes[0] if label != "FBP without metal"]
-    figure, axes = plt.subplots(
-        len(rows), 1 + len(labels), figsize=(2.6 * (1 + len(labels)), 2.7 * len(rows)), squeeze=False
-    )
-    for row, kind in zip(axes, rows, strict=True):
-        place = next(i for i, case in enumerate(cases) if case.kind == kind)
-        case = cases[place]
-        metal = case.measured.context["metal"][0, 0]
-        shown = [("truth", case.truth, None), *((name, *outcomes[place][name][:2]) for name in labels)]
-        for axis, (label, x, error) in zip(row, shown, strict=True):
-            low, high = WINDOW_HU
-            grey = ((in_hu(x[0, 0], contract) - low) / (high - low)).clamp(0, 1)[..., None].expand(-1, -1, 3)
-            axis.imshow(torch.where(metal[..., None], torch.tensor([1.0, 0.6, 0.1]), grey))
-            axis.set_title(f"{label}" if error is None else f"{label}: {error:.0f} HU", fontsize=9)
+    """A row for a slice of each kind, a column for the truth and every method, around the metal, which is orange."""
+    places = [next(i for i, case in enumerate(cases) if case.kind == kind) for kind in {one.kind: 0 for one in cases}]
+    n_columns = 1 + len(outcomes[0])
+    figure, axes = plt.subplots(len(places), n_columns, figsize=(2.6 * n_columns, 2.8 * len(places)), squeeze=False)
+    for row, place in zip(axes, places, strict=True):
+        case, metal = cases[place], cases[place].measured.context["metal"][0, 0]
+        heading = f"{case.kind}, {case.inserts.material}".replace("_", " ")
+        shown = [
+            (heading, case.truth),
+            *((f"{n}: {one.mean_error:.0f} HU", one.x) for n, one in outcomes[place].items()),
+        ]
+        for axis, (title, x) in zip(row, shown, strict=True):
+            axis.imshow(coloured(in_hu(x[0, 0], contract), metal)[around(metal)])
+            axis.set_title(title, fontsize=9)
             axis.axis("off")
-        row[0].set_title(f"{kind}, {case.inserts.material}", fontsize=9)
     figure.tight_layout()
-    figure.savefig(picture, dpi=110)
+    figure.savefig(picture, dpi=90)
     plt.close(figure)
+
+
+def coloured(hu: Tensor, metal: Tensor) -> Tensor:
+    """Grey values (height, width, 3) of the window, with metal in orange."""
+    low, high = WINDOW_HU
+    grey = ((hu - low) / (high - low)).clamp(0, 1)[..., None].expand(-1, -1, 3)
+    return torch.where(metal[..., None], torch.tensor([1.0, 0.6, 0.1]), grey)
+
+
+def around(metal: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of a square, half of the image, around the middle of the metal."""
+    half = len(metal) // 4
+    middles = (int(one.double().mean()) for one in metal.nonzero(as_tuple=True))
+    starts = [min(max(middle - half, 0), len(metal) - 2 * half) for middle in middles]
+    return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ def transmitted(lengths: Mapping[Material, Tensor]) -> Tensor:
     """The share of the signal that is left behind lengths in mm."""
     table, total = _table(), torch.zeros(())
     for index, share in enumerate(table["signal"]):
-        parts = [length * table["per_mm"][name][index] for name, length in lengths.items()]
-        total = total + share * torch.exp(-sum(parts[1:], parts[0]))
-    return total / sum(table["signal"])
+        lost = sum((length * table["per_mm"][name][index] for name, length in lengths.items()), torch.zeros(()))
+        total = total + share * torch.exp(-lost)
+    return total / float(sum(table["signal"]))
 
 
 def tissues(hu: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,14 +57,14 @@ def tissues(hu: Tensor) -> tuple[Tensor, Tensor]:
 
 def water_length(attenuation: Tensor) -> Tensor:
     """The length of water, in mm, that has an attenuation."""
-    powers = [coefficient * attenuation ** (k + 1) for k, coefficient in enumerate(_polynomial())]
-    return sum(powers[1:], powers[0])
+    powers = (coefficient * attenuation ** (k + 1) for k, coefficient in enumerate(_polynomial()))
+    return sum(powers, torch.zeros(()))
 
 
 def water_slope(attenuation: Tensor) -> Tensor:
     """The derivative of ``water_length``, in mm."""
-    powers = [(k + 1) * coefficient * attenuation**k for k, coefficient in enumerate(_polynomial())]
-    return sum(powers[1:], powers[0])
+    powers = ((k + 1) * coefficient * attenuation**k for k, coefficient in enumerate(_polynomial()))
+    return sum(powers, torch.zeros(()))
 
 
 @lru_cache(maxsize=1)

@@ -14,16 +14,15 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
 from scoreinv.baselines.linear_interpolation import traced
 from scoreinv.denoiser import Denoiser
 from scoreinv.linalg import spread
 from scoreinv.noise import Noise
-from scoreinv.operators.trace import across
+from scoreinv.operators.trace import across, blurred
 from scoreinv.problem import InverseProblem, Method, Needs, Step
 
-LEAST_LENGTH = 1.0
+LEAST_LENGTH = 10.0
 """Of soft tissue in a ray, in pixel sides: below it the prior image flattens nothing, as nothing is divided by air."""
 
 
@@ -36,9 +35,9 @@ class NMAR(Method):
     is_stochastic: ClassVar[bool] = False
     is_weighted: ClassVar[bool] = False
     """Filtered backprojection knows no weights."""
-    air: float = Field(0.5, gt=0, lt=1, description="Below this share of soft tissue's value is air.")
+    air: float = Field(0.6, gt=0, lt=1, description="Below this share of soft tissue's value is air.")
     bone: float = Field(1.25, gt=1, description="Above this multiple of soft tissue's value is bone.")
-    blur: float = Field(1.0, gt=0, le=10, description="A Gaussian's deviation in pixels, before they are told apart.")
+    blur: float = Field(0.5, gt=0, le=10, description="A Gaussian's deviation in pixels, before they are told apart.")
 
     @property
     def n_calls(self) -> int:
@@ -76,12 +75,3 @@ def _tissue(x: Tensor) -> Tensor:
     for _ in range(10):
         level = x[x >= level / 2].median()
     return level
-
-
-def blurred(x: Tensor, std: float) -> Tensor:
-    """Images (batch, n_channels, height, width) under a Gaussian, constant beyond their edges."""
-    reach = int(3 * std + 1)
-    weights = torch.exp(-((torch.arange(-reach, reach + 1) / std) ** 2) / 2).to(x)
-    weights = weights / weights.sum()
-    wide = pad(x.flatten(0, 1)[:, None], (reach,) * 4, mode="replicate")
-    return conv2d(conv2d(wide, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1)).view_as(x)

@@ -36,7 +36,9 @@ KINDS: Mapping[KindName, Kind] = {
     "filling": Kind(("gold", "amalgam"), (2.0, 4.0), (1.0, 1.6)),
 }
 
-BONE_HU = 200.0
+BONE_HU = 500.0
+"""Above the blood of vessels with contrast agent."""
+
 N_DRAWS = 11
 """Of a slice: what it is, of which material, one or two; and of each piece its size, length, turn and place."""
 

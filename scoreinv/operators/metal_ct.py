@@ -24,7 +24,7 @@ from scoreinv.operators.geometry import Geometry, covering_n_bins
 from scoreinv.operators.inserts import KINDS, Inserts, KindName, draw_inserts
 from scoreinv.operators.linear import MaskedTransform
 from scoreinv.operators.parallel_beam import ParallelBeam
-from scoreinv.operators.trace import grown, interpolated, seen_beside
+from scoreinv.operators.trace import interpolated, metal_in, seen_beside
 from scoreinv.phantoms import coverage, exact_sinogram
 from scoreinv.xrays import tissues, transmitted, water_length, water_slope
 
@@ -44,7 +44,7 @@ class MetalCT(CTMeasurement):
         "any", description="What a simulation puts into each slice."
     )
     threshold_hu: float = Field(
-        3300.0, ge=1500, le=30000, title="Threshold", description="Above is metal, in the FBP of the data (HU)."
+        2500.0, ge=1000, le=30000, title="Threshold", description="HU above are metal, in the data's blurred FBP."
     )
     noise: AnyNoise = Field(PoissonNoise(n_photons=1e6), title="Measurement noise")
 
@@ -128,7 +128,7 @@ class MetalCT(CTMeasurement):
         """
         whole = self._whole(contract)
         hu = contract.low + whole.direct(raw) * (contract.high - contract.low)
-        metal = grown(hu > self.threshold_hu)
+        metal = metal_in(hu, self.threshold_hu, n_views=self.n_views)
         seen = seen_beside(whole.forward(metal.to(raw)))
         if noise_std.ndim > 1:
             noise_std = noise_std.where(seen > 0, noise_std.amin((1, 2), keepdim=True))
@@ -144,7 +144,7 @@ class MetalCT(CTMeasurement):
         hu = contract.low + x * (contract.high - contract.low)
         left = 1 - covered(inserts, fine.size).to(x)
         water, bone = (CTOperator(fine).forward((left * one)[None, None])[0] * pixel_mm for one in tissues(hu))
-        signal = _signal(water, bone, inserts, fine, pixel_mm).unflatten(-1, (-1, factor)).mean(-1)
+        signal = _signal(water, bone, inserts, fine, pixel_mm).view(self.n_views, -1, factor).mean(-1)
         return -torch.log(signal.clamp_min(LEAST_SIGNAL))
 
 
@@ -160,7 +160,7 @@ def _signal(water: Tensor, bone: Tensor, inserts: Inserts, geometry: ParallelBea
         return transmitted({"water": water, "bone": bone})
     n_bins = geometry.n_bins * N_PARTS
     lengths = exact_sinogram(inserts.pieces, geometry.size, geometry.angles, n_bins=n_bins, bin_spacing=1 / N_PARTS)
-    metal = torch.from_numpy(lengths).to(water).unflatten(-1, (-1, N_PARTS)) * pixel_mm
+    metal = torch.from_numpy(lengths).to(water).view(*water.shape, N_PARTS) * pixel_mm
     return transmitted({"water": water[..., None], "bone": bone[..., None], inserts.material: metal}).mean(-1)
 
 

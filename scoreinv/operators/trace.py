@@ -1,13 +1,26 @@
 """The trace of metal in a sinogram: which rays it hides, found in the data, and what would be there without it.
 
-Metal is what exceeds a threshold in the filtered backprojection of the data themselves, grown by a pixel. A ray counts
-for 1 - its length in there, in pixel sides, and for nothing where that is more than one: at the edge, where rays graze
-the metal, they count for less and less.
+Metal is what exceeds a threshold in the blurred filtered backprojection of the data themselves, grown by a pixel. A ray
+counts for 1 - its length in there, in pixel sides, and for nothing where that is more than one: at the edge, where rays
+graze the metal, they count for less and less.
 """
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import conv2d, max_pool2d, pad
+
+BLUR = 1.0
+"""The deviation, in pixels, of the Gaussian that takes the streaks between views away and leaves small metal."""
+
+STREAK = 1.5
+"""What a streak of one view may reach, relative to the brightest metal's share in a view."""
+
+
+def metal_in(hu: Tensor, threshold: float, *, n_views: int) -> Tensor:
+    """Where metal is in images (batch, 1, height, width) by filtered backprojection, bool, in Hounsfield units."""
+    smooth = blurred(hu, BLUR)
+    streaks = STREAK / n_views * hu.amax((-2, -1), keepdim=True)
+    return grown(smooth > streaks.clamp_min(threshold))
 
 
 def grown(mask: Tensor, n_pixels: int = 1) -> Tensor:
@@ -46,3 +59,12 @@ def across(y: Tensor, is_known: Tensor) -> Tensor:
     kept = y.where(is_known, 0.0)
     low, high = (kept.gather(-1, at.clamp(0, n - 1)) for at in (left, right))
     return torch.lerp(low, high, ((places - left) / (right - left).clamp_min(1)).clamp(0, 1).to(y))
+
+
+def blurred(x: Tensor, std: float) -> Tensor:
+    """Images (batch, n_channels, height, width) under a Gaussian, constant beyond their edges."""
+    reach = int(3 * std + 1)
+    weights = torch.exp(-((torch.arange(-reach, reach + 1) / std) ** 2) / 2).to(x)
+    weights = weights / weights.sum()
+    wide = pad(x.flatten(0, 1)[:, None], (reach,) * 4, mode="replicate")
+    return conv2d(conv2d(wide, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1)).view_as(x)
