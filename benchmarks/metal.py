@@ -10,7 +10,6 @@ outside the metal. Writes results/metal.md and docs/metal.png, which shows a sli
 """
 
 import argparse
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +58,6 @@ class Outcome(NamedTuple):
     x: Tensor
     mean_error: float
     rms_error: float
-    seconds: float
     without_metal: float
     """The mean error of the same method on data of the slice without metal."""
 
@@ -125,10 +123,10 @@ def outcomes_of(
             problem = InverseProblem.of(case.spec, measured, contract)
             return reconstruct(method, problem, denoiser, noise=Noise(0, [case.name])).x
 
-        start = time.perf_counter()
         x = image(case.measured)
-        seconds, (mean, rms) = time.perf_counter() - start, errors_of(x, case, contract)
-        found[label] = Outcome(x, mean, rms, seconds, errors_of(image(case.without_metal), case, contract)[0])
+        found[label] = Outcome(
+            x, *errors_of(x, case, contract), errors_of(image(case.without_metal), case, contract)[0]
+        )
         print(f"{case.kind:9} {label:20}", *(f"{value:7.1f}" for value in found[label][1:]), flush=True)
     return found
 
@@ -171,15 +169,13 @@ def report(
         f"`python -m benchmarks.metal`, prior {options.prior}. Errors in HU over the body outside the metal: means",
         "over the slices, then those of each slice. Without metal: the same method on data of the slice without it.",
         "",
-        "| method | mean error | without metal | root mean square | " + " | ".join(kinds) + " | s a slice |",
-        "| --- |" + " ---: |" * (len(cases) + 4),
+        "| method | mean error | without metal | root mean square | " + " | ".join(kinds) + " |",
+        "| --- |" + " ---: |" * (len(cases) + 3),
     ]
     for label in outcomes[0]:
         mine = [one[label] for one in outcomes]
-        mean, rms, seconds, without = (
-            sum(values) / len(mine) for values in zip(*(one[1:] for one in mine), strict=True)
-        )
-        values = (mean, without, rms, *(one.mean_error for one in mine), seconds)
+        mean, rms, without = (sum(values) / len(mine) for values in zip(*(one[1:] for one in mine), strict=True))
+        values = (mean, without, rms, *(one.mean_error for one in mine))
         lines.append(f"| {label} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
     lines += ["", "The trace that was found in the data, in percent:", ""]
     lines += ["| slice | metal | of true rays hidden | hidden or half-hidden | of all rays hidden |"]
