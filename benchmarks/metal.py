@@ -204,7 +204,7 @@ def draw(cases: Sequence[Case], outcomes: Sequence[dict[str, Outcome]], contract
             axis.set_title(title, fontsize=9)
             axis.axis("off")
     figure.tight_layout()
-    figure.savefig(picture, dpi=90)
+    figure.savefig(picture, dpi=55)
     plt.close(figure)
 
 
