@@ -6,10 +6,13 @@ What every later method is compared with (Kalender, Hebel and Ebersberger 1987, 
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from scoreinv.denoiser import Denoiser
 from scoreinv.errors import UserError
 from scoreinv.noise import Noise
 from scoreinv.operators.metal_ct import TracedCTOperator
+from scoreinv.operators.trace import interpolated
 from scoreinv.problem import InverseProblem, Method, Needs, Step
 
 
@@ -22,13 +25,22 @@ class LinearInterpolation(Method):
     is_stochastic: ClassVar[bool] = False
     is_weighted: ClassVar[bool] = False
     """Filtered backprojection knows no weights."""
+    n_beside: int = Field(
+        1,
+        ge=1,
+        le=100,
+        title="Rays beside the trace",
+        description="Whose mean a line begins and ends with: more is calmer where photons are few, and else worse.",
+    )
 
     @property
     def n_calls(self) -> int:
         return 0
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
-        yield Step(0, 0.0, traced(problem, self.label).start(problem.y))
+        operator = traced(problem, self.label)
+        filled = interpolated(problem.y, operator.seen, n_beside=self.n_beside)
+        yield Step(0, 0.0, operator.fbp(filled, step=operator.geometry.step))
 
 
 def traced(problem: InverseProblem, label: str) -> TracedCTOperator:

@@ -7,7 +7,7 @@ graze the metal, they count for less and less.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d, pad
+from torch.nn.functional import avg_pool1d, conv2d, max_pool2d, pad
 
 BLUR = 1.0
 """The deviation, in pixels, of the Gaussian that takes the streaks between views away and leaves small metal."""
@@ -34,7 +34,7 @@ def seen_beside(lengths: Tensor) -> Tensor:
     return (1 - lengths).clamp(0, 1)
 
 
-def interpolated(y: Tensor, seen: Tensor) -> Tensor:
+def interpolated(y: Tensor, seen: Tensor, *, n_beside: int = 1) -> Tensor:
     """Sinograms whose hidden rays lie on a line between the nearest ones of their view that are wholly seen.
 
     (Kalender, Hebel and Ebersberger 1987, doi:10.1148/radiology.164.2.3602406.)
@@ -42,8 +42,21 @@ def interpolated(y: Tensor, seen: Tensor) -> Tensor:
     Args:
         y: (..., n_bins), each ray times what it counts for.
         seen: what it counts for, 0 to 1; broadcasts to y.
+        n_beside: whose mean a line begins and ends with, of the rays on either side.
     """
-    return y + (1 - seen) * across(y, (seen == 1).expand_as(y))
+    is_known = (seen == 1).expand_as(y)
+    return y + (1 - seen) * across(_means_of_known(y, is_known, n_beside), is_known)
+
+
+def _means_of_known(y: Tensor, is_known: Tensor, n: int) -> Tensor:
+    """Each value (..., n_bins) with its n - 1 neighbours on either side, as far as they are known."""
+    if n == 1:
+        return y
+    sums, counts = (
+        avg_pool1d(one.flatten(0, -2)[:, None], 2 * n - 1, stride=1, padding=n - 1).view_as(y)
+        for one in (y.where(is_known, 0.0), is_known.to(y))
+    )
+    return sums / counts.clamp_min(1e-6)
 
 
 def across(y: Tensor, is_known: Tensor) -> Tensor:

@@ -213,6 +213,13 @@ def test_lines_across_the_trace() -> None:
     )
 
 
+def test_lines_may_begin_and_end_with_means() -> None:
+    y = torch.tensor([[[0.0, 2.0, 4.0, 0.0, 0.0, 9.0, 3.0]]])
+    seen = torch.tensor([[[1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]]])
+    expected = torch.tensor([[[0.0, 2.0, 4.0, 4.0, 5.0, 9.0, 3.0]]])
+    torch.testing.assert_close(interpolated(y, seen, n_beside=2), expected)
+
+
 def test_no_metal_is_looked_for_in_whole_views_of_the_fourier_slice() -> None:
     operator = operator_of(data(SPEC))
     with pytest.raises(UserError, match="take residual"):
