@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from scoreinv.baselines import LinearInterpolation
 from scoreinv.contract import ImageContract
+from scoreinv.errors import UserError
 from scoreinv.measurement import simulate
 from scoreinv.noise import Noise
 from scoreinv.operators.metal_ct import MetalCT
@@ -15,8 +17,9 @@ from storage.datasets import DatasetStore
 from storage.scores import read_scores, write_scores
 from storage.shards import ShardedStore
 from storage.sources import PhantomSource
+from tasks.checks import check_pipeline
 from tasks.measure import measurement_store
-from tasks.recipes import MeasureRecipe, Reconstruction, Simulation
+from tasks.recipes import MeasureRecipe, PipelineRecipe, Reconstruction, Simulation
 from tasks.running.cluster import Inline
 from tasks.running.shards import Execution, map_shards
 from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard
@@ -90,3 +93,16 @@ def test_pixels_of_metal_do_not_count(tmp_path: Path) -> None:
         as_found, in_metal, beside = ([row[metric] for row in rows] for rows in found)
         assert in_metal == as_found
         assert all(a != b for a, b in zip(beside, as_found, strict=True))
+
+
+def test_methods_for_metal_are_refused_beforehand_where_there_is_none(tmp_path: Path) -> None:
+    study = {
+        "name": "metal",
+        "ingest": {"source": {"kind": "phantom", "modality": "ct"}, "image": IMAGE.model_dump()},
+        "simulation": {"measurement": {"kind": "metal_ct"}},
+        "reconstructions": [{"method": {"kind": "direct"}}, {"method": {"kind": "nmar"}}],
+    }
+    check_pipeline(PipelineRecipe.model_validate({"studies": [study]}), str(tmp_path))
+    study["simulation"] = {"measurement": {"kind": "sparse_view_ct"}}
+    with pytest.raises(UserError, match=r"study metal: reconstructions.1.method.kind='nmar' .* take metal_ct"):
+        check_pipeline(PipelineRecipe.model_validate({"studies": [study]}), str(tmp_path))
