@@ -74,7 +74,8 @@ class MetalCT(CTMeasurement):
     def context(self, size: int, noise: Noise) -> Context:
         """Of slices without metal: what there is of it is found in data.
 
-        ``seen``: what each ray counts for; ``behind``: what was measured of the rest; ``metal``: its pixels.
+        ``seen``: what each ray counts for; ``behind``: what was measured of the rest; ``metal``: its pixels, which no
+        score counts: those where a simulation put it, or else those where it was found.
         """
         shape = (len(noise), *self.geometry(size).data_shape)
         metal = torch.zeros(len(noise), 1, size, size, dtype=torch.bool)
