@@ -145,6 +145,27 @@ class MeasurementSpec(Spec):
         """What a simulation draws for each of the slices that ``noise`` was opened for; here nothing."""
         return NO_CONTEXT
 
+    def measured(self, images: Tensor, contract: ImageContract, noise: Noise) -> Measured:
+        """What is known of slices whose images are given: here the operator's data, under noise.
+
+        Override where data are not linear in the images, or where contexts are found in data (as names and shapes they
+        stay those of ``context``).
+
+        Args:
+            images: (batch, n_channels, height, width), on the contract's grid or finer by a whole factor.
+            contract: of the images on the coarser grid.
+            noise: streams of the slices.
+        """
+        context = self.context(contract.size, noise.of("context"))
+        operator = self.operator(contract.size, context, n_channels=contract.n_channels).to(images.device)
+        clean = operator.forward(images) if images.shape[-1] == contract.size else operator.simulate(images)
+        y = self.noise.apply(clean, contract, noise.of("measurement"))
+        return Measured(y, self.noise.std(y, contract), context)
+
+    def scored(self, context: Context) -> Tensor | None:
+        """Which pixels count when images are compared with the truth, bool (batch, 1, height, width); None: all."""
+        return None
+
 
 def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noise: Noise) -> Measured:
     """Data of images (batch, n_channels, height, width), on the contract's grid or finer by a whole factor.
@@ -159,8 +180,4 @@ def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noi
     factor, rest = divmod(images.shape[-1], contract.size)
     if rest or factor < 1:
         raise UserError(f"images of {images.shape[-1]} pixels cannot simulate data for {contract.size} pixels")
-    context = spec.context(contract.size, noise.of("context"))
-    operator = spec.operator(contract.size, context, n_channels=contract.n_channels).to(images.device)
-    clean = operator.forward(images) if factor == 1 else operator.simulate(images)
-    y = spec.noise.apply(clean, contract, noise.of("measurement"))
-    return Measured(y, spec.noise.std(y, contract), context)
+    return spec.measured(images, contract, noise)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scoreinv.baselines import CGLS, Direct, External, Learned, TotalVariation, Wavelet
+from scoreinv.baselines import CGLS, NMAR, Direct, External, Learned, LinearInterpolation, TotalVariation, Wavelet
 from scoreinv.samplers import (
     DAPS,
     DDS,
@@ -42,6 +42,8 @@ AnyMethod = Annotated[
     | Wavelet
     | CGLS
     | External
-    | Learned,
+    | Learned
+    | LinearInterpolation
+    | NMAR,
     Field(discriminator="kind"),
 ]

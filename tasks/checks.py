@@ -1,11 +1,13 @@
 """What can be known to be wrong with a pipeline before anything is computed."""
 
+from scoreinv.baselines import NMAR, LinearInterpolation
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.measurement import PoissonNoise
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
 from scoreinv.operators.linear import ProjectorName
+from scoreinv.operators.metal_ct import MetalCT
 from scoreinv.reconstructors import ReconstructorSpec
 from scoreinv.training.objectives import Denoising
 from storage.datasets import DatasetStore
@@ -37,6 +39,7 @@ def check_pipeline(recipe: PipelineRecipe, workspace: str, projector: ProjectorN
                 require_shared(workspace)
             image = _image(study, workspace)
             require_fit(study.simulation.measurement, image, projector)
+            _check_methods(study)
             _check_models(recipe, study, image, workspace)
             if study.training is not None:
                 _check_training(study.training, image)
@@ -79,6 +82,16 @@ def _image(study: Study, workspace: str) -> ImageContract:
     if study.ingest is not None:
         return study.ingest.image
     return DatasetStore.open(locate(workspace, study.dataset, "datasets")).contract
+
+
+def _check_methods(study: Study) -> None:
+    measurement = study.simulation.measurement
+    for number, choice in enumerate(study.reconstructions):
+        if isinstance(choice.method, LinearInterpolation | NMAR) and not isinstance(measurement, MetalCT):
+            raise UserError(
+                f"reconstructions.{number}.method.kind={choice.method.kind!r} completes what metal hides, but "
+                f"measurement.kind={measurement.kind!r} has no metal: take metal_ct, or another method"
+            )
 
 
 def _check_models(recipe: PipelineRecipe, study: Study, image: ImageContract, workspace: str) -> None:

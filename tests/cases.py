@@ -5,11 +5,12 @@ A member without a case fails a test (``missing``), so whoever adds a member add
 
 from typing import Any, get_args
 
-from scoreinv.baselines import CGLS, Direct, Learned, TotalVariation, Wavelet
+from scoreinv.baselines import CGLS, NMAR, Direct, Learned, LinearInterpolation, TotalVariation, Wavelet
 from scoreinv.measurement import GaussianNoise, MeasurementSpec
 from scoreinv.nets import NCSNpp, UNet
 from scoreinv.nets.patch_discriminator import PatchDiscriminator
 from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
+from scoreinv.operators.metal_ct import MetalCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import Method
 from scoreinv.reconstructors import (
@@ -56,6 +57,7 @@ MEASUREMENTS: dict[str, MeasurementSpec] = {
     "ct_sparse_paper": SparseViewCT(n_views=9, n_full=32, views="paper"),
     "ct_three_views": SparseViewCT(n_views=3),
     "ct_limited_angle": LimitedAngleCT(n_views=10, arc_degrees=100),
+    "ct_metal": MetalCT(n_views=12),
 }
 
 SHORT = SigmaGrid(n_levels=12, sigma_max=3.0, sigma_min=0.02, spacing="geometric")
@@ -103,6 +105,8 @@ METHODS: dict[str, Method] = {
     "learned": Learned(),
     "learned_and_data": Learned(n_cg=3),
     "wavelet_smooth": Wavelet(n_iters=20, family="sym4"),
+    "li": LinearInterpolation(),
+    "nmar": NMAR(),
 }
 
 SOURCES: dict[str, Source] = {

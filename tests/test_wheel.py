@@ -85,6 +85,7 @@ def test_every_recipe_slice_template_and_licence_is_in_the_wheel(wheel: Path) ->
         assert wanted
         for path in wanted:
             assert found[f"{installed}/{path.relative_to(ROOT / folder).as_posix()}"] == path.read_bytes()
+    assert found["scoreinv/xrays.json"] == (ROOT / "scoreinv/xrays.json").read_bytes()
     licences = {name.split("/licenses/")[1] for name in found if ".dist-info/licenses/" in name}
     assert {"LICENSE", "examples/README.md", "scoreinv/priors/ct-128.md"} <= licences
     assert {name.split("/")[0].split("-")[0] for name in found} == {"scoreinv", "storage", "tasks", "flows"}

@@ -4,7 +4,18 @@ from scoreinv.baselines.cgls import CGLS
 from scoreinv.baselines.direct import Direct
 from scoreinv.baselines.external import External
 from scoreinv.baselines.learned import Learned
+from scoreinv.baselines.linear_interpolation import LinearInterpolation
+from scoreinv.baselines.nmar import NMAR
 from scoreinv.baselines.tv import TotalVariation
 from scoreinv.baselines.wavelet import Wavelet
 
-__all__ = ["CGLS", "Direct", "External", "Learned", "TotalVariation", "Wavelet"]
+__all__ = [
+    "CGLS",
+    "NMAR",
+    "Direct",
+    "External",
+    "Learned",
+    "LinearInterpolation",
+    "TotalVariation",
+    "Wavelet",
+]

@@ -15,8 +15,8 @@ from scoreinv.problem import InverseProblem, Step
 
 
 def fista(problem: InverseProblem, denoise: Callable[[Tensor], Tensor], *, n_iters: int) -> Iterator[Step]:
-    """Yield the iterates from the direct reconstruction on; ``denoise`` may remember where it was."""
-    x = z = feasible(problem.operator.direct(problem.y))
+    """Yield the iterates from the operator's first image on; ``denoise`` may remember where it was."""
+    x = z = feasible(problem.operator.start(problem.y))
     step, momentum = 1 / spread(problem.operator.norm(), x) ** 2, 1.0
     for index in range(n_iters):
         x_next = denoise(z + step * problem.operator.adjoint(problem.residual(z)))

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
+from scoreinv.operators.metal_ct import MetalCT
 from scoreinv.operators.mri import CartesianMRI
 
-AnyMeasurement = Annotated[CartesianMRI | SparseViewCT | LimitedAngleCT, Field(discriminator="kind")]
+AnyMeasurement = Annotated[CartesianMRI | SparseViewCT | LimitedAngleCT | MetalCT, Field(discriminator="kind")]

@@ -57,6 +57,13 @@ class LinearOperator(ABC):
         """The modality's one-step reconstruction (batch, n_channels, height, width), here the adjoint."""
         return self.adjoint(y)
 
+    def start(self, y: Tensor) -> Tensor:
+        """The image that iterations begin with (batch, n_channels, height, width), here the direct reconstruction.
+
+        Override where that shows what cannot be there.
+        """
+        return self.direct(y)
+
     def simulate(self, fine: Tensor) -> Tensor:
         """Noiseless data of images on a grid that is finer by a whole factor; here of their means over blocks.
 
@@ -161,6 +168,10 @@ class Weighted(LinearOperator):
     def direct(self, y: Tensor) -> Tensor:
         """Of the data without their weights: a direct inverse knows no noise."""
         return self.operator.direct(y / self.weights)
+
+    def start(self, y: Tensor) -> Tensor:
+        """As ``direct``."""
+        return self.operator.start(y / self.weights)
 
     def preconditioner(self, weight: Tensor) -> Tensor | float:
         """From the approximation A^H W^2 A = D A^H A D with D^2 the mean of W^2 over the rays through a pixel.

@@ -41,12 +41,12 @@ class Start(Spec):
 
 
 class DirectStart(Start):
-    """From the direct reconstruction."""
+    """From the direct reconstruction, or what the operator has in its place."""
 
     kind: Literal["direct"] = "direct"
 
     def first(self, problem: InverseProblem, sigma_max: Tensor, noise: Noise) -> First:
-        x = problem.operator.direct(problem.y)
+        x = problem.operator.start(problem.y)
         return First(x, sigma_max.to(x).expand(len(x), 1, 1, 1))
 
 
@@ -83,7 +83,7 @@ class GradedTVStart(_FromTV):
     )
 
     def first(self, problem: InverseProblem, sigma_max: Tensor, noise: Noise) -> First:
-        halfway = x = problem.operator.direct(problem.y)
+        halfway = x = problem.operator.start(problem.y)
         for step in run(self.method, problem, noise=noise):
             if step.index < self.n_iters // 2:
                 halfway = step.x

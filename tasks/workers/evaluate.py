@@ -97,7 +97,8 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
     measurements = open_store(candidate.measurements)
     data = read_measured(measurements, range(shard.start, shard.stop))
     problem = InverseProblem.of(candidate.measurement, data, subjects.contract)
-    record = store.record(shard.index)
+    scored, record = candidate.measurement.scored(data.context), store.record(shard.index)
+    truth = None if subjects.truth is None else only(subjects.truth, scored)
     rows: list[dict[str, object]] = []
     for estimate in ("sample", "mean"):
         if estimate not in store.layouts:
@@ -115,19 +116,25 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
             "seconds": record["seconds_per_slice"] * n / choice.n_samples,
         }
         images = as_images(store.read(estimate, shard.start, shard.stop), subjects.contract)
-        columns = {} if subjects.truth is None else image_columns(images, subjects.truth)
-        columns |= {} if subjects.truth is None else tissue_columns(images, subjects.truth, subjects.contract)
-        if subjects.truth is not None and subjects.ranges is not None:
+        shown = only(images, scored)
+        columns = {} if truth is None else image_columns(shown, truth)
+        columns |= {} if truth is None else tissue_columns(shown, truth, subjects.contract)
+        if truth is not None and subjects.ranges is not None:
             lowest, highest = subjects.ranges.unbind(1)
-            columns |= {"psnr_volume": volume_psnr(images, subjects.truth, lowest=lowest, highest=highest)}
+            columns |= {"psnr_volume": volume_psnr(shown, truth, lowest=lowest, highest=highest)}
         if bool((problem.noise_std > 0).all()):
             columns |= {"data_residual": data_residual(images, problem)}
         if estimate == "mean":
             std = as_images(store.read("std", shard.start, shard.stop), subjects.contract)
-            columns |= spread_columns(Ensemble(images, std, n), subjects.truth, subjects.contract)
+            columns |= spread_columns(Ensemble(shown, only(std, scored), n), truth, subjects.contract)
         pairs = zip(subjects.identities, cells(columns, len(images)), strict=True)
         rows += [{**one._asdict(), **about, **scores} for one, scores in pairs]
     return rows
+
+
+def only(images: Tensor, scored: Tensor | None) -> Tensor:
+    """Images (batch, n_channels, height, width) that are 0 where their values do not count, as the truth is there."""
+    return images if scored is None else images * scored
 
 
 def image_columns(images: Tensor, truth: Tensor) -> Columns:

@@ -21,9 +21,9 @@ from tasks.tuning.search_spaces import (
 )
 from tests.cases import METHODS
 
-NOTHING_TO_TUNE = {"direct", "learned", "predictor_corrector", "heun"}
-"""The first has no option; how far a learned image follows the data is a choice; the last two use no data, so no value
-of it is right for them."""
+NOTHING_TO_TUNE = {"direct", "li", "learned", "nmar", "predictor_corrector", "heun"}
+"""The first has no option; how far a learned image follows the data is a choice, and so are LI's neighbours and NMAR's
+tissues; the last two use no data, so no value of it is right for them."""
 
 BY_KIND = {method.kind: method for method in METHODS.values()}
 
