@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from pydantic import Field, model_validator
 
-from scoreinv.baselines import CGLS, Learned
+from scoreinv.baselines import CGLS, NMAR, Learned, LinearInterpolation
 from scoreinv.methods import AnyMethod
-from scoreinv.modality import Modality
+from scoreinv.operators import AnyMeasurement
+from scoreinv.operators.metal_ct import MetalCT
 from scoreinv.spec import Spec
 from scoreinv.training.objectives import Denoising
 from tasks.planning.presets import COMPARED, PAPER, PRESETS
@@ -55,7 +56,7 @@ class BenchmarkRecipe(Spec):
         if self.reconstructions:
             return self.reconstructions
         names = [trained_name(one) for one in self.trainings if is_supervised(one)]
-        *others, preset = compared(self.simulations[0].measurement.modality)
+        *others, preset = compared(self.simulations[0].measurement)
         learned = [Reconstruction(method=Learned(), prior=name) for name in names]
         return (*(self._chosen(method) for method in others), *learned, self._chosen(preset))
 
@@ -63,14 +64,16 @@ class BenchmarkRecipe(Spec):
         return Reconstruction(method=method, prior=self.prior if method.needs == "prior" else "")
 
 
-def compared(modality: Modality) -> tuple[AnyMethod, ...]:
+def compared(measurement: AnyMeasurement) -> tuple[AnyMethod, ...]:
     """The methods of a comparison that need no reconstructor: those of the paper, and what a user would take else.
 
-    The preset is the last.
+    Of metal they are what is taken there, and Algorithm 2. The preset is the last.
     """
-    kinds = ("direct", "tv", "wavelet", "dpir", *PAPER)
-    direct, *others = [method for method in COMPARED[modality] if method.kind in kinds]
-    return (direct, CGLS(), *others, PRESETS[modality]["balanced"].method)
+    has_metal = isinstance(measurement, MetalCT)
+    kinds = ("direct", "tv", "projection") if has_metal else ("direct", "tv", "wavelet", "dpir", *PAPER)
+    direct, *others = [method for method in COMPARED[measurement.modality] if method.kind in kinds]
+    own: tuple[AnyMethod, ...] = (LinearInterpolation(), NMAR()) if has_metal else (CGLS(),)
+    return (direct, *own, *others, PRESETS[measurement.modality]["balanced"].method)
 
 
 def is_supervised(training: Training) -> bool:

@@ -38,6 +38,13 @@ def test_without_names_it_compares_every_method_of_the_paper(modality: Modality)
     assert {one.prior for one in recipe.methods() if one.method.needs == "prior"} == {"x"}
 
 
+def test_of_metal_it_compares_what_is_taken_there() -> None:
+    simulation = {"measurement": {"kind": "metal_ct"}}
+    recipe = BenchmarkRecipe.model_validate({"dataset": "datasets/a", "simulations": [simulation], "prior": "ct-256"})
+    kinds = [one.method.kind for one in recipe.methods()]
+    assert kinds == ["direct", "li", "nmar", "tv", "projection", "bregman"]
+
+
 def test_reconstructors_that_are_trained_stand_before_the_preset_and_priors_do_not() -> None:
     recipe = BenchmarkRecipe.model_validate(
         {

@@ -1,5 +1,7 @@
 """The contract of every measurement, and of the operators behind them."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -11,7 +13,7 @@ from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
 from scoreinv.operators.ct import CTOperator, SparseViewCT
 from scoreinv.operators.fourier_slice import FourierSlice
-from scoreinv.operators.linear import ProjectorName, Weighted
+from scoreinv.operators.linear import MaskedTransform, ProjectorName, Weighted
 from scoreinv.operators.mri import CartesianMRI
 from tests.cases import MEASUREMENTS, missing
 from tests.contracts import check_operator, check_projection_contracts, white_data, white_images
@@ -44,6 +46,19 @@ def test_normal_is_the_adjoint_of_the_forward(spec: MeasurementSpec, size: int) 
 @by_name
 def test_projection_contracts(spec: MeasurementSpec) -> None:
     assert check_projection_contracts(spec.operator(SIZE)) < 0.95  # type: ignore[arg-type]
+
+
+@by_name
+def test_the_approximate_inverse_comes_nearer_to_the_data_in_every_round(spec: MeasurementSpec) -> None:
+    operator = spec.operator(SIZE)
+    assert isinstance(operator, MaskedTransform)
+    x, y = torch.zeros(1, *operator.image_shape), operator.forward(smooth_image(SIZE).float())
+    left = [float(y.abs().square().sum().sqrt())]
+    for _ in range(5):
+        x = x + operator.approximate_inverse(y - operator.forward(x)).float()
+        left.append(float((y - operator.forward(x)).abs().square().sum().sqrt()))
+    assert left[-1] < 0.2 * left[0]
+    assert all(later < earlier or later < 1e-4 * left[0] for earlier, later in pairwise(left))
 
 
 @by_name
