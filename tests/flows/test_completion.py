@@ -52,7 +52,7 @@ OFFERS = {
     "scoreinv pipeline smoke studies.7.sim": {"studies.7.simulation."},
     "scoreinv pipeline smoke studies.12.simulation.measurement.kind=s": {"sparse_view_ct"},
     "scoreinv demo sm": set(),
-    "scoreinv reconstruct reconstruction.prior=": {"ct-128", "ct-256", "mri-128", "mri-240"},
+    "scoreinv reconstruct reconstruction.prior=": {"ct-128", "ct-256", "ct-320", "mri-128", "mri-240"},
     "scoreinv tune metric=s": {"ssim", "ssim_circle"},
     "scoreinv train execution.cluster.kind=": {"inline", "local", "remote", "slurm", "kubernetes"},
     "scoreinv nothing x": set(),

@@ -86,7 +86,7 @@ def test_the_example_slices_get_a_recipe_with_their_shipped_prior(tmp_path: Path
     chosen = study.reconstructions[-1]
     preset = PRESETS[found.draft.grid.modality]["balanced"]
     assert (chosen.method, chosen.n_samples, chosen.precision) == (*preset, found.timing.precision)
-    assert chosen.prior == {"ct": "ct-256", "mri": "mri-240"}[modality]
+    assert chosen.prior == {"ct": "ct-320", "mri": "mri-240"}[modality]
     assert study.ingest is not None
     assert study.ingest.image == found.draft.prior.contract.image
     assert found.draft.images.fingerprint.n_slices == 8
