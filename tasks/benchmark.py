@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pydantic import Field, model_validator
 
-from scoreinv.baselines import CGLS, NMAR, Learned, LinearInterpolation
+from scoreinv.baselines import NMAR, Learned, LinearInterpolation
 from scoreinv.methods import AnyMethod
 from scoreinv.operators import AnyMeasurement
 from scoreinv.operators.metal_ct import MetalCT
@@ -70,9 +70,9 @@ def compared(measurement: AnyMeasurement) -> tuple[AnyMethod, ...]:
     Of metal they are what is taken there, and Algorithm 2. The preset is the last.
     """
     has_metal = isinstance(measurement, MetalCT)
-    kinds = ("direct", "tv", "projection") if has_metal else ("direct", "tv", "wavelet", "dpir", *PAPER)
+    kinds = ("direct", "tv", "projection") if has_metal else ("direct", "cgls", "tv", "wavelet", "dpir", *PAPER)
     direct, *others = [method for method in COMPARED[measurement.modality] if method.kind in kinds]
-    own: tuple[AnyMethod, ...] = (LinearInterpolation(), NMAR()) if has_metal else (CGLS(),)
+    own: tuple[AnyMethod, ...] = (LinearInterpolation(), NMAR()) if has_metal else ()
     return (direct, *own, *others, PRESETS[measurement.modality]["balanced"].method)
 
 

@@ -65,8 +65,9 @@ def _called(section: ReportSection, name: str) -> ReportSection:
 
 
 def _is_told_by(name: str, heading: str) -> bool:
-    """Whether a heading says already what a study is called: nothing, or what it measures."""
-    return not name or f"{name_of(heading)}-".startswith(f"{name}-")
+    """Whether a heading says already what a study is called: nothing, or just what it measures."""
+    measured, _, _ = heading.rpartition(", ")
+    return name in ("", name_of(measured))
 
 
 def summary_of(title: str, sections: Sequence[ReportSection], generated: str) -> dict[str, Json]:

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from scoreinv.contract import ImageContract
-from scoreinv.modality import MODALITIES
 from scoreinv.noise import Noise
 from scoreinv.phantoms import Ellipse
 from scoreinv.xrays import Material
@@ -35,6 +34,9 @@ KINDS: Mapping[KindName, Kind] = {
     "screw": Kind(("titanium", "steel"), (2.0, 3.5), (5.0, 9.0)),
     "filling": Kind(("gold", "amalgam"), (2.0, 4.0), (1.0, 1.6)),
 }
+
+BODY_HU = -500.0
+"""Values above are of the body, but for lungs."""
 
 BONE_HU = 500.0
 """Above the blood of vessels with contrast agent."""
@@ -89,7 +91,7 @@ def _pieces(hu: Tensor, pixel_mm: float, kind: Kind, n: int, draws: list[float])
 
 def _places(hu: Tensor, free: Tensor, *, n_pixels: int) -> Tensor:
     """Rows and columns (n, 2) for a piece that reaches ``n_pixels`` far: in bone within the body, or else in there."""
-    body = hu > MODALITIES["ct"].foreground
+    body = hu > BODY_HU
     outside = max_pool2d((~body).float()[None], 2 * n_pixels + 1, stride=1, padding=n_pixels)[0] > 0
     inner = body & ~outside & free
     bone = (inner & (hu > BONE_HU)).nonzero()

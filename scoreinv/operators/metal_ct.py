@@ -115,7 +115,7 @@ class MetalCT(CTMeasurement):
         if noise_std.ndim > 1:
             noise_std = noise_std * water_slope(counted * scale) * WATER_PER_MM
         # Where an image's 0 is less than air, there is something of everything that the rays do not see.
-        below_air = (MODALITIES["ct"].background - contract.low) / (contract.high - contract.low)
+        below_air = (MODALITIES[contract.modality].background - contract.low) / (contract.high - contract.low)
         everywhere = raw.new_ones(1, 1, contract.size, contract.size)
         return self.split(raw + below_air * self._whole(contract).forward(everywhere), noise_std, contract)
 

@@ -6,7 +6,7 @@ What one costs is not written here: a plan times it where it would run.
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from scoreinv.baselines import Direct, TotalVariation, Wavelet
+from scoreinv.baselines import CGLS, Direct, TotalVariation, Wavelet
 from scoreinv.methods import AnyMethod
 from scoreinv.modality import Modality
 from scoreinv.samplers import (
@@ -185,7 +185,14 @@ PAPER = ("langevin", "score_sde", "langevin_projection", "projection")
 """The samplers of Song et al. 2022, by their kind."""
 
 COMPARED: dict[Modality, tuple[AnyMethod, ...]] = {
-    modality: (Direct(), BASELINES[modality].method, WAVELETS[modality], *others, PRESETS[modality]["balanced"].method)
+    modality: (
+        Direct(),
+        CGLS(),
+        BASELINES[modality].method,
+        WAVELETS[modality],
+        *others,
+        PRESETS[modality]["balanced"].method,
+    )
     for modality, others in SOLVERS.items()
 }
 """Every method; the preset is the last."""
