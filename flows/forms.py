@@ -19,6 +19,7 @@ from scoreinv.spec import Spec
 from storage.models import shipped
 from storage.roots import Roots, checked_roots, place_below, workspace_below
 from storage.sources.files import SHIPPED
+from tasks.recipes import OWN, TRAINED
 
 ROOTS_VARIABLE = "scoreinv_roots"
 """Of Prefect."""
@@ -26,9 +27,6 @@ ROOTS_VARIABLE = "scoreinv_roots"
 ROOTS_ENVIRONMENT = "SCOREINV_ROOTS"
 
 SpecT = TypeVar("SpecT", bound=Spec)
-
-TRAINED = "trained/"
-"""What the names of models begin with that a pipeline trains."""
 
 _Rule = Callable[[Roots, str], str]
 
@@ -88,7 +86,7 @@ def source_path(roots: Roots, path: str) -> str:
 
 
 def _model_name(_: Roots, name: str) -> str:
-    if name in ("", "trained", *shipped()) or name.startswith(("priors/", TRAINED)):
+    if name in ("", OWN, *shipped()) or name.startswith(("priors/", TRAINED)):
         return name
     raise UserError(f"there is no model {name!r} for a form: name {', '.join(shipped())}, or priors/0a1b2c3d4e5f")
 

@@ -3,7 +3,7 @@
 A look that is not sure says no. The stage is then run as ever, and finds out, repairs and complains by itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from scoreinv.spec import Spec
@@ -18,8 +18,10 @@ from storage.sources import collect
 from storage.sources.catalogue import digest_of_stamps
 from storage.uri import exists, join, json_bytes, list_names, read_bytes, read_json, size_of
 from tasks import addresses
+from tasks.benchmark import BenchmarkRecipe
 from tasks.growth import seen_before
 from tasks.recipes import (
+    OWN,
     EvaluateRecipe,
     IngestRecipe,
     MeasureRecipe,
@@ -27,8 +29,13 @@ from tasks.recipes import (
     ReconstructRecipe,
     ReportRecipe,
     Study,
+    Training,
+    TrainRecipe,
     report_of,
+    trained_name,
+    with_model,
 )
+from tasks.trained import is_trained, of_prior, origin_of, with_subjects_as_known
 from tasks.versions import versions
 from tasks.workspace import locate_prior
 
@@ -95,27 +102,46 @@ def _report(recipe: ReportRecipe, workspace: str) -> str:
     return f"{ref}/{PAGE}" if is_whole else ""
 
 
+def _prior(recipe: TrainRecipe, workspace: str) -> str:
+    known = with_subjects_as_known(recipe, workspace)
+    ref = of_prior(known, origin_of(known, workspace))
+    return ref if is_trained(join(workspace, ref), known) else ""
+
+
+def _trained(training: Training, workspace: str) -> str:
+    datasets = tuple(_dataset(one, workspace) for one in training.ingest)
+    return _prior(training.train.model_copy(update={"datasets": datasets}), workspace) if all(datasets) else ""
+
+
 def _pipeline(recipe: PipelineRecipe, workspace: str) -> str:
-    if recipe.trainings:
+    models = {trained_name(one): _trained(one, workspace) for one in recipe.trainings}
+    if not all(models.values()):
         return ""
-    scores = []
+    scores = dict[str, str]()
     for study in recipe.studies:
-        scores.append(_study(study, workspace))
-        if not scores[-1]:
+        scores[study.name] = _study(study, models, workspace)
+        if not scores[study.name]:
             return ""
     return _report(report_of(recipe, scores), workspace)
 
 
-def _study(study: Study, workspace: str) -> str:
-    """The reference of its scores, if all of it is done; one that trains is not looked at."""
+def _benchmark(recipe: BenchmarkRecipe, workspace: str) -> str:
+    return _pipeline(recipe.pipeline(), workspace)
+
+
+def _study(study: Study, models: Mapping[str, str], workspace: str) -> str:
+    """The reference of its scores, if all of it is done."""
     if study.training is not None:
-        return ""
+        models = {**models, OWN: _trained(study.training, workspace)}
+        if not models[OWN]:
+            return ""
     dataset = _dataset(study.ingest, workspace) if study.ingest else study.dataset
     measure = MeasureRecipe(dataset=dataset, simulation=study.simulation)
     measurements = _measurements(measure, workspace) if dataset else ""
     if not measurements:
         return ""
-    recipes = [ReconstructRecipe(measurements=measurements, reconstruction=choice) for choice in study.reconstructions]
+    choices = [with_model(choice, models) for choice in study.reconstructions]
+    recipes = [ReconstructRecipe(measurements=measurements, reconstruction=choice) for choice in choices]
     references = tuple(_reconstructions(one, workspace) for one in recipes)
     return _scores(EvaluateRecipe(reconstructions=references), workspace) if all(references) else ""
 
@@ -123,10 +149,12 @@ def _study(study: Study, workspace: str) -> str:
 _LOOKS = {
     "ingest": _dataset,
     "measure": _measurements,
+    "train": _prior,
     "reconstruct": _reconstructions,
     "evaluate": _scores,
     "report": _report,
     "pipeline": _pipeline,
+    "benchmark": _benchmark,
 }
 """The function that looks, by the name of the command; others always run."""
 

@@ -46,6 +46,16 @@ def _grouped(rows: Sequence[Row], *names: str) -> list[list[Row]]:
     return list(groups.values())
 
 
+N_FAILURES_SHOWN = 3
+
+
+def failure_text(failures: Mapping[str, str], n: int) -> str:
+    """In words, of how many of n slices there is no image, and why; ``failures`` has the reasons by slice_id."""
+    shown = "; ".join(f"{slice_id} ({reason})" for slice_id, reason in list(failures.items())[:N_FAILURES_SHOWN])
+    more = f"; and {len(failures) - N_FAILURES_SHOWN} more" if len(failures) > N_FAILURES_SHOWN else ""
+    return f"failed on {len(failures)} of {n} slices: {shown}{more}"
+
+
 def mean_of(rows: Sequence[Row], metric: str, out: Collection[str] = ()) -> Mean:
     """Over the slices that have the metric and are not left out; infinite if all of them are."""
     values = [float(row[metric]) for row in rows if row.get(metric) is not None and str(row.get("slice_id")) not in out]

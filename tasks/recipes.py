@@ -278,12 +278,22 @@ class ReportRecipe(Spec):
     )
     names: tuple[str, ...] = Field((), description="Of the studies, to stand in their headings; empty: none.")
     n_pictures: int = Field(3, ge=1, le=50, description="Slices shown per study, spread evenly over the data set.")
+    missing: tuple[str, ...] = Field(
+        (), description="What failed and is not in the scores, said at the top of the page."
+    )
 
     @model_validator(mode="after")
     def _a_name_for_each(self) -> "ReportRecipe":
         if self.names and len(self.names) != len(self.scores):
             raise ValueError(f"names holds {len(self.names)} for {len(self.scores)} scores: give one for each, or none")
         return self
+
+
+OWN = "trained"
+"""How a study names the model of its own training."""
+
+TRAINED = "trained/"
+"""How the names begin of models that are trained for all studies."""
 
 
 class Training(Spec):
@@ -323,7 +333,7 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _trained_prior_is_made(self) -> "Study":
-        if self.training is None and any(choice.prior == "trained" for choice in self.reconstructions):
+        if self.training is None and any(choice.prior == OWN for choice in self.reconstructions):
             raise ValueError(f"study {self.name!r} uses the prior 'trained' but has no training: add one")
         return self
 
@@ -358,20 +368,30 @@ class PipelineRecipe(Spec):
 
     def training_of(self, study: Study, prior: str) -> Training | None:
         """What trains the model that a study names so; None if it is there already."""
-        if prior == "trained":
+        if prior == OWN:
             return study.training
         return next((one for one in self.trainings if trained_name(one) == prior), None)
 
 
 def trained_name(training: Training) -> str:
     """How a pipeline's studies name the model that a training makes for all of them."""
-    return f"trained/{training.train.name}"
+    return f"{TRAINED}{training.train.name}"
 
 
-def report_of(recipe: PipelineRecipe, scores: Sequence[str]) -> ReportRecipe:
-    """The report at the end of a pipeline, from the scores of its studies."""
-    names = tuple(study.name for study in recipe.studies) if len(scores) > 1 else ()
-    return ReportRecipe(title=recipe.title, scores=tuple(scores), names=names, n_pictures=recipe.n_pictures)
+def with_model(choice: Reconstruction, models: Mapping[str, str]) -> Reconstruction:
+    """The choice with the reference of a trained model in place of the name that it goes by in a pipeline."""
+    return choice.model_copy(update={"prior": models.get(choice.prior, choice.prior)})
+
+
+def report_of(recipe: PipelineRecipe, scores: Mapping[str, str], missing: Sequence[str] = ()) -> ReportRecipe:
+    """The report at the end of a pipeline, from the scores of its studies by their names."""
+    return ReportRecipe(
+        title=recipe.title,
+        scores=tuple(scores.values()),
+        names=tuple(scores) if len(scores) > 1 else (),
+        n_pictures=recipe.n_pictures,
+        missing=tuple(missing),
+    )
 
 
 class PlanRequest(Spec):

@@ -8,6 +8,7 @@ from storage.models import load, read_contract
 from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
 from tasks import addresses
+from tasks.means import failure_text
 from tasks.progress import follow, say_if_done
 from tasks.recipes import Reconstruction, ReconstructRecipe
 from tasks.running.owned import owned
@@ -50,7 +51,14 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
             if mine:
                 follow(map_shards(reconstruct_shard, job, store, execution), store, title)
                 store.finish()
+                _tell_failures(store, title)
     return ref
+
+
+def _tell_failures(store: ShardedStore, title: str) -> None:
+    failures = {name: why for record in store.records() for name, why in record.get("failures", {}).items()}
+    if failures:
+        get_run_logger().warning("%s: %s", title, failure_text(failures, store.n))
 
 
 def checked_prior(prior: str, choice: Reconstruction, measurements: ShardedStore) -> str:

@@ -38,7 +38,9 @@ def report(recipe: ReportRecipe, execution: Execution) -> str:
         [setting_of(execution.workspace, uri, one.people) for uri, one in zip(uris, sections, strict=True)]
     )
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    page = render_report(recipe.title, sections, versions=versions(), generated=generated, across=together)
+    page = render_report(
+        recipe.title, sections, versions=versions(), generated=generated, across=together, missing=recipe.missing
+    )
     seal = addresses.seal_of_report(execution.workspace, recipe, page.encode(), versions())
     ref = addresses.of_report(recipe)
     write_report(

@@ -23,10 +23,11 @@ from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.across import Setting
 from tasks.comparison import people_of
-from tasks.means import Row, left_out, mean_of
+from tasks.means import Row, failure_text, left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation
 from tasks.rendering import MethodRow, Panel, People, Picture, ReportSection, markdown_table
 from tasks.rendering.tables import METRICS
+from tasks.workers.evaluate import FAILURE
 from tasks.workers.priors import elsewhere, image_contract
 from tasks.workers.stores import Identity, as_images, read_identities, simulation_of
 from tasks.workspace import locate, locate_prior
@@ -168,11 +169,20 @@ def _section(found: Found) -> ReportSection:
     results, slices, rows = found
     return ReportSection(
         heading=_heading(results, slices),
-        intro=_intro(results, slices),
+        intro=[*_intro(results, slices), *_failures(results, rows)],
         rows=[row for result in results for row in _method_rows(result, rows)],
         recipe_yaml=_recipe_yaml(slices, results),
         baseline=results[0].name if _are_of_same_data(results) else "",
     )
+
+
+def _failures(results: Sequence[Result], rows: Sequence[Row]) -> list[str]:
+    """What each method has no image of, in a sentence."""
+    n = len({row["slice_id"] for row in rows})
+    failed = [row for row in rows if row.get(FAILURE)]
+    mine = {one.name: [row for row in failed if row["reconstruction"] == one.digest] for one in results}
+    reasons = {name: {str(row["slice_id"]): str(row[FAILURE]) for row in few} for name, few in mine.items()}
+    return [f"{name} {failure_text(failures, n)}." for name, failures in reasons.items() if failures]
 
 
 def _are_of_same_data(results: Sequence[Result]) -> bool:
@@ -350,6 +360,7 @@ def _method_row(name: str, rows: Sequence[Row], out: Mapping[str, frozenset[str]
     return MethodRow(
         method=name,
         n=len(rows),
+        n_failed=sum(bool(row.get(FAILURE)) for row in rows),
         nfe=int(rows[0]["nfe"]),
         seconds_per_slice=mean_of(rows, "seconds").mean,
         metrics={metric: (one.mean, one.deviation) for metric, one in known.items()},

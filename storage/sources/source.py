@@ -69,7 +69,9 @@ class Select(Spec):
 
     every: int = Field(default=1, ge=1, description="Take every n-th slice of a volume.")
     min_foreground: float = Field(default=0.0, ge=0, le=1, description="Skip slices with a smaller part of body.")
-    max_slices: int | None = Field(default=None, ge=1, description="Of a volume; spread evenly over it.")
+    max_slices: int | None = Field(
+        default=None, ge=1, description="Of a volume; spread evenly over it, its ends too; 1: the middle."
+    )
     skip_first: int = Field(
         default=0, ge=0, description="Of a volume's slices, to leave out from the first one that shows any body on."
     )
@@ -84,7 +86,8 @@ class Select(Spec):
         records = [item.record for item in self._within(slices) if item.foreground >= self.min_foreground]
         if self.max_slices is None or len(records) <= self.max_slices:
             return tuple(records)
-        picks = np.linspace(0, len(records) - 1, self.max_slices).round().astype(int)
+        last = len(records) - 1
+        picks = np.linspace(0, last, self.max_slices).round().astype(int) if self.max_slices > 1 else [last // 2]
         return tuple(records[i] for i in picks)
 
     def _within(self, slices: Sequence[Checked]) -> Sequence[Checked]:

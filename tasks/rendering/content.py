@@ -79,7 +79,8 @@ class Panel:
 class MethodRow:
     """A method's metrics over ``n`` slices, each as (mean, standard deviation), and what a slice costs.
 
-    ``counts`` says of how many slices a mean is, where it is not of all: a metric may be infinite or undefined.
+    ``counts`` says of how many slices a mean is, where it is not of all: a metric may be infinite or undefined. Of
+    ``n_failed`` of the slices the method has no image.
     """
 
     method: str
@@ -88,6 +89,7 @@ class MethodRow:
     seconds_per_slice: float | None
     metrics: Mapping[str, tuple[float, float]]
     counts: Mapping[str, int] = field(default_factory=dict)
+    n_failed: int = 0
 
 
 class SliceRow(NamedTuple):

@@ -32,6 +32,7 @@ def render_report(
     versions: Mapping[str, str],
     generated: str,
     across: Across | None = None,
+    missing: Sequence[str] = (),
 ) -> str:
     """The whole page.
 
@@ -41,10 +42,12 @@ def render_report(
         versions: of the software, by name.
         generated: when, as text.
         across: the methods over the settings of the sections, if these differ in one number.
+        missing: what failed and is in no section.
     """
     max_side = side_for(sum(_n_views(panel) for section in sections for panel in section.panels))
     content = {"title": title, "sections": sections, "versions": versions, "generated": generated, "across": across}
-    return _rendered("report.html.j2", content | {"max_side": max_side, "parquet": PARQUET})
+    more = {"max_side": max_side, "parquet": PARQUET, "missing": missing}
+    return _rendered("report.html.j2", content | more)
 
 
 def render_index(place: str, entries: Sequence[Entry]) -> str:

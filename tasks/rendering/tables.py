@@ -81,12 +81,16 @@ class Cell(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One method's line of a table: over how many slices or people, its cells, and what it costs, if that is told."""
+    """One method's line of a table: over how many slices or people, its cells, and what it costs, if that is told.
+
+    ``flag`` says in words what is wrong with the method.
+    """
 
     method: str
     n: int
     cells: Sequence[Cell]
     costs: Sequence[str] = ()
+    flag: str = ""
 
 
 def metric_of(name: str) -> Metric:
@@ -141,7 +145,15 @@ def cells(rows: Sequence[MethodRow], name: str, baseline: str) -> list[Cell]:
 def table_lines(rows: Sequence[MethodRow], names: Sequence[str], baseline: str) -> list[Line]:
     """The lines of the table of these metrics over slices."""
     columns = [cells(rows, name, baseline) for name in names]
-    return [Line(row.method, row.n, [column[i] for column in columns], costs(row)) for i, row in enumerate(rows)]
+    return [
+        Line(row.method, row.n, [column[i] for column in columns], costs(row), failed_text(row))
+        for i, row in enumerate(rows)
+    ]
+
+
+def failed_text(row: MethodRow) -> str:
+    """Such as "2 failed"; empty if none did."""
+    return f"{row.n_failed} failed" if row.n_failed else ""
 
 
 def people_names(people: People, names: Sequence[str]) -> list[str]:
@@ -151,11 +163,11 @@ def people_names(people: People, names: Sequence[str]) -> list[str]:
 
 def people_lines(people: People, names: Sequence[str], rows: Sequence[MethodRow] = ()) -> list[Line]:
     """The lines of the table of these metrics over people, with the costs of the methods that are among the rows."""
-    known = {row.method: costs(row) for row in rows}
+    known = {row.method: (costs(row), failed_text(row)) for row in rows}
     columns = [people_cells(people.compared[name], name, people.compared[people.listed]) for name in names]
     nothing = Cell("n/a", "", "", False)
     return [
-        Line(method, one.mean.n, [column.get(method, nothing) for column in columns], known.get(method, ()))
+        Line(method, one.mean.n, [column.get(method, nothing) for column in columns], *known.get(method, ((), "")))
         for method, one in people.compared[people.listed].items()
     ]
 
@@ -234,8 +246,9 @@ def left_out_note(rows: Sequence[MethodRow], names: Sequence[str] = ()) -> str:
     by_count = {n: [metric_of(name).label for name, count in most.items() if count == n] for n in counts}
     texts = [f"{n} ({'all metrics' if len(found) == len(most) else ', '.join(found)})" for n, found in by_count.items()]
     return (
-        f"Of the {max(row.n for row in rows)} slices the means leave out, for all methods alike, those that are empty "
-        f"and those where a metric is infinite (an exact image) or undefined: {'; '.join(texts)}."
+        f"Of the {max(row.n for row in rows)} slices the means leave out, for all methods alike, those that are empty, "
+        "those that a method failed on, and those where a metric is infinite (an exact image) or undefined: "
+        f"{'; '.join(texts)}."
     )
 
 
@@ -258,7 +271,8 @@ def markdown_table(rows: Sequence[MethodRow], *, baseline: str = "") -> str:
     head = ["Method", "Slices", *(metric_of(name).heading for name in names), "Network calls", "Seconds per slice"]
     lines = [_markdown_line(head), _markdown_line(["---", *["---:"] * (len(head) - 1)])]
     for line in table_lines(rows, names, baseline):
-        lines.append(_markdown_line([line.method, f"{line.n}", *map(_markdown_cell, line.cells), *line.costs]))
+        n = ", ".join(filter(None, (f"{line.n}", line.flag)))
+        lines.append(_markdown_line([line.method, n, *map(_markdown_cell, line.cells), *line.costs]))
     note = left_out_note(rows)
     return "\n".join([*lines, *(["", note] if note else [])]) + "\n"
 

@@ -1,5 +1,8 @@
 """Which errors are a person's or the machine's to mend, and which are faults of the program."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from scoreinv.errors import MissingPackage, UserError
 from storage.errors import StoreError
 
@@ -17,6 +20,37 @@ class TooManyFailures(RuntimeError):  # noqa: N818  (says what happened, as the 
 
     Its cause is the first of their errors that is a fault of the program, if any is.
     """
+
+
+class Failures:
+    """What fails of a run that goes on with the rest: what it is, and why; the run fails in the end."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.fault: BaseException | None = None
+
+    @contextmanager
+    def noted(self, what: str, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+        """Do something that may fail by errors of these kinds."""
+        try:
+            yield
+        except kinds as error:
+            is_ours = isinstance(error, TooManyFailures)
+            self.add(what, str(error) if is_ours else explain(error) or f"{type(error).__name__}: {error}")
+            self.fault = self.fault or (error.__cause__ if is_ours else None if explain(error) else error)
+
+    def add(self, what: str, why: str) -> None:
+        """Something has failed."""
+        self.said.append(f"{what}: {why}")
+
+    def raise_any(self, made: str) -> None:
+        """Fail if anything did; ``made`` says what there is all the same.
+
+        Raises:
+            TooManyFailures: its cause is the first fault of the program, if any is.
+        """
+        if self.said:
+            raise TooManyFailures("; ".join([*self.said, made])) from self.fault
 
 
 _UNREACHABLE = "Failed to reach API at"

@@ -1,7 +1,8 @@
 """Metrics of one shard of reconstructions."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +33,9 @@ from tasks.workers.stores import Identity, as_images, open_dataset, open_store, 
 
 VERSION = 6
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
+
+FAILURE = "failure"
+"""The column that says why a method has no image of a slice."""
 
 Columns = dict[str, Tensor]
 """Metric -> one value per slice."""
@@ -116,6 +120,8 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
             "seconds": record["seconds_per_slice"] * n / choice.n_samples,
         }
         images = as_images(store.read(estimate, shard.start, shard.stop), subjects.contract)
+        is_missing = ~images.isfinite().flatten(1).all(1)
+        images = images.masked_fill(is_missing[:, None, None, None], 0.0)
         shown = only(images, scored)
         columns = {} if truth is None else image_columns(shown, truth)
         columns |= {} if truth is None else tissue_columns(shown, truth, subjects.contract)
@@ -127,9 +133,16 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
         if estimate == "mean":
             std = as_images(store.read("std", shard.start, shard.stop), subjects.contract)
             columns |= spread_columns(Ensemble(shown, only(std, scored), n), truth, subjects.contract)
+        columns = {name: values.masked_fill(is_missing, torch.nan) for name, values in columns.items()}
         pairs = zip(subjects.identities, cells(columns, len(images)), strict=True)
-        rows += [{**one._asdict(), **about, **scores} for one, scores in pairs]
+        rows += [{**one._asdict(), **about, **_failure(one, record), **scores} for one, scores in pairs]
     return rows
+
+
+def _failure(one: Identity, record: Mapping[str, Any]) -> dict[str, object]:
+    """Why a method has no image of a slice, a column that only tables with failures have."""
+    reason = record.get("failures", {}).get(one.slice_id)
+    return {FAILURE: reason} if reason else {}
 
 
 def only(images: Tensor, scored: Tensor | None) -> Tensor:

@@ -1,7 +1,8 @@
 """Reconstruct one shard: all posterior samples of its slices, their mean and their deviation."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +11,11 @@ import torch
 from scoreinv.noise import Noise
 from scoreinv.operators.linear import ProjectorName
 from scoreinv.problem import InverseProblem, Model, Step, run
-from scoreinv.spec import Spec
+from scoreinv.spec import Json, Spec
+from storage.errors import StoreError
 from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction, Simulation
-from tasks.running.shards import Report
+from tasks.running.shards import Report, Stopped
 from tasks.workers.priors import image_contract, load_model, pick_device, require_match
 from tasks.workers.stores import open_store, read_measured, read_names
 
@@ -55,20 +57,37 @@ class Inputs(NamedTuple):
     model: Model | None
 
 
+class Drawn(NamedTuple):
+    """Samples (n_samples, n_slices, n_channels, height, width), and the network calls that one of them took.
+
+    ``failures`` says of each slice_id that has no image why; its samples are NaN.
+    """
+
+    samples: np.ndarray
+    nfe: int
+    failures: Mapping[str, str]
+
+
 def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
-    """Write mean, deviation and first sample of one shard; the record holds seconds and network calls."""
+    """Write mean, deviation and first sample of one shard; the record holds seconds, network calls and failures."""
     start = time.perf_counter()
     target = open_store(job.target, finished=False)
     shard = target.plan()[index]
     inputs = load_inputs(job, range(shard.start, shard.stop))
-    samples, nfe = draw_samples(job.reconstruction, inputs, job.batch_size, report)
+    samples, nfe, failures = draw_samples(job.reconstruction, inputs, job.batch_size, report)
     arrays = {"sample": samples[0]}
     if len(samples) > 1:
         # The deviation of a sample, not of a population: with four samples the difference is 15 %.
         arrays |= {"mean": samples.mean(0), "std": samples.std(0, ddof=1)}
     arrays = {name: values.reshape(len(values), *target.layouts[name].shape) for name, values in arrays.items()}
     seconds = time.perf_counter() - start
-    record = {"nfe": nfe, "seconds": seconds, "seconds_per_slice": seconds / (shard.stop - shard.start)}
+    record: dict[str, Json] = {
+        "nfe": nfe,
+        "seconds": seconds,
+        "seconds_per_slice": seconds / (shard.stop - shard.start),
+    }
+    # Only where there are some: records are part of what stores made before this hold.
+    record |= {"failures": dict(failures)} if failures else {}
     target.write(shard, arrays, record=record)
 
 
@@ -86,28 +105,62 @@ def load_inputs(job: ReconstructJob, places: Sequence[int]) -> Inputs:
     )
 
 
-def draw_samples(choice: Reconstruction, inputs: Inputs, batch_size: int, report: Report) -> tuple[np.ndarray, int]:
-    """All samples (n_samples, n_slices, n_channels, height, width), and the network calls that one of them took.
+def draw_samples(choice: Reconstruction, inputs: Inputs, batch_size: int, report: Report) -> Drawn:
+    """All samples of all slices.
+
+    A slice on which the method fails, or whose image is not finite, spoils no other: its batch is done again slice by
+    slice. What fails for the machine's sake (memory, files) raises, and so does a method that fails on every slice.
 
     Raises:
         MemoryError: if not even one image at a time fits into the GPU's memory.
     """
     n_samples, n_calls = choice.n_samples, max(choice.method.n_calls, 1)
     todo = [Task(place, name, sample) for place, name in enumerate(inputs.slice_ids) for sample in range(n_samples)]
-    samples = np.empty((n_samples, len(inputs.slice_ids), *inputs.problem.operator.image_shape), np.float32)
-    nfe, done = 0, 0
-    while done < len(todo):
-        batch = todo[done : done + batch_size]
+    samples = np.full((n_samples, len(inputs.slice_ids), *inputs.problem.operator.image_shape), np.nan, np.float32)
+    errors: dict[int, Exception] = {}
+    nfe, done, batches = 0, 0, _batches(todo, batch_size)
+    while batches:
+        batch = batches.popleft()
         try:
             for step in _steps(choice, inputs, batch):
                 report((done + step.nfe / n_calls * len(batch)) / len(todo))
         except torch.cuda.OutOfMemoryError:
-            batch_size = _halved(batch_size)
+            batches = _batches([*batch, *(task for later in batches for task in later)], _halved(len(batch)))
             continue
-        for task, image in zip(batch, step.x.cpu().numpy(), strict=True):
-            samples[task.sample, task.place] = image
-        nfe, done = step.nfe, done + len(batch)
-    return samples, nfe
+        except Exception as error:
+            if is_the_machines(error):
+                raise
+            if len(batch) > 1:
+                batches.extendleft([task] for task in reversed(batch))
+                continue
+            errors[batch[0].place] = error
+        else:
+            nfe = step.nfe
+            for task, image in zip(batch, step.x.cpu().numpy(), strict=True):
+                samples[task.sample, task.place] = image
+        done += len(batch)
+    if errors and len(errors) == len(inputs.slice_ids):
+        raise next(iter(errors.values()))
+    return Drawn(samples, nfe, _failures(samples, inputs.slice_ids, errors))
+
+
+def is_the_machines(error: Exception) -> bool:
+    """Whether the same values might do on another machine, or in another run."""
+    # torch has no one class for a device's faults in all the versions that serve.
+    device = isinstance(error, RuntimeError) and "CUDA" in str(error)
+    return device or isinstance(error, Stopped | MemoryError | OSError | StoreError)
+
+
+def _batches(todo: Sequence[Task], size: int) -> deque[list[Task]]:
+    return deque(list(todo[start : start + size]) for start in range(0, len(todo), size))
+
+
+def _failures(samples: np.ndarray, slice_ids: Sequence[str], errors: Mapping[int, Exception]) -> dict[str, str]:
+    """Why slices have no image, by their names; what is there of their samples is made NaN."""
+    bad = ~np.isfinite(samples).all(axis=(0, 2, 3, 4))
+    samples[:, bad] = np.nan
+    said = {place: f"{type(error).__name__}: {error}" for place, error in errors.items()}
+    return {slice_ids[place]: said.get(place, "the image is not finite") for place in np.flatnonzero(bad).tolist()}
 
 
 def _steps(choice: Reconstruction, inputs: Inputs, batch: list[Task]) -> Iterator[Step]:

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 
 from scoreinv.spec import Json, Spec
-from storage.errors import StoreError
 from storage.shards import ShardedStore
-from tasks.running.shards import Report, Stopped
+from tasks.running.shards import Report
 from tasks.workers.evaluate import cells, image_columns
-from tasks.workers.reconstruct import ReconstructJob, draw_samples, load_inputs
+from tasks.workers.reconstruct import ReconstructJob, draw_samples, is_the_machines, load_inputs
 from tasks.workers.stores import as_images, open_dataset
 
 METRICS = ("psnr", "ssim", "psnr_circle", "ssim_circle")
@@ -42,14 +41,13 @@ def _measured(job: TuneJob, places: tuple[int, ...], report: Report) -> dict[str
     dataset = open_dataset(job.dataset)
     truth = as_images(dataset.shards.read_places("images", places), dataset.contract)
     try:
-        samples, nfe = draw_samples(choice, inputs, job.reconstruct.batch_size, report)
+        samples, nfe, failures = draw_samples(choice, inputs, job.reconstruct.batch_size, report)
     except Exception as error:
-        if _is_the_machines(error):
+        if is_the_machines(error):
             raise
         return {"error": f"{type(error).__name__}: {error}"}
-    bad = ~np.isfinite(samples).all(axis=(0, 2, 3, 4))
-    if bad.any():
-        return {"error": f"the image of {inputs.slice_ids[int(bad.argmax())]} is not finite"}
+    for slice_id, reason in failures.items():
+        return {"error": f"{slice_id}: {reason}"}
     return {"rows": _rows(samples.mean(0), truth, inputs.slice_ids), "nfe": nfe * choice.n_samples}
 
 
@@ -59,10 +57,3 @@ def _rows(images: np.ndarray, truth: torch.Tensor, slice_ids: list[str]) -> list
     is_empty = truth.flatten(1).amax(1) == truth.flatten(1).amin(1)
     rows = cells({name: columns[name].masked_fill(is_empty, torch.nan) for name in METRICS}, len(images))
     return [{"slice_id": name, **row} for name, row in zip(slice_ids, rows, strict=True)]
-
-
-def _is_the_machines(error: Exception) -> bool:
-    """Whether the same values might do on another machine, or in another run."""
-    # torch has no one class for a device's faults in all the versions that serve.
-    device = isinstance(error, RuntimeError) and "CUDA" in str(error)
-    return device or isinstance(error, Stopped | MemoryError | OSError | StoreError)

@@ -12,7 +12,7 @@ from scoreinv.training.best import mean_log
 from storage.models import load, read_contract
 from storage.sources.phantom import PhantomSource
 from storage.uri import join
-from tasks.train import _require_more_images, _with_subjects_as_known, is_trained, share_of
+from tasks.trained import is_trained, require_more_images, share_of, with_subjects_as_known
 from tasks.workers.priors import load_prior
 from tasks.workers.training import train as worker
 from tasks.workers.training.curve import read_curve
@@ -74,9 +74,9 @@ def test_a_training_that_does_not_help_publishes_what_it_began_with(
 
 def test_a_training_that_has_nothing_to_add_is_refused(one_process: Path) -> None:
     initial = join(str(one_process), "prior")
-    assert _require_more_images(initial, longer(RECIPE, 168)) == read_contract(initial).sha256
+    assert require_more_images(initial, longer(RECIPE, 168)) == read_contract(initial).sha256
     with pytest.raises(UserError, match=r"has seen 160 images, and training\.n_images=160 counts these"):
-        _require_more_images(initial, longer(RECIPE, 160))
+        require_more_images(initial, longer(RECIPE, 160))
 
 
 def test_of_several_averages_the_best_is_published(dataset: str, one_process: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_share_of_the_people_is_held_out_by_their_names(dataset: str, tmp_path
     shutil.copytree(dataset, tmp_path / "datasets" / "phantoms")
 
     def held_out(**changes: Any) -> tuple[str, ...]:
-        known = _with_subjects_as_known(RECIPE.model_copy(update=changes), str(tmp_path))
+        known = with_subjects_as_known(RECIPE.model_copy(update=changes), str(tmp_path))
         assert known.validation_share == 0, "the same training as one that names them"
         return known.validation_subjects
 

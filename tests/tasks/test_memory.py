@@ -42,11 +42,11 @@ def give_room_for(n_images: int, inputs: Inputs) -> tuple[list[int], Any]:
 def test_a_batch_that_does_not_fit_is_halved(choice: Reconstruction, inputs: Inputs) -> None:
     """Two samples of six slices, eight at a time, where there is room for three: then two at a time."""
     seen, limit = give_room_for(3, inputs)
-    scarce, _ = draw_samples(choice, inputs, 8, lambda fraction: None)
+    scarce = draw_samples(choice, inputs, 8, lambda fraction: None).samples
     limit.remove()
     assert seen[:2] == [8, 4]
     assert set(seen[2:]) == {2}
-    ample, _ = draw_samples(choice, inputs, 8, lambda fraction: None)
+    ample = draw_samples(choice, inputs, 8, lambda fraction: None).samples
     np.testing.assert_allclose(scarce, ample, rtol=0, atol=1e-4)
 
 

@@ -18,7 +18,7 @@ from storage.shards import ShardedStore
 from tasks.comparison import people_of
 from tasks.means import left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation
-from tasks.rendering import MethodRow, markdown_table
+from tasks.rendering import MethodRow, markdown_table, render_report
 from tasks.rendering.tables import METRICS
 from tasks.study import (
     Result,
@@ -189,20 +189,27 @@ CHOICES = {
 }
 
 
-def study(workspace: Path, *, psnr: dict[str, float]) -> str:
-    """The scores of a workspace with finished results by these names, whose images are noise."""
+def study(workspace: Path, *, psnr: dict[str, float], fails: tuple[str, int] = ("", 0)) -> str:
+    """The scores of a workspace with finished results by these names, whose images are noise.
+
+    One may fail on the slice in one place.
+    """
     dataset = tiny.dataset(workspace, n=4, shard_size=2)
     data = tiny.measurements(workspace, dataset)
     rows: list[dict[str, str | float | int | None]] = []
     for name in psnr:
         _, store = tiny.reconstruction(data, workspace / "reconstructions" / name, CHOICES[name])
         store.attrs["dataset"] = "datasets/tiny"
-        truth = dataset.images(0, 4)
+        truth = dataset.images(0, 4).copy()
+        mine = [scored(store, one, estimate, psnr[name]) for one in dataset.records for estimate in estimates(store)]
+        if name == fails[0]:
+            truth[fails[1]] = np.nan
+            mine[fails[1]] |= {"psnr": math.nan, "nmse": math.nan, "ssim": math.nan, "failure": "no number"}
         for shard in store.pending():
             arrays = {layout: truth[shard.start : shard.stop] + np.float32(0.1) for layout in store.layouts}
             store.write(shard, arrays, record={"nfe": 1, "seconds": 1.0, "seconds_per_slice": 1.0})
         store.finish()
-        rows += [scored(store, one, estimate, psnr[name]) for one in dataset.records for estimate in estimates(store)]
+        rows += mine
     refs = [f"reconstructions/{name}" for name in psnr]
     attrs = {"recipe": {"reconstructions": refs}, "dataset": "datasets/tiny"}
     scores = ShardedStore.create(str(workspace / "scores" / "tiny"), n=4, shard_size=4, arrays={}, attrs=attrs)
@@ -246,6 +253,18 @@ def test_every_method_is_pictured_beside_the_truth_with_what_is_known_of_it(tmp_
         "datasets/tiny",
     ]
     assert section_of(str(tmp_path), uri).panels == ()
+
+
+def test_a_method_without_an_image_of_a_slice_says_so_and_is_pictured_all_the_same(tmp_path: Path) -> None:
+    uri = study(tmp_path, psnr={"tv": 30.0, "direct": 20.0}, fails=("tv", 1))
+    section = illustrated_section(str(tmp_path), uri, n_pictures=4)
+    assert "FISTA-TV failed on 1 of 4 slices: phantom-0#1 (no number)." in section.intro
+    assert [(row.method, row.n, row.n_failed) for row in section.rows] == [("zero-filled", 4, 0), ("FISTA-TV", 4, 1)]
+    assert {row.counts["psnr"] for row in section.rows} == {3}
+    assert "| FISTA-TV | 4, 1 failed |" in markdown_table(section.rows)
+    page = render_report("Study", [section], versions={}, generated="", missing=["DDS: shard 3: gone"])
+    assert page.count("1 failed</span>") >= 2
+    assert "<li>DDS: shard 3: gone</li>" in page
 
 
 def test_people_are_compared_with_the_best_method_without_a_prior(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from storage.verify import problems_of
 from tasks.running.processes import PARENT
 from tasks.running.shards import Execution
 from tasks.running.torchrun import GRACE_SECONDS, torchrun
-from tasks.train import in_turn, is_trained, progress_of
+from tasks.train import in_turn, progress_of
+from tasks.trained import is_trained
 from tasks.workers.priors import load_prior
 from tasks.workers.training import train as worker
 from tasks.workers.training.curve import CurveRow, add_row, read_curve

@@ -14,7 +14,7 @@ from scoreinv.training.objectives import Supervised
 from storage.models import load, read_contract
 from storage.sources.phantom import PhantomSource
 from tasks.recipes import TrainRecipe
-from tasks.train import coarse_part
+from tasks.trained import coarse_part
 from tasks.workers.priors import load_prior
 from tasks.workers.training.curve import read_curve
 from tasks.workers.training.train_job import TrainJob

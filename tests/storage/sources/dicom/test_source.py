@@ -157,6 +157,7 @@ def test_slices_can_be_chosen(tmp_path: Path) -> None:
     assert positions(every=4) == [0, 4, 8]
     assert positions(max_slices=3) == [0, 4, 8]
     assert positions(every=2, max_slices=2) == [0, 8]
+    assert positions(max_slices=1) == [4]
     empty = files.dataset(np.zeros((12, 10), np.uint16), number=4)
     files.save(tmp_path / "0004.dcm", empty)
     assert positions(min_foreground=0.01) == [0, 1, 2, 3, 5, 6, 7, 8]
