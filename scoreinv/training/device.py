@@ -48,6 +48,15 @@ def laid_out(model: ModelT, device: torch.device, *, is_bfloat16: bool = True, i
     return model.to(device).to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
 
 
+def compile_networks(network: nn.Module) -> None:
+    """Compile a model's network, or each of its networks where it is made of several: containers are never called."""
+    if isinstance(network, nn.ModuleList | nn.ModuleDict):
+        for part in network.children():
+            compile_networks(part)
+    else:
+        network.compile()
+
+
 def prefer_speed(device: torch.device) -> None:
     """For the rest of this process: TF32 for what a GPU computes in float32, and the fastest of its convolutions."""
     if device.type == "cuda":

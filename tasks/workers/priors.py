@@ -16,6 +16,7 @@ from scoreinv.measurement import MeasurementSpec
 from scoreinv.priors import Precision, model_from
 from scoreinv.problem import Method
 from scoreinv.reconstructors import Reconstructor
+from scoreinv.training.device import compile_networks
 from storage.models import load, read_contract
 
 
@@ -71,7 +72,7 @@ def _loaded(
     model = model_from(weights, contract, device=pick_device(device), precision=precision)
     if is_compiled:
         require_compiler(pick_device(device))
-        model.network.compile()
+        compile_networks(model.network)
     return model, contract
 
 

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from scoreinv.operators.mri import CartesianMRI
+from scoreinv.problem import InverseProblem
+from scoreinv.reconstructors.unrolled import Unrolled
+from scoreinv.training.device import compile_networks
 from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Execution
@@ -43,6 +47,24 @@ def test_compiled_reconstructions_agree_to_rounding(
     assert eager.network._compiled_call_impl is None
     assert compiled.network._compiled_call_impl is not None
     assert list(eager.state_dict()) == list(compiled.state_dict())
+
+
+@needs_compiler
+def test_every_network_of_a_reconstructor_is_compiled() -> None:
+    spec = Unrolled(n_passes=2, refiner=tiny.NETWORK)
+    network = spec.build(tiny.MRI)
+    operator = CartesianMRI(acceleration=2).operator(tiny.SIZE)
+    images = torch.rand(2, *operator.image_shape, generator=torch.Generator().manual_seed(0))
+    problem = InverseProblem(operator, operator.forward(images))
+    for parameter in network.parameters():
+        parameter.data.add_(0.02)
+    with torch.no_grad():
+        eager = network(problem)
+        compile_networks(network.network)
+        compiled = network(problem)
+    parts = list(network.network["passes"].children())
+    assert all(part._compiled_call_impl is not None for part in parts)
+    torch.testing.assert_close(compiled, eager, atol=2e-5, rtol=0)
 
 
 def test_without_a_compiler_the_prior_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from scoreinv.errors import UserError
 from scoreinv.training.best import best_half_life, better_of
 from scoreinv.training.data import Batches, ImageBatches
-from scoreinv.training.device import prefer_speed
+from scoreinv.training.device import compile_networks, prefer_speed
 from scoreinv.training.loop import TrainState, TrainStep, train
 from storage.lease import Lease, leased
 from storage.mapped import remove_mapped
@@ -58,7 +58,7 @@ def _train(job: TrainJob, device: torch.device, lease: Lease | None, rank: int, 
     begun = begin(job, images.contract, device, is_first=rank == 0)
     if launch.is_compiled:
         require_compiler(device)
-        begun.state.model.get_submodule("network").compile()  # type: ignore[no-untyped-call]
+        compile_networks(begun.state.model.get_submodule("network"))
     steps = train(
         begun.state,
         _batches(recipe, images, device),
