@@ -68,6 +68,14 @@ class InverseProblem:
         """The problem of the images in some places of the batch, each as often as it is named."""
         return InverseProblem(self.operator.part(places), self.y[places], self.noise_std[places])
 
+    def noise_of_step(self) -> Tensor:
+        """How much noise a gradient step of length 1 / |A|^2 puts into a pixel, (batch,): that of A^H n / |A|^2.
+
+        It decides how strong a regularisation should be, for every operator and noise alike. Of white noise.
+        """
+        level = self.noise_std if self.noise_std.ndim == 1 else self.noise_std.flatten(1).square().mean(1).sqrt()
+        return level * self.operator.column_norm() / self.operator.norm() ** 2
+
     def with_noise_std(self, noise_std: Tensor | float) -> "InverseProblem":
         """The same data, taken to have other noise."""
         return InverseProblem(self.operator, self.y, noise_std)

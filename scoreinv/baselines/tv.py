@@ -14,10 +14,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scoreinv.baselines.fista import feasible, fista
+from scoreinv.baselines.fista import fista, weights_under_noise
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Method, Needs, Step
+
+LEAST = 1e-12
+"""Smaller weights do nothing, and nothing is divided by 0."""
 
 EDGE = 0.005
 """A difference between neighbouring pixels above this is an edge."""
@@ -30,7 +33,11 @@ class TotalVariation(Method):
     needs: ClassVar[Needs] = "nothing"
     is_stochastic: ClassVar[bool] = False
     kind: Literal["tv"] = "tv"
+    version: ClassVar[int] = 2
     weight: float = Field(3e-4, ge=0, description="Of the total variation, relative to the squared norm of A.")
+    noise_weight: float = Field(
+        0.5, ge=0, title="Weight of noise", description="Added to it, relative to the noise that a gradient step adds."
+    )
     n_iters: int = Field(500, ge=1)
     n_inner: int = Field(10, ge=1, description="Steps of each denoising, from the last one's dual.")
 
@@ -40,10 +47,11 @@ class TotalVariation(Method):
 
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
         dual: Tensor | None = None
+        weights = weights_under_noise(problem, self.weight, self.noise_weight)
 
         def denoise(v: Tensor) -> Tensor:
             nonlocal dual
-            x, dual = denoise_tv(v, self.weight, dual=dual, n_iters=self.n_inner)
+            x, dual = denoise_tv(v, weights, dual=dual, n_iters=self.n_inner)
             return x
 
         return fista(problem, denoise, n_iters=self.n_iters)
@@ -69,25 +77,26 @@ def estimated_error(halfway: Tensor, x: Tensor) -> Tensor:
     return 5 * (moved * edges) ** 0.75
 
 
-def denoise_tv(v: Tensor, weight: float, *, dual: Tensor | None, n_iters: int) -> tuple[Tensor, Tensor]:
+def denoise_tv(v: Tensor, weight: Tensor | float, *, dual: Tensor | None, n_iters: int) -> tuple[Tensor, Tensor]:
     """argmin_x>=0 1/2 |x - v|^2 + weight TV(x) and its dual, from a starting dual.
 
     Args:
         v: images (batch, n_channels, height, width).
-        weight: of the isotropic total variation.
+        weight: of the isotropic total variation, one or one for each image (batch, 1, 1, 1).
         dual: (batch * n_channels, 2, height, width), the differences along rows and columns; None to start anew.
         n_iters: fast gradient projection steps.
     """
     n_channels, flat = v.shape[1], v.reshape(-1, 1, *v.shape[2:])
     if dual is None:
         dual = v.new_zeros(len(flat), 2, *v.shape[2:])
-    if weight == 0:
-        return feasible(v), dual
+    weight = torch.as_tensor(weight).to(v).clamp_min(LEAST)
+    if weight.ndim:
+        weight = weight.repeat_interleave(n_channels, 0)
     p, r, momentum = dual, dual, 1.0
     for _ in range(n_iters):
         # 8 bounds the squared norm of the difference operator.
         slope = differences(_feasible(less_divergence(flat, weight, r), n_channels))
-        p_next = slope.mul_(1 / (8 * weight)).add_(r)
+        p_next = slope.div_(8 * weight).add_(r)
         p_next /= _lengths(p_next, n_channels).clamp_min(1)
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         r = torch.lerp(p, p_next, 1 + (momentum - 1) / following)
@@ -117,12 +126,12 @@ def differences(x: Tensor) -> Tensor:
     return p
 
 
-def less_divergence(v: Tensor, weight: float, p: Tensor) -> Tensor:
+def less_divergence(v: Tensor, weight: Tensor, p: Tensor) -> Tensor:
     """v - weight times the adjoint of ``differences`` at p, images (batch, 1, height, width)."""
     # Added in place: small images are a matter of how many operations there are.
     result, rows, columns = v.clone(), p[:, :1, :-1], p[:, 1:, :, :-1]
-    result[:, :, :-1].add_(rows, alpha=weight)
-    result[:, :, 1:].sub_(rows, alpha=weight)
-    result[..., :-1].add_(columns, alpha=weight)
-    result[..., 1:].sub_(columns, alpha=weight)
+    result[:, :, :-1].addcmul_(rows, weight)
+    result[:, :, 1:].addcmul_(rows, weight, value=-1)
+    result[..., :-1].addcmul_(columns, weight)
+    result[..., 1:].addcmul_(columns, weight, value=-1)
     return result

@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scoreinv.baselines.fista import feasible, fista
+from scoreinv.baselines.fista import feasible, fista, weights_under_noise
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, Method, Needs, Step
@@ -38,7 +38,11 @@ class Wavelet(Method):
     needs: ClassVar[Needs] = "nothing"
     is_stochastic: ClassVar[bool] = False
     kind: Literal["wavelet"] = "wavelet"
+    version: ClassVar[int] = 2
     weight: float = Field(3e-4, ge=0, description="Of the wavelet coefficients, relative to the squared norm of A.")
+    noise_weight: float = Field(
+        1.0, ge=0, title="Weight of noise", description="Added to it, relative to the noise that a gradient step adds."
+    )
     n_iters: int = Field(200, ge=1)
     family: Family = Field("haar", description="haar suits flat regions, longer filters smooth ones.")
     n_scales: int = Field(4, ge=1, le=8, description="The coarsest wavelets are 2 to this power pixels wide and more.")
@@ -50,22 +54,23 @@ class Wavelet(Method):
     def steps(self, problem: InverseProblem, denoiser: Denoiser, noise: Noise) -> Iterator[Step]:
         height, width = problem.operator.image_shape[-2:]
         responses = undecimated(height, width, family=self.family, n_scales=self.n_scales).to(problem.y.device)
-        return fista(problem, lambda v: feasible(shrink(v, self.weight, responses=responses)), n_iters=self.n_iters)
+        weights = weights_under_noise(problem, self.weight, self.noise_weight)
+        return fista(problem, lambda v: feasible(shrink(v, weights, responses=responses)), n_iters=self.n_iters)
 
 
-def shrink(v: Tensor, weight: float, *, responses: Tensor) -> Tensor:
+def shrink(v: Tensor, weight: Tensor | float, *, responses: Tensor) -> Tensor:
     """The mean over all shifts of W of argmin_x 1/2 |x - v|^2 + weight |W x|_1.
 
     A coefficient of scale j is 2^j times as large in one orthogonal transform as in the undecimated one.
 
     Args:
         v: images (batch, n_channels, height, width).
-        weight: the threshold of one orthogonal transform.
+        weight: the threshold of one orthogonal transform, one or one for each image (batch, 1, 1, 1).
         responses: of the undecimated transform, from ``undecimated``.
     """
     size, n_scales = v.shape[-2:], len(responses) // 3
-    thresholds = torch.tensor([0.0, *(weight / 2**j for j in range(1, n_scales + 1) for _ in range(3))]).to(v)
-    thresholds = thresholds[:, None, None]
+    relative = torch.tensor([0.0, *(2.0**-j for j in range(1, n_scales + 1) for _ in range(3))]).to(v)[:, None, None]
+    thresholds = relative * torch.as_tensor(weight).to(v)[..., None]
     coefficients = torch.fft.irfft2(torch.fft.rfft2(v)[:, :, None] * responses, s=size)
     small = _at_most(coefficients, thresholds)
     synthesised: Tensor = torch.fft.irfft2((torch.fft.rfft2(small) * responses.conj()).sum(2), s=size)

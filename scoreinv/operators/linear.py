@@ -18,6 +18,8 @@ from torch.nn.functional import avg_pool2d
 
 from scoreinv.linalg import norms, spread
 
+N_PROBES = 2
+
 ProjectorName = Literal["matrix", "astra", "torch_radon"]
 """Ways to compute the line integrals of CT: see ``projectors``."""
 
@@ -94,6 +96,23 @@ class LinearOperator(ABC):
             squared = norms(x).flatten()
         return squared.sqrt()
 
+    def column_norm(self) -> Tensor:
+        """The root mean square of the norms of A's columns, one for all images (1,) or one each (batch,).
+
+        White noise of deviation 1 leaves so much in a pixel of A^H n. From two images of noise, the same at every call;
+        computed once.
+        """
+        if self._column_norm is None:
+            x = torch.randn(N_PROBES, *self.image_shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+            squares = [
+                (norms(self.forward(one.expand(self.n_images, *self.image_shape))) / one.norm()).flatten().square()
+                for one in x
+            ]
+            self._column_norm = torch.stack(squares).mean(0).sqrt()
+        return self._column_norm
+
+    _column_norm: Tensor | None = None
+
     def mean_over_rays(self, values: Tensor) -> Tensor:
         """For each pixel the mean of values above 0 of the data (batch, *data_shape) over those that see it.
 
@@ -120,7 +139,7 @@ class LinearOperator(ABC):
         if self.n_images == 1:
             return self
         chosen = copy.copy(self)
-        for name in (*self.per_image, "_norm"):
+        for name in (*self.per_image, "_norm", "_column_norm"):
             value = getattr(self, name)
             if value is not None and len(value) > 1:
                 setattr(chosen, name, value[places])

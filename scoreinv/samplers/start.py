@@ -9,7 +9,7 @@ The error differs from image to image: total variation finds a few small structu
 """
 
 from abc import abstractmethod
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
@@ -65,6 +65,7 @@ class TVStart(_FromTV):
     """From a total variation image."""
 
     kind: Literal["tv"] = "tv"
+    version: ClassVar[int] = 2
 
     def first(self, problem: InverseProblem, sigma_max: Tensor, noise: Noise) -> First:
         x = reconstruct(self.method, problem, noise=noise).x
@@ -75,6 +76,7 @@ class GradedTVStart(_FromTV):
     """From a total variation image, each at a level that follows from its own estimated error."""
 
     kind: Literal["graded_tv"] = "graded_tv"
+    version: ClassVar[int] = 2
     factor: float = Field(
         8.0,
         gt=0,

@@ -115,7 +115,7 @@ BASELINES: dict[Modality, Preset] = {
     "ct": Preset(TotalVariation(weight=5e-5)),
     "mri": Preset(TotalVariation(weight=4e-5)),
 }
-"""Tuned on other subjects than the examples', without measurement noise."""
+"""Tuned on other subjects than the examples', without measurement noise, which they follow by themselves."""
 
 WAVELETS: dict[Modality, Wavelet] = {"ct": Wavelet(weight=1e-4), "mri": Wavelet(weight=3e-4)}
 """The other classical method, tuned as the baselines were."""

@@ -26,7 +26,7 @@ def no_dual(v: torch.Tensor) -> torch.Tensor:
 def test_divergence_is_the_adjoint_of_the_differences():
     x = random_images()
     p = torch.rand(2, 2, 9, 7, dtype=torch.float64)
-    divergence = (less_divergence(x, 0.5, p) - x) / -0.5
+    divergence = (less_divergence(x, torch.tensor(0.5), p) - x) / -0.5
     assert float((differences(x) * p).sum()) == pytest.approx(float((x * divergence).sum()))
 
 
