@@ -136,6 +136,12 @@ def illustrated_section(workspace: str, scores_uri: str, n_pictures: int) -> Rep
     )
 
 
+def compared_in(workspace: str, scores_uri: str) -> tuple[Sequence[Result], People | None]:
+    """The results of a study, the naive one first, and their statistics over people."""
+    found = _found(workspace, scores_uri)
+    return found.results, _people(found)
+
+
 def setting_of(workspace: str, scores_uri: str, people: People | None) -> Setting:
     """What tells a study from others of the same data set, with its statistics over people."""
     scores = open_store(scores_uri)
