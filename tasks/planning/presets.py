@@ -181,8 +181,11 @@ defaults suit a posterior that is known; images want a lower first level and les
 temperature and fresh noise at the first levels alone, which all samplers that add noise have, give 0.1 to 2.4 dB more
 (3 slices of held-out people); where they were tried and gave nothing they are left out. DPIR has 12 trials in CT."""
 
-PAPER = ("langevin", "score_sde", "langevin_projection", "projection")
-"""The samplers of Song et al. 2022, by their kind."""
+PAPER: dict[Modality, tuple[str, ...]] = {
+    "ct": ("projection",),
+    "mri": ("langevin", "score_sde", "langevin_projection", "projection"),
+}
+"""The samplers that Song et al. 2022 compare, by their kind."""
 
 COMPARED: dict[Modality, tuple[AnyMethod, ...]] = {
     modality: (

@@ -4,7 +4,7 @@ import pytest
 
 from scoreinv.modality import Modality
 from tasks.benchmark import BenchmarkRecipe, name_of
-from tasks.planning.presets import PRESETS
+from tasks.planning.presets import PAPER, PRESETS
 
 CT = {"modality": "ct", "size": 32, "pixel_mm": 10, "low": -1000, "high": 1000}
 INGEST = {"source": {"kind": "phantom"}, "image": CT}
@@ -31,7 +31,8 @@ def test_without_names_it_compares_every_method_of_the_paper(modality: Modality)
     assert kinds[0] == "direct"
     assert set(kinds) == {
         *("direct", "cgls", "tv", "wavelet", "dpir"),
-        *("langevin", "score_sde", "langevin_projection", "projection", "bregman"),
+        *PAPER[modality],
+        *("projection", "bregman"),
     }
     assert len(kinds) == len(set(kinds))
     assert recipe.methods()[-1].method == PRESETS[modality]["balanced"].method
