@@ -11,7 +11,13 @@ if TYPE_CHECKING:  # pulls in Dask
     from tasks.running.shards import Execution
     from tasks.workspace import StageName
 
-COMMANDS = {"measurements": "measure", "reconstructions": "reconstruct", "scores": "evaluate", "priors": "train"}
+COMMANDS = {
+    "measurements": "measure",
+    "reconstructions": "reconstruct",
+    "calibrations": "calibrate",
+    "scores": "evaluate",
+    "priors": "train",
+}
 """The command that makes a result of a stage, where it is not called as the stage."""
 
 

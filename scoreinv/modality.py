@@ -66,6 +66,7 @@ class Traits(NamedTuple):
         windows: other windows that reports offer.
         classes: what errors are given for apart; of values with a unit.
         small: the structures whose contrast is scored.
+        bounds: between the classes of values in which intervals are calibrated; the lowest is of what is no body.
     """
 
     units: str
@@ -83,6 +84,7 @@ class Traits(NamedTuple):
     windows: tuple[Window, ...] = ()
     classes: tuple[ValueClass, ...] = ()
     small: SmallStructures | None = None
+    bounds: tuple[float, ...] = ()
 
 
 MODALITIES: dict[Modality, Traits] = {
@@ -108,6 +110,7 @@ MODALITIES: dict[Modality, Traits] = {
             ValueClass("bone", "bone", 300.0, math.inf),
         ),
         small=SmallStructures(diameter_mm=10.0, contrast=50.0),
+        bounds=(-950.0, -500.0, -150.0, 200.0, 300.0),
     ),
     "mri": Traits(
         units="volume percentile",
@@ -123,5 +126,6 @@ MODALITIES: dict[Modality, Traits] = {
         sop_class="1.2.840.10008.5.1.4.1.1.4",
         dicom_name="MR",
         small=SmallStructures(diameter_mm=6.0, contrast=0.05),
+        bounds=(0.05, 0.15, 0.3, 0.5, 0.7),
     ),
 }

@@ -136,6 +136,7 @@ _CHECKS: dict[str, Callable[[str], Iterator[str]]] = {
     "datasets": _dataset,
     "measurements": _store,
     "reconstructions": _store,
+    "calibrations": _store,
     "scores": _scores,
     "priors": _prior,
     "tuning": _tuning,
@@ -162,7 +163,7 @@ def _not_json(uri: str, name: str) -> Iterator[str]:
 
 def recipe_of(stage: str, uri: str) -> dict[str, Any] | None:
     """The recipe that a result was made from; None if it is not kept, or is damaged."""
-    if stage in ("measurements", "reconstructions", "scores"):
+    if stage in ("measurements", "reconstructions", "calibrations", "scores"):
         return dict(open_store(uri, finished=False).attrs["recipe"])
     return _recipe_file(uri) if stage in ("priors", "tuning") else None
 

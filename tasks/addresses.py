@@ -12,7 +12,8 @@ from scoreinv.spec import digest_of
 from storage.listing import Listing
 from storage.sources import PhantomSource
 from storage.uri import join, read_bytes
-from tasks.recipes import EvaluateRecipe, IngestRecipe, MeasureRecipe, ReconstructRecipe, ReportRecipe
+from tasks.recipes import CalibrateRecipe, EvaluateRecipe, IngestRecipe, MeasureRecipe, ReconstructRecipe, ReportRecipe
+from tasks.workers.calibrate import VERSION as ERRORS
 from tasks.workers.evaluate import VERSION as METRICS
 from tasks.workers.ingest import VERSION as IMAGES
 from tasks.workers.measure import VERSION as DATA
@@ -49,6 +50,11 @@ def of_measurements(recipe: MeasureRecipe) -> str:
 def of_reconstructions(recipe: ReconstructRecipe, prior_sha256: str) -> str:
     """The reference of the reconstructions of a recipe, by the weights that its prior has now; empty: none."""
     return reference("reconstructions", digest_of(recipe.digest(), prior_sha256, METHODS))
+
+
+def of_calibration(recipe: CalibrateRecipe) -> str:
+    """The reference of the calibration of a recipe."""
+    return reference("calibrations", digest_of(recipe.digest(), ERRORS))
 
 
 def of_scores(recipe: EvaluateRecipe) -> str:

@@ -86,7 +86,13 @@ def _job(workspace: str, stores: list[ShardedStore], dataset: str, target: str) 
 
 def _candidate(workspace: str, store: ShardedStore) -> Candidate:
     uri = locate(workspace, store.attrs["recipe"]["measurements"], "measurements")
-    return Candidate(uri=store.uri, measurements=uri, measurement=simulation_of(open_store(uri)).measurement)
+    named = str(store.attrs["recipe"]["reconstruction"].get("calibration", ""))
+    return Candidate(
+        uri=store.uri,
+        measurements=uri,
+        measurement=simulation_of(open_store(uri)).measurement,
+        calibration=locate(workspace, named, "calibrations") if named else "",
+    )
 
 
 def _common_dataset(stores: list[ShardedStore]) -> str:

@@ -22,6 +22,7 @@ from tasks.benchmark import BenchmarkRecipe
 from tasks.growth import seen_before
 from tasks.recipes import (
     OWN,
+    CalibrateRecipe,
     EvaluateRecipe,
     IngestRecipe,
     MeasureRecipe,
@@ -78,6 +79,11 @@ def _measurements(recipe: MeasureRecipe, workspace: str) -> str:
 def _reconstructions(recipe: ReconstructRecipe, workspace: str) -> str:
     prior = locate_prior(workspace, recipe.reconstruction.prior)
     ref = addresses.of_reconstructions(recipe, read_contract(prior).sha256 if prior else "")
+    return ref if _is_done(workspace, ref, recipe.model_dump(mode="json")) else ""
+
+
+def _calibration(recipe: CalibrateRecipe, workspace: str) -> str:
+    ref = addresses.of_calibration(recipe)
     return ref if _is_done(workspace, ref, recipe.model_dump(mode="json")) else ""
 
 
@@ -151,6 +157,7 @@ _LOOKS = {
     "measure": _measurements,
     "train": _prior,
     "reconstruct": _reconstructions,
+    "calibrate": _calibration,
     "evaluate": _scores,
     "report": _report,
     "pipeline": _pipeline,

@@ -204,6 +204,11 @@ class Reconstruction(Spec):
     n_samples: int = Field(1, ge=1, le=256, description="Posterior samples per slice; mean and deviation are kept.")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the sampler's noise.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the network; all else is float32.")
+    calibration: str = Field(
+        "",
+        description="As calibrations/0a1b2c3d4e5f, of the same method, model and measurement: half widths of 90 % "
+        "intervals then lie beside the images.",
+    )
 
     @model_validator(mode="after")
     def _prior_where_needed(self) -> "Reconstruction":
@@ -259,6 +264,14 @@ class TuneRecipe(Spec):
     def address(self) -> str:
         """The digest without the number of trials, so that more of them continue fewer; with the ranges in full."""
         return self.model_copy(update={"n_trials": 1, "search": self.space()}).digest()
+
+
+class CalibrateRecipe(Spec):
+    """How wide intervals must be, from reconstructions of people whose truth is known."""
+
+    reconstructions: str = Field(
+        description="Reference, as reconstructions/0a1b2c3d4e5f: of other people than those whose results are reported."
+    )
 
 
 class EvaluateRecipe(Spec):

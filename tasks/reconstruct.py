@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.logging import get_run_logger
 
+from scoreinv.errors import UserError
 from storage.joined import About, create_alike, open_store, part_of
 from storage.models import load, read_contract
 from storage.shards import ArrayLayout, ShardedStore
@@ -15,6 +16,7 @@ from tasks.running.owned import owned
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
+from tasks.workers.calibrate import load_calibration, use
 from tasks.workers.priors import elsewhere, image_contract, require_match
 from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard
 from tasks.workers.stores import dataset_of, simulation_of
@@ -41,6 +43,8 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
         device=execution.device,
         is_compiled=execution.is_compiled,
         projector=execution.projector,
+        calibration=_checked_calibration(recipe, measurements, sha256, execution.workspace),
+        known=_without_intervals(recipe, sha256, execution.workspace),
     )
     title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
     say_if_done(store, title)
@@ -59,6 +63,33 @@ def _tell_failures(store: ShardedStore, title: str) -> None:
     failures = {name: why for record in store.records() for name, why in record.get("failures", {}).items()}
     if failures:
         get_run_logger().warning("%s: %s", title, failure_text(failures, store.n))
+
+
+def _checked_calibration(recipe: ReconstructRecipe, measurements: ShardedStore, sha256: str, workspace: str) -> str:
+    """The URI of the calibration that a recipe names, empty if none; a warning where its intervals need not hold.
+
+    Raises:
+        StoreNotFound: if there is no such calibration.
+        UserError: if it is of other reconstructions.
+    """
+    if not recipe.reconstruction.calibration:
+        return ""
+    uri = locate(workspace, recipe.reconstruction.calibration, "calibrations")
+    calibration = load_calibration(uri)
+    about = use(recipe.reconstruction, sha256, measurements)
+    if reason := calibration.mismatch(about):
+        raise UserError(f"{recipe.reconstruction.calibration}: {reason}")
+    if warning := calibration.elsewhere(about.measurement):
+        get_run_logger().warning(warning)
+    return uri
+
+
+def _without_intervals(recipe: ReconstructRecipe, sha256: str, workspace: str) -> str:
+    """Where the same images lie or would lie without intervals; empty for a recipe that wants none."""
+    if not recipe.reconstruction.calibration:
+        return ""
+    plain = recipe.reconstruction.model_copy(update={"calibration": ""})
+    return join(workspace, addresses.of_reconstructions(recipe.model_copy(update={"reconstruction": plain}), sha256))
 
 
 def checked_prior(prior: str, choice: Reconstruction, measurements: ShardedStore) -> str:
@@ -82,6 +113,8 @@ def reconstruction_store(
     """The store of the reconstructions, made where it is not there yet; of joined measurements it is joined alike."""
     shape = image_contract(measurements.attrs).stored_shape()
     names = ("mean", "std", "sample") if recipe.reconstruction.n_samples > 1 else ("sample",)
+    size = image_contract(measurements.attrs).size
+    intervals = {"half_width": ArrayLayout((size, size))} if recipe.reconstruction.calibration else {}
 
     def about(part: int | None) -> About:
         ref = part_reference(recipe.measurements, measurements, part)
@@ -95,4 +128,4 @@ def reconstruction_store(
         }
         return About(addresses.of_reconstructions(of_part, prior_sha256), attrs)
 
-    return create_alike(measurements, uri, {name: ArrayLayout(shape) for name in names}, about)
+    return create_alike(measurements, uri, {name: ArrayLayout(shape) for name in names} | intervals, about)

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from scoreinv.baselines import External
+from scoreinv.calibration import Calibration
 from scoreinv.contract import Contract, ImageContract, ReconstructorContract
 from scoreinv.metrics.image import magnitude
 from scoreinv.modality import MODALITIES, Window
@@ -27,6 +28,7 @@ from tasks.means import Row, failure_text, left_out, mean_of
 from tasks.recipes import Reconstruction, Simulation
 from tasks.rendering import MethodRow, Panel, People, Picture, ReportSection, markdown_table
 from tasks.rendering.tables import METRICS
+from tasks.workers.calibrate import load_calibration
 from tasks.workers.evaluate import FAILURE
 from tasks.workers.priors import elsewhere, image_contract
 from tasks.workers.stores import Identity, as_images, read_identities, simulation_of
@@ -54,6 +56,8 @@ class Result(NamedTuple):
     """What tells it from the study's other results: measurement, options of the method, prior, seed."""
     model: Contract | None = None
     """Of the trained model, if there is one and it is still there."""
+    calibration: Calibration | None = None
+    """Of its intervals, if it has some and the calibration is still there."""
 
     @property
     def measurement(self) -> AnyMeasurement:
@@ -259,7 +263,9 @@ def _result(workspace: str, uri: str) -> Result:
     measurements = open_store(locate(workspace, recipe["measurements"], "measurements"))
     simulation = simulation_of(measurements)
     choice = Reconstruction.model_validate(recipe["reconstruction"])
-    return Result(store, choice, simulation, model=_model(workspace, choice))
+    return Result(
+        store, choice, simulation, model=_model(workspace, choice), calibration=_calibration(workspace, choice)
+    )
 
 
 def _model(workspace: str, choice: Reconstruction) -> Contract | None:
@@ -267,6 +273,13 @@ def _model(workspace: str, choice: Reconstruction) -> Contract | None:
         return read_contract(locate_prior(workspace, choice.prior)) if choice.prior else None
     except StoreError:
         # It made the images, and may be gone since.
+        return None
+
+
+def _calibration(workspace: str, choice: Reconstruction) -> Calibration | None:
+    try:
+        return load_calibration(locate(workspace, choice.calibration, "calibrations")) if choice.calibration else None
+    except StoreError:
         return None
 
 
@@ -336,8 +349,19 @@ def _intro(results: Sequence[Result], slices: Slices) -> list[str]:
         f"{len(subjects)} subjects, {len(volumes)} volumes, pixels of {slices.contract.pixel_mm:g} mm.",
         f"Measurement noise: {' and '.join(noise)}. {scored}",
         *(f"{result.name}: {said}." for result in results if (said := _elsewhere(result))),
+        *(f"{one.name}: {said}" for one in results if one.calibration and (said := _intervals(one, one.calibration))),
         *_left_out(slices.rejected),
     ]
+
+
+def _intervals(result: Result, calibration: Calibration) -> str:
+    """Where its intervals come from, and whether they need hold here."""
+    covered = calibration.covered[calibration.levels.index(0.9)]
+    said = (
+        f"half widths from {calibration.n_people} people; of those left out, intervals of 90 % covered {covered:.1%}."
+    )
+    warning = calibration.elsewhere(result.measurement.model_dump(mode="json"))
+    return f"{said} {warning[0].upper()}{warning[1:]}: they need not hold here." if warning else said
 
 
 def _elsewhere(result: Result) -> str:
@@ -386,6 +410,10 @@ def _panel(place: int, slices: Slices, results: Sequence[Result], rows: Sequence
         image: np.ndarray = contract.low + span * read(store, name).clip(0, 1)
         return image
 
+    def width(store: ShardedStore) -> np.ndarray:
+        values: np.ndarray = store.read("half_width", place, place + 1)[0]
+        return values
+
     return Panel(
         title=f"{identity.subject_id}, {slices.places[place]}",
         truth=None if slices.truth is None else shown(slices.truth, "images"),
@@ -394,6 +422,7 @@ def _panel(place: int, slices: Slices, results: Sequence[Result], rows: Sequence
                 method=one.row_name(one.estimate),
                 image=shown(one.store, one.estimate),
                 std=span * read(one.store, "std") if one.reconstruction.n_samples > 1 else None,
+                half_width=span * width(one.store) if "half_width" in one.store.layouts else None,
                 n_samples=one.reconstruction.n_samples,
                 scores=_scores_of_slice(identity.slice_id, one, rows),
             )

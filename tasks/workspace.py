@@ -18,7 +18,16 @@ _TRIED_BYTES = 1 << 16
 """A disk that is full takes an empty file."""
 
 StageName = Literal[
-    "datasets", "measurements", "trainings", "priors", "reconstructions", "scores", "reports", "tuning", "plans"
+    "datasets",
+    "measurements",
+    "trainings",
+    "priors",
+    "reconstructions",
+    "calibrations",
+    "scores",
+    "reports",
+    "tuning",
+    "plans",
 ]
 
 

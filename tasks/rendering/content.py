@@ -25,6 +25,7 @@ class Picture:
         method: its name.
         image: (height, width), in the unit of the panel.
         std: standard deviation of posterior samples, None if there is a single one.
+        half_width: of the calibrated 90 % interval around the image, None if it has none.
         n_samples: how many these are.
         scores: of this slice, by metric.
     """
@@ -34,6 +35,12 @@ class Picture:
     std: Image | None = None
     n_samples: int = 1
     scores: Mapping[str, float] = field(default_factory=dict)
+    half_width: Image | None = None
+
+    @property
+    def doubt(self) -> Image | None:
+        """How unsure the image is: its calibrated interval, or else how far its samples lie apart."""
+        return self.std if self.half_width is None else self.half_width
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +66,7 @@ class Panel:
     above_air: float = -math.inf
 
     def __post_init__(self) -> None:
-        images = [image for one in self.pictures for image in (one.image, one.std)]
+        images = [image for one in self.pictures for image in (one.image, one.std, one.half_width)]
         shapes = {image.shape for image in (self.truth, *images) if image is not None}
         if len(shapes) != 1 or not self.pictures or self.pictures[0].image.ndim != 2:
             raise ValueError(f"panel {self.title!r} needs images (height, width) of one shape, got {sorted(shapes)}")

@@ -56,7 +56,7 @@ def render_index(place: str, entries: Sequence[Entry]) -> str:
 
 
 def _n_views(panel: Panel) -> int:
-    n_methods, n_spreads = len(panel.pictures), sum(one.std is not None for one in panel.pictures)
+    n_methods, n_spreads = len(panel.pictures), sum(one.doubt is not None for one in panel.pictures)
     n_images = n_methods if panel.truth is None else n_methods + 1
     return n_images * len(panel.windows) + (0 if panel.truth is None else n_methods) + n_spreads
 

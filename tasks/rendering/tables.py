@@ -43,6 +43,9 @@ METRICS: Mapping[str, Metric] = {
     "small_contrast_low": Metric("Small structures, worst tenth", "", 2, "near 1"),
     "small_invented": Metric("Structures invented", "", 3, "low"),
     "coverage_90": Metric("Coverage of 90 %", "", 3),
+    "coverage_80": Metric("Coverage of 80 %", "", 3, "none", UNCERTAINTY),
+    "coverage_95": Metric("Coverage of 95 %", "", 3, "none", UNCERTAINTY),
+    "half_width": Metric("Half width of 90 %", "", 4, "none", UNCERTAINTY),
     "data_residual": Metric("Data residual", "", 2, "near 1"),
     **{
         f"mae_{one.key}": Metric(f"Error in {one.name}", traits.label, 1, "low", TISSUE)
@@ -221,10 +224,11 @@ def p_text(p: float) -> str:
 
 
 def flag_of(name: str, value: float) -> str:
-    """What is wrong with a coverage that is far from the 0.9 it promises; empty if nothing."""
-    if name != "coverage_90" or math.isnan(value) or abs(value - 0.9) <= COVERAGE_SLACK:
+    """What is wrong with a coverage that is far from what it promises; empty if nothing."""
+    promised = float(name.removeprefix("coverage_")) / 100 if name.startswith("coverage_") else math.nan
+    if not abs(value - promised) > COVERAGE_SLACK:
         return ""
-    return "too sure" if value < 0.9 else "too unsure"
+    return "too sure" if value < promised else "too unsure"
 
 
 def table_note(rows: Sequence[MethodRow], baseline: str, names: Sequence[str] = ()) -> str:

@@ -83,7 +83,7 @@ class Column(NamedTuple):
 
 
 def scales_of(panels: Sequence[Panel]) -> Scales:
-    """One scale of errors for all slices and methods of a study, and one of spreads.
+    """One scale of errors for all slices and methods of a study, and one of half widths and spreads.
 
     Errors end where those of half the methods end, on the slice where these are largest; the naive image counts only
     where there is no other.
@@ -92,7 +92,7 @@ def scales_of(panels: Sequence[Panel]) -> Scales:
     known = [(panel.pictures[1:] or panel.pictures, panel.truth) for panel in panels if panel.truth is not None]
     tops = [statistics.median(_top(np.abs(one.image - truth), PERCENTILE) for one in made) for made, truth in known]
     limit = nice_ceiling(max(tops, default=0.0))
-    spreads = [_top(one.std, PERCENTILE) for panel in panels for one in panel.pictures if one.std is not None]
+    spreads = [_top(one.doubt, PERCENTILE) for panel in panels for one in panel.pictures if one.doubt is not None]
     widest = nice_ceiling(max(spreads, default=0.0))
     return Scales(Scale(ERROR, -limit, limit, unit, 127), Scale(SPREAD, 0.0, widest, unit, 127))
 
@@ -113,17 +113,23 @@ def _column(panel: Panel, one: Picture, inset: Inset, scales: Scales) -> Column:
     images = _in_windows(one.method, one.image, panel)
     insets = _in_windows(f"{one.method}, enlarged", inset.of(one.image), panel)
     error = None if panel.truth is None else View(f"Error of {one.method}", one.image - panel.truth, scales.error)
-    spread = None if one.std is None else View(spread_name(one), one.std, scales.spread)
+    spread = None if one.doubt is None else View(spread_name(one), one.doubt, scales.spread)
     caption = " · ".join(score_text(name, one.scores[name]) for name in ("psnr", "ssim") if name in one.scores)
     notes = (
         "" if error is None else _mean_text("mean |error|", np.abs(error.values), panel.value_label),
-        "" if one.std is None else _mean_text("mean spread", one.std, panel.value_label),
+        "" if one.doubt is None else _mean_text(f"mean {_doubt_word(one)}", one.doubt, panel.value_label),
     )
     return Column(one.method, caption, images, insets, error, spread, notes, one.scores.get("psnr", -math.inf))
 
 
+def _doubt_word(one: Picture) -> str:
+    return "spread" if one.half_width is None else "half width"
+
+
 def spread_name(one: Picture) -> str:
-    """Such as "Spread of 8 samples of DDS"."""
+    """Such as "Spread of 8 samples of DDS", or "Half width of 90 % intervals of DDS"."""
+    if one.half_width is not None:
+        return f"Half width of 90 % intervals of {one.method}"
     n = f"{one.n_samples} samples" if one.n_samples > 1 else "samples"
     return f"Spread of {n} of {one.method}"
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from scoreinv.calibration import Calibration
 from scoreinv.contract import ImageContract
 from scoreinv.metrics.image import (
     class_errors,
@@ -28,6 +29,7 @@ from storage.datasets import DatasetStore
 from storage.shards import Shard
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
+from tasks.workers.calibrate import load_calibration
 from tasks.workers.priors import image_contract
 from tasks.workers.stores import Identity, as_images, open_dataset, open_store, read_identities, read_measured
 
@@ -47,6 +49,8 @@ class Candidate(Spec):
     uri: str
     measurements: str
     measurement: AnyMeasurement
+    calibration: str = ""
+    """Of its intervals, if it has some."""
 
 
 class EvaluateJob(Spec):
@@ -133,6 +137,9 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
         if estimate == "mean":
             std = as_images(store.read("std", shard.start, shard.stop), subjects.contract)
             columns |= spread_columns(Ensemble(shown, only(std, scored), n), truth, subjects.contract)
+        if candidate.calibration and truth is not None and estimate == ("mean" if choice.n_samples > 1 else "sample"):
+            deviation = as_images(store.read("std", shard.start, shard.stop), subjects.contract) if n > 1 else None
+            columns |= interval_columns(load_calibration(candidate.calibration), images, deviation, truth, scored)
         columns = {name: values.masked_fill(is_missing, torch.nan) for name, values in columns.items()}
         pairs = zip(subjects.identities, cells(columns, len(images)), strict=True)
         rows += [{**one._asdict(), **about, **_failure(one, record), **scores} for one, scores in pairs]
@@ -199,6 +206,23 @@ def spread_columns(ensemble: Ensemble, truth: Tensor | None, contract: ImageCont
             "spread_skill": ensemble_spread_skill(ensemble, truth, mask=body),
         }
     return columns
+
+
+def interval_columns(
+    calibration: Calibration, images: Tensor, std: Tensor | None, truth: Tensor, scored: Tensor | None
+) -> Columns:
+    """How often calibrated intervals hold, within all but the lowest class of values, and how wide those of 90 % are.
+
+    In place of what a spread would promise.
+    """
+    body = magnitude(images) >= calibration.bounds[0]
+    body = body if scored is None else body & scored.bool()
+    n_pixels = body.flatten(1).sum(1).clamp_min(1)
+    errors = (magnitude(images) - magnitude(truth)).abs()
+    widths = {level: calibration.half_width(images, std, level=level) for level in calibration.levels}
+    inside = {level: ((errors <= one) & body).flatten(1).sum(1) / n_pixels for level, one in widths.items()}
+    columns = {f"coverage_{100 * level:.0f}": share for level, share in inside.items()}
+    return columns | {"half_width": (widths[0.9] * body).flatten(1).sum(1) / n_pixels}
 
 
 def cells(columns: Columns, n: int) -> list[dict[str, object]]:

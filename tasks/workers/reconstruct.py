@@ -13,11 +13,12 @@ from scoreinv.operators.linear import ProjectorName
 from scoreinv.problem import InverseProblem, Model, Step, run
 from scoreinv.spec import Json, Spec
 from storage.errors import StoreError
-from storage.shards import ShardedStore
+from storage.shards import Shard, ShardedStore
 from tasks.recipes import Reconstruction, Simulation
 from tasks.running.shards import Report, Stopped
+from tasks.workers.calibrate import load_calibration
 from tasks.workers.priors import image_contract, load_model, pick_device, require_match
-from tasks.workers.stores import open_store, read_measured, read_names
+from tasks.workers.stores import as_images, open_store, read_measured, read_names
 
 
 class ReconstructJob(Spec):
@@ -34,6 +35,10 @@ class ReconstructJob(Spec):
     device: str
     is_compiled: bool = False
     projector: ProjectorName = "matrix"
+    calibration: str = ""
+    """Of the intervals, where the reconstruction names one."""
+    known: str = ""
+    """Where the same images lie without intervals, or some of them: no method is called for those."""
 
 
 VERSION = 1
@@ -70,16 +75,23 @@ class Drawn(NamedTuple):
 
 def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
     """Write mean, deviation and first sample of one shard; the record holds seconds, network calls and failures."""
-    start = time.perf_counter()
     target = open_store(job.target, finished=False)
     shard = target.plan()[index]
+    arrays, record = _known(job, shard) or _made(job, shard, report)
+    if job.calibration:
+        arrays["half_width"] = _half_widths(job, arrays)
+    target.write(shard, {name: _stored(target, name, values) for name, values in arrays.items()}, record=record)
+
+
+def _made(job: ReconstructJob, shard: Shard, report: Report) -> tuple[dict[str, np.ndarray], dict[str, Json]]:
+    """Arrays (n, n_channels, height, width) and the record of a shard, by the method."""
+    start = time.perf_counter()
     inputs = load_inputs(job, range(shard.start, shard.stop))
     samples, nfe, failures = draw_samples(job.reconstruction, inputs, job.batch_size, report)
     arrays = {"sample": samples[0]}
     if len(samples) > 1:
         # The deviation of a sample, not of a population: with four samples the difference is 15 %.
         arrays |= {"mean": samples.mean(0), "std": samples.std(0, ddof=1)}
-    arrays = {name: values.reshape(len(values), *target.layouts[name].shape) for name, values in arrays.items()}
     seconds = time.perf_counter() - start
     record: dict[str, Json] = {
         "nfe": nfe,
@@ -88,7 +100,33 @@ def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
     }
     # Only where there are some: records are part of what stores made before this hold.
     record |= {"failures": dict(failures)} if failures else {}
-    target.write(shard, arrays, record=record)
+    return arrays, record
+
+
+def _known(job: ReconstructJob, shard: Shard) -> tuple[dict[str, np.ndarray], dict[str, Json]] | None:
+    """The same from where the images lie already; None where they do not."""
+    try:
+        known = open_store(job.known, finished=False) if job.known else None
+        record = None if known is None else known.record(shard.index)
+    except StoreError:
+        return None
+    if known is None or record is None:
+        return None
+    contract = image_contract(open_store(job.measurements).attrs)
+    arrays = {name: as_images(known.read(name, shard.start, shard.stop), contract).numpy() for name in known.layouts}
+    return arrays, record
+
+
+def _half_widths(job: ReconstructJob, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of the 90 % intervals, (n, 1, height, width)."""
+    std = torch.from_numpy(arrays["std"]) if "std" in arrays else None
+    images = torch.from_numpy(arrays["mean" if "mean" in arrays else "sample"])
+    widths = load_calibration(job.calibration).half_width(images, std, level=0.9)
+    return torch.where(images.isfinite().flatten(1).all(1)[:, None, None, None], widths, torch.nan).numpy()
+
+
+def _stored(target: ShardedStore, name: str, values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), *target.layouts[name].shape)
 
 
 def load_inputs(job: ReconstructJob, places: Sequence[int]) -> Inputs:

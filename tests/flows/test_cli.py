@@ -36,6 +36,7 @@ COMMANDS = (
     "train",
     "reconstruct",
     "tune",
+    "calibrate",
     "evaluate",
     "report",
     "pipeline",

@@ -1,0 +1,246 @@
+"""Intervals that hold: half widths from the errors of people whose truth is known (split conformal prediction).
+
+Pixels of a reconstruction are put into cells: by their value (air, lung, soft tissue ...) and by how uneven the image
+is around them, or, where there are several samples, how far these lie apart. Errors grow with both. In every cell the
+quantile of the absolute errors over people, each counting alike, is the half width that an interval needs there
+(Vovk, Lindsay, Nouretdinov and Gammerman 2003, Mondrian confidence machines; Angelopoulos and Bates 2023,
+doi:10.1561/2200000101). That holds whatever the method and however wrong its own spread, for people and data like
+those it was measured on: so a calibration names its method, model and measurement, and is for no others.
+
+Slices of one person are alike, so people are what is exchanged: the quantile is raised until, leaving each person out
+in turn, the others' half widths cover them as often as promised in the mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field, JsonValue
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from scoreinv.contract import ImageContract
+from scoreinv.errors import UserError
+from scoreinv.metrics.image import magnitude
+from scoreinv.spec import Spec
+
+LEVELS = (0.8, 0.9, 0.95)
+"""What intervals promise."""
+
+NEIGHBOURS = 5
+"""Pixels along each side of the square in which an image is even or uneven."""
+
+ACTIVITIES = tuple(np.geomspace(2e-3, 0.25, 9).tolist())
+"""The bounds between even and uneven surroundings, on the scale of the images."""
+
+ERRORS = np.geomspace(1e-4, 4.0, 200)
+"""The bounds of the bins in which errors are counted."""
+
+_LOWER = np.concatenate([[0.0], ERRORS[:-1]])
+
+LEAST_PIXELS = 200
+"""Of a person in a cell, below which they say nothing of it."""
+
+LEAST_SHARE = 1 / 3
+"""Of the people, who must say something of a cell for it to have a half width of its own."""
+
+RAISED = np.linspace(0, 0.9, 46)
+"""By which shares of what is left to 1 a quantile is raised, to choose the least that covers people left out."""
+
+
+class Calibration(Spec):
+    """Half widths, and what they are for; published by a calibration.
+
+    Cells are ordered by value, and within that by unevenness.
+    """
+
+    image: ImageContract
+    method: dict[str, JsonValue] = Field(description="Of the reconstruction, with all its options.")
+    prior_sha256: str = Field("", description="Of the weights; empty without a trained model.")
+    n_samples: int = Field(1, ge=1)
+    measurement: dict[str, JsonValue]
+    bounds: tuple[float, ...] = Field(description="Between the classes of values, on the scale of the images.")
+    levels: tuple[float, ...] = LEVELS
+    half_widths: tuple[tuple[float, ...], ...] = Field(description="One row for each level, one number for each cell.")
+    covered: tuple[float, ...] = Field(
+        description="For each level the share of pixels of people left out that was covered, but for the lowest class."
+    )
+    covered_by_class: tuple[tuple[float | None, ...], ...] = Field(description="The same for each class of values.")
+    n_people: int = Field(ge=2)
+    n_slices: int = Field(ge=2)
+
+    def half_width(self, images: Tensor, std: Tensor | None = None, *, level: float = 0.9) -> Tensor:
+        """Of the interval around each pixel, (batch, 1, height, width), on the scale of the images.
+
+        Args:
+            images: (batch, n_channels, height, width).
+            std: of their samples, the same shape; None where each is a single one.
+            level: one of ``levels``.
+
+        Raises:
+            ValueError: if there is no such level, or the deviation is missing or not wanted.
+        """
+        if level not in self.levels:
+            raise ValueError(f"there are intervals of {self.levels}, not of {level}: take one of these")
+        if (std is None) != (self.n_samples == 1):
+            raise ValueError(f"this calibration is for n_samples={self.n_samples}: give the deviation of samples then")
+        widths = torch.tensor(self.half_widths[self.levels.index(level)]).to(images)
+        return widths[cells_of(images, std, self.bounds)]
+
+    def mismatch(self, other: "Use") -> str | None:
+        """Why it says nothing of other reconstructions, as one sentence; None if it may."""
+        ours = Use(self.image, self.method, self.prior_sha256, self.n_samples, self.measurement)
+        for name, mine, theirs in zip(
+            ("images", "method", "weights of the prior", "n_samples"), ours[:4], other[:4], strict=True
+        ):
+            if mine != theirs:
+                return (
+                    f"the calibration is of other {name} than the reconstruction: calibrate reconstructions made as "
+                    f"these are ({_differing(mine, theirs)})"
+                )
+        if ours.measurement["kind"] != other.measurement["kind"]:
+            return (
+                f"the calibration is for {ours.measurement['kind']!r} data, not {other.measurement['kind']!r}: "
+                "calibrate reconstructions of such data"
+            )
+        return None
+
+    def elsewhere(self, measurement: Mapping[str, JsonValue]) -> str:
+        """In which option data were measured otherwise, as a clause: intervals need not hold. Empty if in none."""
+        name = next((name for name in measurement if measurement[name] != self.measurement.get(name)), "")
+        if not name:
+            return ""
+        return (
+            f"intervals were calibrated at {name}={self.measurement.get(name)} but the data were measured with "
+            f"{name}={measurement[name]}"
+        )
+
+
+class Use(NamedTuple):
+    """What a calibration is of, and what it may serve."""
+
+    image: ImageContract
+    method: Mapping[str, JsonValue]
+    prior_sha256: str
+    n_samples: int
+    measurement: Mapping[str, JsonValue]
+
+
+def cells_of(images: Tensor, std: Tensor | None, bounds: Sequence[float]) -> Tensor:
+    """The cell of each pixel, (batch, 1, height, width), int64; arguments as ``Calibration.half_width``."""
+    values = magnitude(images)
+    activity = unevenness(values) if std is None else magnitude(std)
+    values = values.contiguous()
+    classes = torch.bucketize(values, torch.tensor(bounds).to(values), right=True)
+    return classes * (len(ACTIVITIES) + 1) + torch.bucketize(activity, torch.tensor(ACTIVITIES).to(values))
+
+
+def n_cells(bounds: Sequence[float]) -> int:
+    """Of how many cells pixels are, with these bounds between classes of values."""
+    return (len(bounds) + 1) * (len(ACTIVITIES) + 1)
+
+
+def unevenness(values: Tensor) -> Tensor:
+    """The standard deviation of values (batch, 1, height, width) around each pixel."""
+    means = [
+        avg_pool2d(x, NEIGHBOURS, stride=1, padding=NEIGHBOURS // 2, count_include_pad=False)
+        for x in (values, values.square())
+    ]
+    return (means[1] - means[0].square()).clamp_min(0).sqrt()
+
+
+def counted(images: Tensor, truth: Tensor, std: Tensor | None, bounds: Sequence[float]) -> np.ndarray:
+    """The errors of each image, (batch, n_cells, len(ERRORS) + 1), int64; arguments as ``Calibration.half_width``."""
+    errors = (magnitude(images) - magnitude(truth)).abs()
+    bins = torch.bucketize(errors, torch.tensor(ERRORS).to(errors))
+    n_bins = len(ERRORS) + 1
+    flat = cells_of(images, std, bounds) * n_bins + bins
+    each = [torch.bincount(one.flatten(), minlength=n_cells(bounds) * n_bins) for one in flat]
+    return torch.stack(each).view(len(images), n_cells(bounds), n_bins).numpy()
+
+
+class Table(NamedTuple):
+    """What people's errors lead to: half widths (n_levels, n_cells), and the coverage of people left out."""
+
+    half_widths: np.ndarray
+    covered: np.ndarray
+    covered_by_class: np.ndarray
+
+
+def calibrated(people: Sequence[np.ndarray], levels: Sequence[float] = LEVELS) -> Table:
+    """The half widths of each level, from the counted errors of each person (n_cells, len(ERRORS) + 1).
+
+    Raises:
+        UserError: if there are fewer than two people.
+    """
+    if len(people) < 2:
+        raise UserError(f"a calibration needs two people or more whose truth is known, not {len(people)}")
+    counts = np.stack(people).astype(float)
+    found = [_of_level(counts, level) for level in levels]
+    return Table(*(np.stack(parts) for parts in zip(*found, strict=True)))
+
+
+def _of_level(counts: np.ndarray, level: float) -> tuple[np.ndarray, float, np.ndarray]:
+    """Raise the quantile until people left out are covered; the last one if none does it."""
+    for share in RAISED:
+        raised = level + share * (1 - level)
+        rows = [np.delete(counts, i, 0) for i in range(len(counts))]
+        covered = [_covered(one, _widths(others, raised)) for one, others in zip(counts, rows, strict=True)]
+        mean = float(np.mean([whole for whole, _ in covered]))
+        if mean >= level:
+            break
+    with np.errstate(invalid="ignore"):
+        by_class = np.array([by_class for _, by_class in covered])
+        known = ~np.isnan(by_class)
+        means = np.where(known.any(0), np.nansum(by_class, 0) / np.maximum(known.sum(0), 1), np.nan)
+    return _widths(counts, raised), mean, means
+
+
+def _widths(counts: np.ndarray, level: float) -> np.ndarray:
+    """Quantiles of each cell, (n_cells,); of one that few say anything of, those of its class, or of all pixels."""
+    n_people, _, n_bins = counts.shape
+    by_class = counts.reshape(n_people, -1, len(ACTIVITIES) + 1, n_bins).sum(2)
+    whole = _quantile(counts.sum(1)[:, None], level, n_people)
+    classes = _quantile(by_class, level, n_people)
+    classes = np.where(np.isnan(classes), whole, classes).repeat(len(ACTIVITIES) + 1)
+    cells = _quantile(counts, level, n_people)
+    return np.where(np.isnan(cells), classes, cells)
+
+
+def _quantile(counts: np.ndarray, level: float, n_people: int) -> np.ndarray:
+    """Over people, each counting alike, of every cell, (n_cells,); NaN where too few say anything."""
+    totals = counts.sum(2)
+    says = totals >= LEAST_PIXELS
+    shares = np.where(says[..., None], counts / np.maximum(totals, 1)[..., None], 0).sum(0)
+    n_saying = says.sum(0)
+    cumulative = np.cumsum(shares, 1) / np.maximum(n_saying, 1)[:, None]
+    # Within the first bin with which the level is reached.
+    places = np.minimum((cumulative < level - 1e-12).sum(1), len(ERRORS) - 1)
+    rows = np.arange(len(places))
+    before, there = np.where(places > 0, cumulative[rows, places - 1], 0), cumulative[rows, places]
+    share = np.clip((level - before) / np.maximum(there - before, 1e-12), 0, 1)
+    widths = _LOWER[places] + share * (ERRORS - _LOWER)[places]
+    return np.where(n_saying >= max(1, LEAST_SHARE * n_people), widths, np.nan)
+
+
+def _covered(counts: np.ndarray, widths: np.ndarray) -> tuple[float, np.ndarray]:
+    """The share of a person's pixels whose error is within the half widths, of all but the lowest class, and of each.
+
+    The lowest is air, which is easy, and there is much of it.
+    """
+    shares = (widths[:, None] - _LOWER) / (ERRORS - _LOWER)
+    n_inside, n = (counts[:, :-1] * shares.clip(0, 1)).sum(1), counts.sum(1)
+    by_class = [x.reshape(-1, len(ACTIVITIES) + 1).sum(1) for x in (n_inside, n)]
+    few = by_class[1] < LEAST_PIXELS
+    whole = float(by_class[0][1:].sum() / max(by_class[1][1:].sum(), 1))
+    return whole, np.where(few, np.nan, by_class[0] / np.maximum(by_class[1], 1))
+
+
+def _differing(ours: object, theirs: object) -> str:
+    if isinstance(ours, Spec) and isinstance(theirs, Spec):
+        ours, theirs = ours.model_dump(mode="json"), theirs.model_dump(mode="json")
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        name = next((name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), "")
+        return f"{name}: {ours.get(name)} there, {theirs.get(name)} here"
+    return f"{ours} there, {theirs} here"

@@ -1,0 +1,92 @@
+"""Learn from people whose truth is known how wide intervals must be."""
+
+import math
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from scoreinv.calibration import Calibration, calibrated
+from scoreinv.errors import UserError
+from storage.joined import About, create_alike, open_store, part_of
+from storage.shards import ShardedStore
+from storage.uri import join
+from tasks import addresses
+from tasks.progress import follow, say_if_done
+from tasks.recipes import CalibrateRecipe
+from tasks.running.owned import owned
+from tasks.running.retry import worth_retrying
+from tasks.running.shards import Execution, map_shards
+from tasks.running.stopping import stoppable
+from tasks.workers.calibrate import CalibrateJob, calibrate_shard, load_calibration, people_in, use_of, value_bounds
+from tasks.workers.priors import image_contract
+from tasks.workspace import locate, part_reference
+
+
+@task(name="calibrate", retries=1, retry_condition_fn=worth_retrying)
+@stoppable
+def calibrate(recipe: CalibrateRecipe, execution: Execution) -> str:
+    """The reference of the calibration, made where it is not there yet.
+
+    Raises:
+        UserError: if nobody knows the true images, or there are fewer than two people.
+    """
+    reconstructions = open_store(locate(execution.workspace, recipe.reconstructions, "reconstructions"))
+    dataset = str(reconstructions.attrs["dataset"])
+    if not dataset:
+        raise UserError(
+            f"{recipe.reconstructions} is of a scan whose true images nobody has: calibrate reconstructions of images "
+            "that were measured by simulation"
+        )
+    ref = addresses.of_calibration(recipe)
+    store = _store(recipe, reconstructions, join(execution.workspace, ref))
+    job = CalibrateJob(
+        dataset=locate(execution.workspace, dataset, "datasets"), reconstructions=reconstructions.uri, target=store.uri
+    )
+    title = f"Calibrating {recipe.reconstructions}"
+    say_if_done(store, title)
+    while not store.is_finished():
+        with owned([store], execution, title) as mine:
+            if mine:
+                follow(map_shards(calibrate_shard, job, store, execution), store, title)
+                found = _calibration(reconstructions, store, execution.workspace)
+                store.finish(manifest=found.model_dump(mode="json"))
+    get_run_logger().info("%s", summary_of(load_calibration(store.uri)))
+    return ref
+
+
+def summary_of(calibration: Calibration) -> str:
+    """How often people who were left out are covered, in a sentence."""
+    pairs = zip(calibration.levels, calibration.covered, strict=True)
+    said = ", ".join(f"{covered:.1%} by intervals of {level:.0%}" for level, covered in pairs)
+    return f"people left out, {calibration.n_people} in turn: covered {said}"
+
+
+def _store(recipe: CalibrateRecipe, reconstructions: ShardedStore, uri: str) -> ShardedStore:
+    """The store of the counted errors, made where it is not there yet; of joined reconstructions it is joined alike."""
+
+    def about(part: int | None) -> About:
+        ref = part_reference(recipe.reconstructions, reconstructions, part)
+        of_part = recipe.model_copy(update={"reconstructions": ref})
+        dataset = str(part_of(reconstructions, part).attrs["dataset"])
+        return About(addresses.of_calibration(of_part), {"recipe": of_part.model_dump(mode="json"), "dataset": dataset})
+
+    return create_alike(reconstructions, uri, {}, about)
+
+
+def _calibration(reconstructions: ShardedStore, store: ShardedStore, workspace: str) -> Calibration:
+    measured = open_store(locate(workspace, reconstructions.attrs["recipe"]["measurements"], "measurements"))
+    image = image_contract(measured.attrs)
+    people, n_slices = people_in(store, image)
+    table = calibrated(list(people.values()))
+    about = use_of(reconstructions, measured)
+    return Calibration(
+        **about._asdict(),
+        bounds=value_bounds(image),
+        half_widths=tuple(map(tuple, table.half_widths.tolist())),
+        covered=tuple(table.covered.tolist()),
+        covered_by_class=tuple(
+            tuple(None if math.isnan(x) else x for x in row) for row in table.covered_by_class.tolist()
+        ),
+        n_people=len(people),
+        n_slices=n_slices,
+    )

@@ -1,0 +1,110 @@
+"""Errors of one shard of reconstructions, counted for each person; and calibrations as workers read them."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from scoreinv.calibration import ERRORS, Calibration, Use, counted, n_cells
+from scoreinv.contract import ImageContract
+from scoreinv.modality import MODALITIES
+from scoreinv.spec import Json, Spec
+from storage.shards import ShardedStore
+from tasks.recipes import Reconstruction
+from tasks.running.shards import Report
+from tasks.workers.priors import image_contract
+from tasks.workers.stores import as_images, open_dataset, open_store, simulation_of
+
+VERSION = 1
+"""Of how errors are counted and what is made of them: part of the address of calibrations."""
+
+
+class CalibrateJob(Spec):
+    """Whose images are compared with which."""
+
+    dataset: str
+    reconstructions: str
+    target: str
+
+
+def calibrate_shard(job: CalibrateJob, index: int, report: Report) -> None:
+    """Write no array: the record holds, for each person, the errors of their slices, and how many slices these are."""
+    target = open_store(job.target, finished=False)
+    shard = target.plan()[index]
+    dataset, store = open_dataset(job.dataset), open_store(job.reconstructions)
+    contract = dataset.contract
+    estimate = "mean" if "mean" in store.layouts else "sample"
+    images = as_images(store.read(estimate, shard.start, shard.stop), contract)
+    std = as_images(store.read("std", shard.start, shard.stop), contract) if estimate == "mean" else None
+    truth = as_images(dataset.images(shard.start, shard.stop), contract)
+    has_image = images.isfinite().flatten(1).all(1)
+    counts = counted(images.nan_to_num(), truth, std, value_bounds(contract))
+    people: dict[str, np.ndarray] = {}
+    n_slices: dict[str, int] = {}
+    names = [one.subject_id for one in dataset.listing.slices[shard.start : shard.stop]]
+    for name, here, mine in zip(names, has_image.tolist(), counts, strict=True):
+        if here:
+            people[name] = people.get(name, 0) + mine
+            n_slices[name] = n_slices.get(name, 0) + 1
+    errors = {name: _sparse(one) for name, one in people.items()}
+    target.write(shard, {}, record={"people": errors, "n_slices": dict(n_slices)})
+
+
+def people_in(store: ShardedStore, contract: ImageContract) -> tuple[dict[str, np.ndarray], int]:
+    """The counted errors of each person over all shards, (n_cells, len(ERRORS) + 1), and the number of slices."""
+    bounds = value_bounds(contract)
+    people: dict[str, np.ndarray] = {}
+    n_slices = 0
+    for record in store.records():
+        n_slices += sum(record["n_slices"].values())
+        for name, sparse in record["people"].items():
+            people[name] = people.get(name, 0) + _dense(sparse, bounds)
+    return people, n_slices
+
+
+def value_bounds(contract: ImageContract) -> tuple[float, ...]:
+    """The bounds between classes of values of a modality, on the scale of the images."""
+    span = contract.high - contract.low
+    return tuple((bound - contract.low) / span for bound in MODALITIES[contract.modality].bounds)
+
+
+def use_of(reconstructions: ShardedStore, measurements: ShardedStore) -> Use:
+    """What a calibration of these reconstructions would be of."""
+    choice = Reconstruction.model_validate(reconstructions.attrs["recipe"]["reconstruction"])
+    return use(choice, str(reconstructions.attrs["prior_sha256"]), measurements)
+
+
+def use(choice: Reconstruction, prior_sha256: str, measurements: ShardedStore) -> Use:
+    """The same of reconstructions that are to be made."""
+    return Use(
+        image_contract(measurements.attrs),
+        choice.method.model_dump(mode="json"),
+        prior_sha256,
+        choice.n_samples,
+        simulation_of(measurements).measurement.model_dump(mode="json"),
+    )
+
+
+def load_calibration(uri: str) -> Calibration:
+    """The one at a URI; of a finished store, so it is read once per process.
+
+    Raises:
+        StoreError: if it is not there, not finished or damaged.
+    """
+    return _loaded(uri)
+
+
+@lru_cache(maxsize=8)
+def _loaded(uri: str) -> Calibration:
+    return Calibration.model_validate(open_store(uri).manifest())
+
+
+def _sparse(counts: np.ndarray) -> Json:
+    places = np.flatnonzero(counts)
+    return {"places": places.tolist(), "counts": counts.ravel()[places].tolist()}
+
+
+def _dense(sparse: dict[str, Any], bounds: tuple[float, ...]) -> np.ndarray:
+    counts = np.zeros(n_cells(bounds) * (len(ERRORS) + 1), np.int64)
+    counts[sparse["places"]] = sparse["counts"]
+    return counts.reshape(n_cells(bounds), -1)

@@ -1,0 +1,145 @@
+"""Calibrated intervals: they cover people who were not there, in every class of values, and know what they are for."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from scoreinv.calibration import ACTIVITIES, LEVELS, Calibration, Use, calibrated, cells_of, counted, unevenness
+from scoreinv.contract import ImageContract
+from scoreinv.errors import UserError
+
+SIZE = 64
+BOUNDS = (0.1, 0.4, 0.7)
+IMAGE = ImageContract(modality="ct", size=SIZE, pixel_mm=4.0, low=-1000, high=1000)
+USE = Use(IMAGE, {"kind": "direct"}, "", 1, {"kind": "sparse_view_ct", "n_views": 23})
+
+
+def person(seed: int) -> tuple[Tensor, Tensor]:
+    """Reconstructions (2, 1, size, size) of blocks of every class, and their truth.
+
+    Errors are of two tails (Laplace), grow with the value, and differ from person to person.
+    """
+    generator = np.random.default_rng(seed)
+    values = generator.choice([0.05, 0.25, 0.55, 0.85], size=(2, 1, 8, 8)).repeat(8, 2).repeat(8, 3)
+    images = values + generator.uniform(-0.04, 0.04, values.shape)
+    # Spread evenly over people, so that few of them stand for all.
+    scale = (0.004 + 0.05 * values) * (0.7 + 0.7 * (0.618034 * seed % 1))
+    return torch.from_numpy(images).float(), torch.from_numpy(
+        images + generator.laplace(size=values.shape) * scale
+    ).float()
+
+
+def calibration(n_people: int) -> Calibration:
+    people = [counted(*person(seed), None, BOUNDS).sum(0) for seed in range(n_people)]
+    table = calibrated(people)
+    return Calibration(
+        image=IMAGE,
+        method=dict(USE.method),
+        measurement=dict(USE.measurement),
+        bounds=BOUNDS,
+        half_widths=tuple(map(tuple, table.half_widths.tolist())),
+        covered=tuple(table.covered.tolist()),
+        covered_by_class=tuple(tuple(None if math.isnan(x) else x for x in row) for row in table.covered_by_class),
+        n_people=n_people,
+        n_slices=2 * n_people,
+    )
+
+
+@pytest.fixture(scope="module")
+def thirty() -> Calibration:
+    return calibration(30)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_people_who_were_not_there_are_covered_in_every_class(thirty: Calibration, level: float) -> None:
+    shares = []
+    for seed in range(100, 140):
+        images, truth = person(seed)
+        inside = (images - truth).abs() <= thirty.half_width(images, level=level)
+        classes = torch.bucketize(images, torch.tensor(BOUNDS))
+        shares.append([float(inside[classes == place].float().mean()) for place in range(4)])
+    means = np.mean(shares, 0)
+    np.testing.assert_allclose(means, level, atol=0.02)
+    said = np.array(thirty.covered_by_class[LEVELS.index(level)], float)
+    np.testing.assert_allclose(means, said, atol=0.03)
+
+
+def test_what_it_says_of_people_left_out_is_at_least_what_it_promises(thirty: Calibration) -> None:
+    for level, covered in zip(thirty.levels, thirty.covered, strict=True):
+        assert level <= covered <= level + 0.02
+
+
+def test_errors_that_grow_get_wider_intervals(thirty: Calibration) -> None:
+    flat = torch.tensor([0.05, 0.25, 0.55, 0.85]).view(4, 1, 1, 1).expand(4, 1, SIZE, SIZE)
+    widths = thirty.half_width(flat)[:, 0, 20, 20].tolist()
+    assert widths == sorted(widths)
+    assert widths[3] > 3 * widths[0]
+
+
+def test_cells_are_by_value_and_by_unevenness_or_the_spread_of_samples() -> None:
+    image = torch.full((1, 1, 16, 16), 0.5)
+    image[..., 8:] = 0.6
+    assert float(unevenness(image)[0, 0, 3, 1]) < 1e-3
+    assert float(unevenness(image)[0, 0, 3, 8]) == pytest.approx(0.05, rel=0.05)
+    n = len(ACTIVITIES) + 1
+    assert int(cells_of(image, None, BOUNDS)[0, 0, 3, 1]) == 2 * n
+    assert int(cells_of(image, None, BOUNDS)[0, 0, 3, 8]) > 2 * n
+    assert int(cells_of(image, torch.full_like(image, 1.0), BOUNDS).min()) == 3 * n - 1
+
+
+def test_counts_hold_every_pixel_once_in_its_bin() -> None:
+    images, truth = person(0)
+    counts = counted(images, truth, None, BOUNDS)
+    assert counts.sum((1, 2)).tolist() == [SIZE * SIZE] * 2
+    exact = counted(images, images, None, BOUNDS)
+    assert exact[:, :, 0].sum() == 2 * SIZE * SIZE
+
+
+def test_a_cell_of_which_few_people_say_anything_takes_the_width_of_its_class() -> None:
+    images, truth = person(0)
+    one = counted(images, truth, None, BOUNDS).sum(0)
+    width = calibrated([one, one]).half_widths[1].reshape(4, -1)
+    seen = one.sum(1).reshape(4, -1) > 0
+    for place in range(4):
+        assert len(set(width[place][~seen[place]].tolist())) == 1
+    assert np.isfinite(width).all()
+
+
+def test_one_person_is_no_calibration() -> None:
+    with pytest.raises(UserError, match="two people or more whose truth is known, not 1"):
+        calibrated([counted(*person(0), None, BOUNDS).sum(0)])
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (USE._replace(image=IMAGE.model_copy(update={"size": 128})), r"other images .*size: 64 there, 128 here"),
+        (USE._replace(method={"kind": "tv"}), r"other method .*kind: direct there, tv here"),
+        (USE._replace(prior_sha256="a"), "other weights of the prior"),
+        (USE._replace(n_samples=8), r"other n_samples .*1 there, 8 here"),
+        (USE._replace(measurement={"kind": "limited_angle_ct"}), "for 'sparse_view_ct' data, not 'limited_angle_ct'"),
+    ],
+)
+def test_it_says_nothing_of_other_reconstructions(thirty: Calibration, other: Use, said: str) -> None:
+    assert thirty.mismatch(USE) is None
+    found = thirty.mismatch(other)
+    assert found is not None
+    with pytest.raises(UserError, match=said):
+        raise UserError(found)
+
+
+def test_other_options_of_the_measurement_are_told(thirty: Calibration) -> None:
+    assert thirty.elsewhere(USE.measurement) == ""
+    said = thirty.elsewhere({"kind": "sparse_view_ct", "n_views": 45})
+    assert said == "intervals were calibrated at n_views=23 but the data were measured with n_views=45"
+
+
+def test_a_wrong_level_or_a_missing_deviation_is_refused(thirty: Calibration) -> None:
+    images, _ = person(0)
+    with pytest.raises(ValueError, match=r"not of 0.5: take one of these"):
+        thirty.half_width(images, level=0.5)
+    with pytest.raises(ValueError, match="for n_samples=1"):
+        thirty.half_width(images, images)
