@@ -162,6 +162,10 @@ class MeasurementSpec(Spec):
         y = self.noise.apply(clean, contract, noise.of("measurement"))
         return Measured(y, self.noise.std(y, contract), context)
 
+    def notes(self, image: ImageContract) -> list[str]:
+        """What is to be known of such data before they are trusted, in sentences; here nothing."""
+        return []
+
     def scored(self, context: Context) -> Tensor | None:
         """Which pixels count when images are compared with the truth, bool (batch, 1, height, width); None: all."""
         return None

@@ -118,7 +118,7 @@ def test_a_plan_from_a_form_writes_no_file_of_the_machine() -> None:
 
 
 FREE_TEXTS = {
-    *("name", "title", "licence", "names", "training_data"),  # shown
+    *("name", "title", "licence", "names", "training_data", "missing"),  # shown
     *("subjects", "validation_subjects", "only_subjects", "exclude_subjects", "series", "series_uids", "pattern"),
     *("dataset", "datasets", "measurements", "reconstructions", "calibration", "scores"),  # references
     *("recipe", "changes"),  # flows/recipe.py looks at them

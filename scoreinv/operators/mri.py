@@ -13,13 +13,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from scoreinv.contract import Modality
+from scoreinv.contract import ImageContract, Modality
 from scoreinv.errors import UserError
 from scoreinv.measurement import NO_CONTEXT, Context, MeasurementSpec, PoissonNoise
 from scoreinv.operators import masks
 from scoreinv.operators.fourier import PLANE, as_channels, as_complex, fft2c, ifft2c, mirror, resample_spectrum
 from scoreinv.operators.linear import MaskedTransform
 from scoreinv.spec import MAX_SEED
+
+TELLS_MORE = 1.2
+"""How many times as many columns other ones must tell of to be worth a word."""
 
 MaskPattern = Literal["paper", "equispaced", "random", "variable_density"]
 
@@ -56,6 +59,19 @@ class CartesianMRI(MeasurementSpec):
     def operator(self, size: int, context: Context = NO_CONTEXT, *, n_channels: int = 1) -> "CartesianMRIOperator":
         return CartesianMRIOperator(self.mask(size), size, n_channels=n_channels, use_symmetry=not self.paper_faithful)
 
+    def notes(self, image: ImageContract) -> list[str]:
+        """Columns that mirror each other tell the same of a real image: whether other columns would tell more."""
+        if image.n_channels > 1 or self.pattern == "equispaced" or self.acceleration > image.size:
+            return []
+        other = self.model_copy(update={"pattern": "equispaced", "n_acs": None})
+        (n, ours), (_, theirs) = (_told(spec.mask(image.size)) for spec in (self, other))
+        if theirs < TELLS_MORE * ours:
+            return []
+        return [
+            f"columns that mirror each other tell the same of a real image: the {n} that are acquired tell of {ours}, "
+            f"as many with pattern=equispaced would of {theirs}"
+        ]
+
     def mask(self, size: int) -> Tensor:
         """The acquired columns, bool (size,).
 
@@ -74,6 +90,11 @@ class CartesianMRI(MeasurementSpec):
             return masks.equispaced_mask(size, n_keep, n_acs=n_acs)
         draw = masks.random_mask if self.pattern == "random" else masks.variable_density_mask
         return draw(size, n_keep, n_acs=n_acs, seed=self.seed)
+
+
+def _told(mask: Tensor) -> tuple[int, int]:
+    """How many columns are acquired, and how many these and their mirrors are."""
+    return int(mask.sum()), int((mask | mirror(mask[None])[0]).sum())
 
 
 class CartesianMRIOperator(MaskedTransform):

@@ -52,13 +52,22 @@ class DirectStart(Start):
 
 class _FromTV(Start):
     weight: float = Field(3e-4, ge=0, description="Of the total variation, relative to the squared norm of A.")
+    noise_weight: float = Field(
+        0.25,
+        ge=0,
+        title="Weight of noise",
+        description="Added to it, relative to the noise that a gradient step adds: less than the best image takes, as "
+        "the network removes noise too.",
+    )
     n_iters: int = Field(500, ge=1)
     n_inner: int = Field(10, ge=1, description="Steps of each denoising, from the last one's dual.")
 
     @property
     def method(self) -> TotalVariation:
         """What finds the image."""
-        return TotalVariation(weight=self.weight, n_iters=self.n_iters, n_inner=self.n_inner)
+        return TotalVariation(
+            weight=self.weight, noise_weight=self.noise_weight, n_iters=self.n_iters, n_inner=self.n_inner
+        )
 
 
 class TVStart(_FromTV):

@@ -8,6 +8,7 @@ import yaml
 
 from storage.fingerprint import Fingerprint, Range
 from tasks.planning.plan import Plan
+from tasks.planning.presets import noise_note
 from tasks.running.shards import Execution
 
 N_REJECTED_SHOWN = 5
@@ -79,6 +80,9 @@ def _reason_lines(plan: Plan) -> Lines:
         yield f"  grid: {width:.0f} mm wide, as the prior's; the borders of wider images are cut."
     if outside > 0:
         yield f"  values: about {100 * outside:.1g} % of the body is outside {grid.low:g} to {grid.high:g}: cut off."
+    measurement = plan.draft.recipe.measurement
+    for note in filter(None, (*measurement.notes(grid), noise_note(measurement.noise))):
+        yield f"  measurement: {note}."
     yield "  batch size and precision: the fastest network calls. Milliseconds per image:"
     for precision, seconds in plan.timing.calls.items():
         yield f"    {precision}: " + ", ".join(f"{1000 * s:.3g} (batch of {size})" for size, s in seconds.items())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from scoreinv.baselines import CGLS, Direct, TotalVariation, Wavelet
+from scoreinv.measurement import AnyNoise, GaussianNoise, PoissonNoise
 from scoreinv.methods import AnyMethod
 from scoreinv.modality import Modality
 from scoreinv.samplers import (
@@ -107,6 +108,19 @@ PRESETS: dict[Modality, dict[PresetName, Preset]] = {
     "ct": {"fast": Preset(ct(10)), "balanced": Preset(ct(20)), "best": Preset(dds_ct(50), n_samples=8)},
     "mri": {"fast": Preset(mri(10)), "balanced": Preset(mri(20)), "best": Preset(dds_mri(50), n_samples=8)},
 }
+
+LEAST_PHOTONS, MOST_NOISE = 1e4, 0.03
+"""The noisiest data that presets were tried at (benchmarks/settings.py)."""
+
+
+def noise_note(noise: AnyNoise) -> str:
+    """Whether data are noisier than any that presets were tried at, in a sentence; empty if not."""
+    if isinstance(noise, PoissonNoise) and noise.n_photons < LEAST_PHOTONS:
+        return f"presets were tried with {LEAST_PHOTONS:g} photons and more: with fewer, look at what they make of it"
+    if isinstance(noise, GaussianNoise) and noise.noise_std > MOST_NOISE:
+        return f"presets were tried up to noise_std={MOST_NOISE:g}: with more noise, look at what they make of it"
+    return ""
+
 
 OF_CALLS: dict[Modality, Callable[[int], AnyMethod]] = {"ct": ct, "mri": mri}
 """The preset of one image with other numbers of calls."""

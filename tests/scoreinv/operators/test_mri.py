@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from scoreinv.contract import ImageContract
 from scoreinv.operators.fourier import fft2c
 from scoreinv.operators.mri import CartesianMRI, CartesianMRIOperator
 
@@ -78,3 +79,15 @@ def test_zero_filled_is_the_direct_reconstruction() -> None:
 def test_float32_data_are_complex64() -> None:
     operator = CartesianMRI().operator(32)
     assert operator.forward(noise(1, 32).float()).dtype == torch.complex64
+
+
+def test_a_mask_of_mirror_pairs_is_told_of_where_other_columns_tell_more() -> None:
+    image = ImageContract(modality="mri", size=128, pixel_mm=1.875, low=0, high=1)
+    (said,) = CartesianMRI(acceleration=4).notes(image)
+    assert said == (
+        "columns that mirror each other tell the same of a real image: the 32 that are acquired tell of 33, as many "
+        "with pattern=equispaced would of 55"
+    )
+    assert CartesianMRI(acceleration=8).notes(image) == []
+    assert CartesianMRI(acceleration=4, pattern="equispaced").notes(image) == []
+    assert CartesianMRI(acceleration=4).notes(image.model_copy(update={"n_channels": 2})) == []
