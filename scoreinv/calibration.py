@@ -177,45 +177,59 @@ def calibrated(people: Sequence[np.ndarray], levels: Sequence[float] = LEVELS) -
     if len(people) < 2:
         raise UserError(f"a calibration needs two people or more whose truth is known, not {len(people)}")
     counts = np.stack(people).astype(float)
-    found = [_of_level(counts, level) for level in levels]
+    by_class = counts.reshape(len(people), -1, len(ACTIVITIES) + 1, counts.shape[2]).sum(2)
+    sums = [_without_each(one) for one in (counts, by_class, counts.sum(1)[:, None])]
+    found = [_of_level(counts, sums, level) for level in levels]
     return Table(*(np.stack(parts) for parts in zip(*found, strict=True)))
 
 
-def _of_level(counts: np.ndarray, level: float) -> tuple[np.ndarray, float, np.ndarray]:
+class _Sums(NamedTuple):
+    """Of groups of cells: how the errors of all people but one lie, for each of them, and last of all people.
+
+    ``cumulative`` is the share of errors up to each bin (n_people + 1, n_groups, n_bins), each person counting alike;
+    ``n_saying`` how many of them say anything of a group (n_people + 1, n_groups).
+    """
+
+    cumulative: np.ndarray
+    n_saying: np.ndarray
+
+
+def _without_each(counts: np.ndarray) -> _Sums:
+    totals = counts.sum(2)
+    says = totals >= LEAST_PIXELS
+    shares = np.where(says[..., None], counts / np.maximum(totals, 1)[..., None], 0)
+    nobody = np.zeros_like(shares[:1])
+    sums = shares.sum(0) - np.concatenate([shares, nobody])
+    n_saying = says.sum(0) - np.concatenate([says, np.zeros_like(says[:1])])
+    return _Sums(np.cumsum(sums, 2) / np.maximum(n_saying, 1)[..., None], n_saying)
+
+
+def _of_level(counts: np.ndarray, sums: Sequence[_Sums], level: float) -> tuple[np.ndarray, float, np.ndarray]:
     """Raise the quantile until people left out are covered; the last one if none does it."""
+    n_people = len(counts)
     for share in RAISED:
         raised = level + share * (1 - level)
-        rows = [np.delete(counts, i, 0) for i in range(len(counts))]
-        covered = [_covered(one, _widths(others, raised)) for one, others in zip(counts, rows, strict=True)]
+        covered = [_covered(counts[i], _widths(sums, i, raised, n_people - 1)) for i in range(n_people)]
         mean = float(np.mean([whole for whole, _ in covered]))
         if mean >= level:
             break
-    with np.errstate(invalid="ignore"):
-        by_class = np.array([by_class for _, by_class in covered])
-        known = ~np.isnan(by_class)
-        means = np.where(known.any(0), np.nansum(by_class, 0) / np.maximum(known.sum(0), 1), np.nan)
-    return _widths(counts, raised), mean, means
+    by_class = np.array([by_class for _, by_class in covered])
+    known = ~np.isnan(by_class)
+    means = np.where(known.any(0), np.nansum(by_class, 0) / np.maximum(known.sum(0), 1), np.nan)
+    return _widths(sums, n_people, raised, n_people), mean, means
 
 
-def _widths(counts: np.ndarray, level: float) -> np.ndarray:
+def _widths(sums: Sequence[_Sums], left_out: int, level: float, n_people: int) -> np.ndarray:
     """Quantiles of each cell, (n_cells,); of one that few say anything of, those of its class, or of all pixels."""
-    n_people, _, n_bins = counts.shape
-    by_class = counts.reshape(n_people, -1, len(ACTIVITIES) + 1, n_bins).sum(2)
-    whole = _quantile(counts.sum(1)[:, None], level, n_people)
-    classes = _quantile(by_class, level, n_people)
+    cells, classes, whole = (
+        _quantile(one.cumulative[left_out], one.n_saying[left_out], level, n_people) for one in sums
+    )
     classes = np.where(np.isnan(classes), whole, classes).repeat(len(ACTIVITIES) + 1)
-    cells = _quantile(counts, level, n_people)
     return np.where(np.isnan(cells), classes, cells)
 
 
-def _quantile(counts: np.ndarray, level: float, n_people: int) -> np.ndarray:
-    """Over people, each counting alike, of every cell, (n_cells,); NaN where too few say anything."""
-    totals = counts.sum(2)
-    says = totals >= LEAST_PIXELS
-    shares = np.where(says[..., None], counts / np.maximum(totals, 1)[..., None], 0).sum(0)
-    n_saying = says.sum(0)
-    cumulative = np.cumsum(shares, 1) / np.maximum(n_saying, 1)[:, None]
-    # Within the first bin with which the level is reached.
+def _quantile(cumulative: np.ndarray, n_saying: np.ndarray, level: float, n_people: int) -> np.ndarray:
+    """Within the first bin with which the level is reached, of every group; NaN where too few say anything."""
     places = np.minimum((cumulative < level - 1e-12).sum(1), len(ERRORS) - 1)
     rows = np.arange(len(places))
     before, there = np.where(places > 0, cumulative[rows, places - 1], 0), cumulative[rows, places]
