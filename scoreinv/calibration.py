@@ -39,11 +39,14 @@ ERRORS = np.geomspace(1e-4, 4.0, 200)
 
 _LOWER = np.concatenate([[0.0], ERRORS[:-1]])
 
-LEAST_PIXELS = 200
-"""Of a person in a cell, below which they say nothing of it."""
+WHOLE_PIXELS = 100
+"""Of a person in a cell, with which they count there like everybody; fewer count in proportion."""
 
-LEAST_SHARE = 1 / 3
-"""Of the people, who must say something of a cell for it to have a half width of its own."""
+LEAST_PEOPLE = 2.0
+"""Who must count in a cell for it to have a half width of its own; half of the people, where there are fewer than 4."""
+
+LEAST_PIXELS = 20
+"""Of a person in a class, below which nothing is said of how often they were covered there."""
 
 RAISED = np.linspace(0, 0.9, 46)
 """By which shares of what is left to 1 a quantile is raised, to choose the least that covers people left out."""
@@ -186,22 +189,19 @@ def calibrated(people: Sequence[np.ndarray], levels: Sequence[float] = LEVELS) -
 class _Sums(NamedTuple):
     """Of groups of cells: how the errors of all people but one lie, for each of them, and last of all people.
 
-    ``cumulative`` is the share of errors up to each bin (n_people + 1, n_groups, n_bins), each person counting alike;
-    ``n_saying`` how many of them say anything of a group (n_people + 1, n_groups).
+    ``cumulative`` is the share of errors up to each bin (n_people + 1, n_groups, n_bins), ``weight`` as how many people
+    they count (n_people + 1, n_groups).
     """
 
     cumulative: np.ndarray
-    n_saying: np.ndarray
+    weight: np.ndarray
 
 
 def _without_each(counts: np.ndarray) -> _Sums:
-    totals = counts.sum(2)
-    says = totals >= LEAST_PIXELS
-    shares = np.where(says[..., None], counts / np.maximum(totals, 1)[..., None], 0)
-    nobody = np.zeros_like(shares[:1])
-    sums = shares.sum(0) - np.concatenate([shares, nobody])
-    n_saying = says.sum(0) - np.concatenate([says, np.zeros_like(says[:1])])
-    return _Sums(np.cumsum(sums, 2) / np.maximum(n_saying, 1)[..., None], n_saying)
+    shares = counts / np.maximum(counts.sum(2), WHOLE_PIXELS)[..., None]
+    sums = shares.sum(0) - np.concatenate([shares, np.zeros_like(shares[:1])])
+    weight = sums.sum(2)
+    return _Sums(np.cumsum(sums, 2) / np.maximum(weight, 1e-9)[..., None], weight)
 
 
 def _of_level(counts: np.ndarray, sums: Sequence[_Sums], level: float) -> tuple[np.ndarray, float, np.ndarray]:
@@ -221,21 +221,19 @@ def _of_level(counts: np.ndarray, sums: Sequence[_Sums], level: float) -> tuple[
 
 def _widths(sums: Sequence[_Sums], left_out: int, level: float, n_people: int) -> np.ndarray:
     """Quantiles of each cell, (n_cells,); of one that few say anything of, those of its class, or of all pixels."""
-    cells, classes, whole = (
-        _quantile(one.cumulative[left_out], one.n_saying[left_out], level, n_people) for one in sums
-    )
+    cells, classes, whole = (_quantile(one.cumulative[left_out], one.weight[left_out], level, n_people) for one in sums)
     classes = np.where(np.isnan(classes), whole, classes).repeat(len(ACTIVITIES) + 1)
     return np.where(np.isnan(cells), classes, cells)
 
 
-def _quantile(cumulative: np.ndarray, n_saying: np.ndarray, level: float, n_people: int) -> np.ndarray:
-    """Within the first bin with which the level is reached, of every group; NaN where too few say anything."""
+def _quantile(cumulative: np.ndarray, weight: np.ndarray, level: float, n_people: int) -> np.ndarray:
+    """Within the first bin with which the level is reached, of every group; NaN where too few people count."""
     places = np.minimum((cumulative < level - 1e-12).sum(1), len(ERRORS) - 1)
     rows = np.arange(len(places))
     before, there = np.where(places > 0, cumulative[rows, places - 1], 0), cumulative[rows, places]
     share = np.clip((level - before) / np.maximum(there - before, 1e-12), 0, 1)
     widths = _LOWER[places] + share * (ERRORS - _LOWER)[places]
-    return np.where(n_saying >= max(1, LEAST_SHARE * n_people), widths, np.nan)
+    return np.where(weight >= min(LEAST_PEOPLE, n_people / 2), widths, np.nan)
 
 
 def _covered(counts: np.ndarray, widths: np.ndarray) -> tuple[float, np.ndarray]:
