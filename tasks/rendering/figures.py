@@ -134,7 +134,7 @@ def _panel_figure(panel: Panel, scales: Scales) -> Figure:
             if i == j == 0:
                 _draw_scale_bar(axes, panel)
             if i and j == 0 and view is None:
-                _draw_colour_bar(axes, next(one.scale for one in row if one), ("error", "half width or spread")[i - 1])
+                _draw_colour_bar(axes, next(one.scale for one in row if one), ("error", scales.doubt)[i - 1])
     return figure
 
 

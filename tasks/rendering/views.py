@@ -43,6 +43,8 @@ class Scales(NamedTuple):
 
     error: Scale
     spread: Scale
+    doubt: str = "spread"
+    """What the second is of, in words."""
 
 
 class View(NamedTuple):
@@ -94,7 +96,10 @@ def scales_of(panels: Sequence[Panel]) -> Scales:
     limit = nice_ceiling(max(tops, default=0.0))
     spreads = [_top(one.doubt, PERCENTILE) for panel in panels for one in panel.pictures if one.doubt is not None]
     widest = nice_ceiling(max(spreads, default=0.0))
-    return Scales(Scale(ERROR, -limit, limit, unit, 127), Scale(SPREAD, 0.0, widest, unit, 127))
+    words = dict.fromkeys(_doubt_word(one) for panel in panels for one in panel.pictures if one.doubt is not None)
+    return Scales(
+        Scale(ERROR, -limit, limit, unit, 127), Scale(SPREAD, 0.0, widest, unit, 127), " or ".join(words) or "spread"
+    )
 
 
 def columns_of(panel: Panel, scales: Scales) -> list[Column]:
@@ -123,7 +128,7 @@ def _column(panel: Panel, one: Picture, inset: Inset, scales: Scales) -> Column:
 
 
 def _doubt_word(one: Picture) -> str:
-    return "spread" if one.half_width is None else "half width"
+    return "spread" if one.half_width is None else "half width of 90 %"
 
 
 def spread_name(one: Picture) -> str:

@@ -150,7 +150,7 @@ def test_large_images_are_averaged() -> None:
     assert shrunk(small) is small
 
 
-def test_a_page_of_many_pictures_shows_them_smaller() -> None:
+def test_a_page_of_many_widenedshows_them_smaller() -> None:
     assert side_for(10) == side_for(250) == MAX_SIDE
     assert side_for(1000) == MAX_SIDE // 2
     assert side_for(100_000) == 120
@@ -204,3 +204,19 @@ def test_the_scale_bar_is_as_long_as_it_says() -> None:
 def test_a_panel_that_cannot_be_drawn_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         panel(**changes)
+
+
+def test_a_calibrated_interval_is_shown_in_place_of_a_spread_and_named() -> None:
+    both = panel()
+    widened = [
+        replace(one, half_width=np.full(one.image.shape, 12.0)) if one.std is not None else one for one in both.pictures
+    ]
+    shown = replace(both, pictures=widened)
+    page = Page(report(section(panels=[shown])))
+    alts = [alt for alt, _ in page.images]
+    assert any(alt.startswith("Half width of 90 % intervals of DDS") for alt in alts)
+    assert not any(alt.startswith("Spread of") for alt in alts)
+    assert "mean half width of 90 % 12 HU" in page.text
+    assert scales_of([shown]).doubt == "half width of 90 %"
+    assert scales_of([both]).doubt == "spread"
+    assert scales_of([shown, both]).doubt == "half width of 90 % or spread"
