@@ -71,6 +71,8 @@ def table(
     names = class_names(modality)
     for name, mask in [*((name, classes == i) for i, name in enumerate(names)), ("all but the first", classes > 0)]:
         covered = {level: _of_people(errors <= one, mask, people) for level, one in widths.items()}
+        if not covered[0.9]:
+            continue
         wide = over_people(_of_people(widths[0.9] * span, mask, people))
         cells = [over_people(one) for one in covered.values()]
         texts = [f"{100 * one.mean:.1f}" for one in cells]

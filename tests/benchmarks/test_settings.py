@@ -1,0 +1,29 @@
+"""The table of settings: every one makes data, and the gain is over the best of the other methods."""
+
+import pytest
+
+from benchmarks.settings import methods_of, settings_of, table
+from scoreinv.contract import ImageContract, Modality
+from tasks.checks import require_fit
+from tasks.rendering.tables import MINUS
+
+
+@pytest.mark.parametrize("modality", ["ct", "mri"])
+def test_every_setting_can_be_measured_and_has_a_name_of_its_own(modality: Modality) -> None:
+    low, high = (-1000, 1000) if modality == "ct" else (0, 1)
+    image = ImageContract(modality=modality, size=128, pixel_mm=2.0, low=low, high=high)
+    found = settings_of(modality)
+    assert len({one.name for one in found}) == len(found) >= 16
+    for one in found:
+        require_fit(one.measurement, image)
+    assert list(methods_of(modality)) == ["TV", "wavelet", "DPIR", "preset"]
+
+
+def test_the_preset_is_compared_with_the_best_of_the_others_person_by_person() -> None:
+    first, second, *_ = settings_of("ct")
+    ahead = {"TV": {"a": 30.0, "b": 32.0}, "DPIR": {"a": 29.0, "b": 30.0}, "preset": {"a": 32.0, "b": 33.0}}
+    behind = {"TV": {"a": 30.0, "b": 32.0}, "DPIR": {"a": 33.0, "b": 34.0}, "preset": {"a": 32.0, "b": 33.0}}
+    lines = table([(first, ahead), (second, behind)], 2)
+    assert lines[2].startswith(f"| {first.name} | 31.00 | 29.50 | 32.50 | +1.50 [")
+    assert lines[3].startswith(f"| {second.name} | 31.00 | 33.50 | 32.50 | {MINUS}1.00 ")
+    assert lines[-1] == "2 people. Of 2 settings the preset is ahead by 1 dB in 1 and behind by more than 0.1 dB in 1."
