@@ -127,14 +127,26 @@ def placed(uri: str, plan: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def holds_options(stored: Json, wanted: Json) -> bool:
+    """Whether stored options are the wanted ones, but for those that came later and are missing within them."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        return stored.keys() <= wanted.keys() and all(holds_options(stored[key], wanted[key]) for key in stored)
+    if isinstance(stored, list) and isinstance(wanted, list):
+        return len(stored) == len(wanted) and all(map(holds_options, stored, wanted))
+    return stored == wanted
+
+
 def refuse_other_plan(uri: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuses a store that was made for something else; attributes that only an earlier version kept do not count.
+
+    Nor do options of a recipe that came later: the place of a store is a digest of all options that are not at their
+    default, so what an earlier version did not know is at its default here.
 
     Raises:
         StoreMismatch: saying in which keys the plans differ.
     """
     stored, needed = _flat(found), _flat(wanted)
-    differing = sorted(key for key in needed if stored.get(key) != needed[key])
+    differing = sorted(key for key in needed if not holds_options(stored.get(key), needed[key]))
     if not differing:
         return
     shown = "; ".join(f"{key}: stored {_short(stored.get(key))}, wanted {_short(needed[key])}" for key in differing)

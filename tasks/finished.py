@@ -6,12 +6,13 @@ A look that is not sure says no. The stage is then run as ever, and finds out, r
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from scoreinv.spec import Spec
+from scoreinv.spec import Json, Spec
 from storage.errors import StoreError
 from storage.identities import Hasher
 from storage.joined import open_store
 from storage.listing import Listing
 from storage.models import read_contract
+from storage.plans import holds_options
 from storage.reports import PAGE, SUMMARY
 from storage.scores import rows_of, score_files
 from storage.sources import collect
@@ -62,8 +63,8 @@ def _dataset(recipe: IngestRecipe, workspace: str) -> str:
     if seen := digest_of_stamps(recipe.source.stamps()):
         ref = seen_before(recipe, workspace, seen)
         # It was looked through already.
-        return ref if ref and _recipe_of(join(workspace, ref)) == own else ""
-    if not any(_recipe_of(uri) == own for uri in _results(workspace, "datasets")):
+        return ref if ref and holds_options(_recipe_of(join(workspace, ref)), own) else ""
+    if not any(holds_options(_recipe_of(uri), own) for uri in _results(workspace, "datasets")):
         return ""  # nothing is worth a scan of the source
     found = collect(recipe.source.scan())
     listing = recipe.source.public(found, Hasher(workspace))
@@ -166,13 +167,13 @@ _LOOKS = {
 """The function that looks, by the name of the command; others always run."""
 
 
-def _is_done(workspace: str, ref: str, recipe: object) -> bool:
+def _is_done(workspace: str, ref: str, recipe: Json) -> bool:
     """Whether a store is finished, undamaged, and of just this recipe: an earlier version may have kept another."""
     uri = join(workspace, ref)
     if not exists(join(uri, "plan.json")):
         return False
     store = open_store(uri, finished=False)
-    return store.attrs.get("recipe") == recipe and store.is_whole()
+    return holds_options(store.attrs.get("recipe"), recipe) and store.is_whole()
 
 
 def _has_listing(uri: str, listing: Listing) -> bool:
@@ -185,7 +186,7 @@ def _results(workspace: str, stage: str) -> list[str]:
     return [join(folder, name) for name in list_names(folder)]
 
 
-def _recipe_of(uri: str) -> object:
+def _recipe_of(uri: str) -> Json:
     """What the finished store at a URI was made by; None if there is none."""
     is_there = exists(join(uri, "_SUCCESS")) and exists(join(uri, "plan.json"))
     return open_store(uri).attrs.get("recipe") if is_there else None

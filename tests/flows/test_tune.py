@@ -28,7 +28,7 @@ def test_a_dry_run_shows_what_is_searched_and_the_cost(command: Command) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("search=[{key: weigth, low: 0, high: 1}]", "no option 'weigth': choose weight, noise_weight, n_iters, n_inner"),
+        ("search=[{key: weigth, low: 0, high: 1}]", "no option 'weigth': choose weight, noise_weight, n_iters"),
         ("search=[{key: weight, low: -1, high: 1}]", "weight=-1.0 is not allowed: Input should be greater than or"),
         ("search=[{key: weight, low: 1, high: 0}]", "weight: low must be below high"),
         ("reconstruction.method={kind: direct}", "method 'direct' has no numbers to tune by default"),

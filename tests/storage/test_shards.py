@@ -464,3 +464,17 @@ def test_full_quota_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(StoreFull, match=str(tmp_path)):
         store.write(store.plan()[0], values(store.plan()[0]), record={})
     assert len(store.pending()) == 3
+
+
+def test_a_store_from_before_an_option_is_gone_on_with_and_one_of_another_value_is_refused(tmp_path: Path) -> None:
+    """The place is a digest of all options that are not at their default: the new one is at its own."""
+    old = {"recipe": {"method": {"kind": "tv", "weight": 1.0}, "seed": 0}}
+    new = {"recipe": {"method": {"kind": "tv", "weight": 1.0, "noise": 0.5}, "seed": 0, "calibration": ""}}
+    other = {"recipe": {"method": {"kind": "tv", "weight": 2.0, "noise": 0.5}, "seed": 0, "calibration": ""}}
+    layout = {"x": ArrayLayout((2,))}
+    uri = str(tmp_path / "store")
+    store = ShardedStore.create(uri, n=2, shard_size=1, arrays=layout, attrs=old)
+    store.write(store.plan()[0], {"x": np.zeros((1, 2), np.float32)}, record={})
+    assert len(ShardedStore.create(uri, n=2, shard_size=1, arrays=layout, attrs=new).pending()) == 1
+    with pytest.raises(StoreMismatch, match="another plan"):
+        ShardedStore.create(uri, n=2, shard_size=1, arrays=layout, attrs=other)
