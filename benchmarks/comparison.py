@@ -18,7 +18,7 @@ from scoreinv.reconstructors import label_of
 from storage.models import load
 from storage.uri import join
 from tasks.people import Compared
-from tasks.rendering.tables import interval_text, metric_of, number
+from tasks.rendering.tables import Metric, interval_text, metric_of, number
 from tasks.study import Result, compared_in
 from tasks.workers.training.curve import read_curve
 from tasks.workspace import locate, locate_prior
@@ -61,19 +61,19 @@ def study_of(workspace: str, ref: str) -> Study:
 
 def table(studies: Sequence[Study], metric: str) -> Iterator[str]:
     """Methods as rows, studies as columns."""
-    digits = metric_of(metric).digits
     yield f"| method | {' | '.join(one.title for one in studies)} |"
     yield "| --- |" + " ---: |" * len(studies)
     for name in dict.fromkeys(name for one in studies for name in one.compared.get(metric, {})):
-        yield f"| {name} | {' | '.join(_cell(one.compared[metric], name, digits) for one in studies)} |"
+        yield f"| {name} | {' | '.join(_cell(one.compared[metric], name, metric_of(metric)) for one in studies)} |"
 
 
-def _cell(compared: Mapping[str, Compared], name: str, digits: int) -> str:
+def _cell(compared: Mapping[str, Compared], name: str, metric: Metric) -> str:
     if name not in compared:
         return ""
-    mean, best = compared[name].mean, max(one.mean.mean for one in compared.values())
-    text = number(mean.mean, digits)
-    return f"{f'**{text}**' if mean.mean == best else text} {interval_text(mean, digits)}".strip()
+    mean, means = compared[name].mean, [one.mean.mean for one in compared.values()]
+    best = {"high": max(means), "low": min(means)}.get(metric.better)
+    text = number(mean.mean, metric.digits)
+    return f"{f'**{text}**' if mean.mean == best else text} {interval_text(mean, metric.digits)}".strip()
 
 
 def costs(workspace: str, results: Sequence[Result]) -> Iterator[str]:
