@@ -12,7 +12,7 @@ in turn, the others' half widths cover them as often as promised in the mean.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch.nn.functional import avg_pool2d
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.metrics.image import magnitude
-from scoreinv.spec import Spec
+from scoreinv.spec import Spec, holds_options
 
 LEVELS = (0.8, 0.9, 0.95)
 """What intervals promise."""
@@ -97,7 +97,7 @@ class Calibration(Spec):
         for name, mine, theirs in zip(
             ("images", "method", "weights of the prior", "n_samples"), ours[:4], other[:4], strict=True
         ):
-            if mine != theirs:
+            if not holds_options(_as_json(mine), _as_json(theirs)):
                 return (
                     f"the calibration is of other {name} than the reconstruction: calibrate reconstructions made as "
                     f"these are ({_differing(mine, theirs)})"
@@ -249,9 +249,12 @@ def _covered(counts: np.ndarray, widths: np.ndarray) -> tuple[float, np.ndarray]
     return whole, np.where(few, np.nan, by_class[0] / np.maximum(by_class[1], 1))
 
 
+def _as_json(value: object) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, Spec) else value
+
+
 def _differing(ours: object, theirs: object) -> str:
-    if isinstance(ours, Spec) and isinstance(theirs, Spec):
-        ours, theirs = ours.model_dump(mode="json"), theirs.model_dump(mode="json")
+    ours, theirs = _as_json(ours), _as_json(theirs)
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         name = next((name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), "")
         return f"{name}: {ours.get(name)} there, {theirs.get(name)} here"

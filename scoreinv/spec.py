@@ -104,6 +104,15 @@ class Spec(BaseModel):
         return {name: _chosen(value) for name, value in self if not _is_default(self, name)}
 
 
+def holds_options(stored: Json, wanted: Json) -> bool:
+    """Whether stored options are the wanted ones, but for those that came later and are missing within them."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        return stored.keys() <= wanted.keys() and all(holds_options(stored[key], wanted[key]) for key in stored)
+    if isinstance(stored, list) and isinstance(wanted, list):
+        return len(stored) == len(wanted) and all(map(holds_options, stored, wanted))
+    return stored == wanted
+
+
 def _with_moved(given: dict[str, Any], old: str, new: str) -> dict[str, Any]:
     """The options with the value of one path in another place; the same ones where the old path is not given."""
     *folders, name = old.split(".")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scoreinv.spec import Json, digest_of
+from scoreinv.spec import Json, digest_of, holds_options
 from storage.encoding import ArrayLayout
 from storage.errors import StoreError, StoreMismatch
 from storage.uri import (
@@ -125,15 +125,6 @@ def placed(uri: str, plan: dict[str, Any]) -> dict[str, Any]:
     refuse_other_plan(uri, found, plan)
     # Its own: an earlier version kept more in it, and the markers name it.
     return found
-
-
-def holds_options(stored: Json, wanted: Json) -> bool:
-    """Whether stored options are the wanted ones, but for those that came later and are missing within them."""
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        return stored.keys() <= wanted.keys() and all(holds_options(stored[key], wanted[key]) for key in stored)
-    if isinstance(stored, list) and isinstance(wanted, list):
-        return len(stored) == len(wanted) and all(map(holds_options, stored, wanted))
-    return stored == wanted
 
 
 def refuse_other_plan(uri: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

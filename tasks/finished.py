@@ -6,13 +6,12 @@ A look that is not sure says no. The stage is then run as ever, and finds out, r
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from scoreinv.spec import Json, Spec
+from scoreinv.spec import Json, Spec, holds_options
 from storage.errors import StoreError
 from storage.identities import Hasher
 from storage.joined import open_store
 from storage.listing import Listing
 from storage.models import read_contract
-from storage.plans import holds_options
 from storage.reports import PAGE, SUMMARY
 from storage.scores import rows_of, score_files
 from storage.sources import collect

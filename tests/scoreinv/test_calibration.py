@@ -131,6 +131,10 @@ def test_it_says_nothing_of_other_reconstructions(thirty: Calibration, other: Us
         raise UserError(found)
 
 
+def test_a_method_that_has_an_option_more_by_now_is_the_same(thirty: Calibration) -> None:
+    assert thirty.mismatch(USE._replace(method={**USE.method, "new": 0.5})) is None
+
+
 def test_other_options_of_the_measurement_are_told(thirty: Calibration) -> None:
     assert thirty.elsewhere(USE.measurement) == ""
     said = thirty.elsewhere({"kind": "sparse_view_ct", "n_views": 45})

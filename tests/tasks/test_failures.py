@@ -12,29 +12,16 @@ from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction
 from tasks.running.mistakes import Failures, TooManyFailures
 from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard
-from tasks.workers.reconstruct import Inputs, draw_samples, load_inputs, reconstruct_shard
+from tasks.workers.reconstruct import Inputs, draw_samples, reconstruct_shard
 from tasks.workers.stores import simulation_of
 from tests.tasks import tiny
 
-N_SLICES = 6
 BAD = 2
-
-
-@pytest.fixture
-def choice(tmp_path: Path) -> Reconstruction:
-    return Reconstruction(method=tiny.sampler(3), prior=tiny.prior(tmp_path / "prior"), n_samples=2, seed=5)
-
-
-@pytest.fixture
-def inputs(tmp_path: Path, choice: Reconstruction) -> Inputs:
-    data = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=N_SLICES, shard_size=N_SLICES))
-    job, _ = tiny.reconstruction(data, tmp_path / "out", choice)
-    return load_inputs(job, range(N_SLICES))
 
 
 def spoilt(inputs: Inputs, places: list[int]) -> Inputs:
     """The same with data of these slices that no method can take."""
-    problem = inputs.problem.part(torch.arange(N_SLICES))
+    problem = inputs.problem.part(torch.arange(tiny.N_SLICES))
     problem.y[places] = torch.nan
     return inputs._replace(problem=problem)
 
@@ -63,13 +50,13 @@ def test_the_other_slices_of_the_batch_have_their_images(
     reason = "ArithmeticError: no number" if raises else "the image is not finite"
     assert drawn.failures == {inputs.slice_ids[BAD]: reason}
     assert drawn.nfe == whole.nfe
-    others = [place for place in range(N_SLICES) if place != BAD]
+    others = [place for place in range(tiny.N_SLICES) if place != BAD]
     np.testing.assert_allclose(drawn.samples[:, others], whole.samples[:, others], rtol=0, atol=1e-4)
     assert np.isnan(drawn.samples[:, BAD]).all()
 
 
 def test_a_method_that_fails_on_every_slice_is_an_error(choice: Reconstruction, inputs: Inputs) -> None:
-    bad = spoilt(inputs, list(range(N_SLICES)))
+    bad = spoilt(inputs, list(range(tiny.N_SLICES)))
     refuse_nan(bad)
     with pytest.raises(ArithmeticError, match="no number"):
         draw_samples(choice, bad, 8, lambda fraction: None)
@@ -86,30 +73,32 @@ def test_what_the_machine_lacks_is_no_fault_of_a_slice(choice: Reconstruction, i
 
 
 def test_scores_say_why_there_is_no_image(tmp_path: Path) -> None:
-    dataset = tiny.dataset(tmp_path, n=N_SLICES, shard_size=N_SLICES)
+    dataset = tiny.dataset(tmp_path, n=tiny.N_SLICES, shard_size=tiny.N_SLICES)
     whole = tiny.measurements(tmp_path, dataset)
     data = ShardedStore.create(
         str(tmp_path / "measurements" / "spoilt"),
-        n=N_SLICES,
-        shard_size=N_SLICES,
+        n=tiny.N_SLICES,
+        shard_size=tiny.N_SLICES,
         arrays=whole.layouts,
         attrs=whole.attrs,
     )
-    arrays = {name: whole.read(name, 0, N_SLICES) for name in whole.layouts}
+    arrays = {name: whole.read(name, 0, tiny.N_SLICES) for name in whole.layouts}
     arrays["y"][BAD] = np.nan
     data.write(data.plan()[0], arrays, record=whole.record(0))
     data.finish()
     job, store = tiny.reconstruction(data, tmp_path / "out", Reconstruction(method=Direct()))
     reconstruct_shard(job, 0, lambda fraction: None)
     store.finish()
-    target = ShardedStore.create(str(tmp_path / "scores"), n=N_SLICES, shard_size=N_SLICES, arrays={}, attrs={})
+    target = ShardedStore.create(
+        str(tmp_path / "scores"), n=tiny.N_SLICES, shard_size=tiny.N_SLICES, arrays={}, attrs={}
+    )
     candidate = Candidate(uri=store.uri, measurements=data.uri, measurement=simulation_of(data).measurement)
     evaluate_shard(EvaluateJob(dataset=dataset.uri, candidates=(candidate,), target=target.uri), 0, print)
     rows = target.record(0)["rows"]
     assert [row.get("failure") for row in rows] == [
-        "the image is not finite" if place == BAD else None for place in range(N_SLICES)
+        "the image is not finite" if place == BAD else None for place in range(tiny.N_SLICES)
     ]
-    assert [row["psnr"] == "NaN" for row in rows] == [place == BAD for place in range(N_SLICES)]
+    assert [row["psnr"] == "NaN" for row in rows] == [place == BAD for place in range(tiny.N_SLICES)]
     assert all(row[name] == "NaN" for row in rows[BAD : BAD + 1] for name in row if name.startswith(("mae", "ssim")))
 
 

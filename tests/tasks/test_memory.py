@@ -1,6 +1,5 @@
 """A GPU with too little memory for a batch: the batch is halved until it fits, and the images are the same."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,22 +7,7 @@ import pytest
 import torch
 
 from tasks.recipes import Reconstruction
-from tasks.workers.reconstruct import Inputs, draw_samples, load_inputs
-from tests.tasks import tiny
-
-N_SLICES = 6
-
-
-@pytest.fixture
-def choice(tmp_path: Path) -> Reconstruction:
-    return Reconstruction(method=tiny.sampler(3), prior=tiny.prior(tmp_path / "prior"), n_samples=2, seed=5)
-
-
-@pytest.fixture
-def inputs(tmp_path: Path, choice: Reconstruction) -> Inputs:
-    data = tiny.measurements(tmp_path, tiny.dataset(tmp_path, n=N_SLICES, shard_size=N_SLICES))
-    job, _ = tiny.reconstruction(data, tmp_path / "out", choice)
-    return load_inputs(job, range(N_SLICES))
+from tasks.workers.reconstruct import Inputs, draw_samples
 
 
 def give_room_for(n_images: int, inputs: Inputs) -> tuple[list[int], Any]:

@@ -24,6 +24,9 @@ from tasks.workers.measure import MeasureJob, measure_shard
 from tasks.workers.reconstruct import ReconstructJob
 
 SIZE = 16
+N_SLICES = 6
+"""Of the fixtures ``choice`` and ``inputs``."""
+
 MRI = ImageContract(modality="mri", size=SIZE, pixel_mm=16.0, low=0, high=1)
 NETWORK = UNet(patch=2, n_features=16, channel_multipliers=(1, 2), n_blocks=1)
 
