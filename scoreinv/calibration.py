@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidationError
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.metrics.image import magnitude
-from scoreinv.spec import Spec, holds_options
+from scoreinv.spec import Spec
 
 LEVELS = (0.8, 0.9, 0.95)
 """What intervals promise."""
@@ -93,41 +93,45 @@ class Calibration(Spec):
 
     def mismatch(self, other: "Use") -> str | None:
         """Why it says nothing of other reconstructions, as one sentence; None if it may."""
-        ours = Use(self.image, self.method, self.prior_sha256, self.n_samples, self.measurement)
-        for name, mine, theirs in zip(
-            ("images", "method", "weights of the prior", "n_samples"), ours[:4], other[:4], strict=True
-        ):
-            if not holds_options(_as_json(mine), _as_json(theirs)):
+        pairs = {
+            "images": (self.image, other.image),
+            "method": (_as_today(self.method, other.method), other.method),
+            "weights of the prior": (self.prior_sha256, other.prior_sha256),
+            "n_samples": (self.n_samples, other.n_samples),
+        }
+        for name, (ours, theirs) in pairs.items():
+            if ours != theirs:
                 return (
                     f"the calibration is of other {name} than the reconstruction: calibrate reconstructions made as "
-                    f"these are ({_differing(mine, theirs)})"
+                    f"these are ({_differing(self.method if ours is None else ours, theirs)})"
                 )
-        if ours.measurement["kind"] != other.measurement["kind"]:
+        theirs = other.measurement.model_dump(mode="json")["kind"]
+        if self.measurement["kind"] != theirs:
             return (
-                f"the calibration is for {ours.measurement['kind']!r} data, not {other.measurement['kind']!r}: "
+                f"the calibration is for {self.measurement['kind']!r} data, not {theirs!r}: "
                 "calibrate reconstructions of such data"
             )
         return None
 
-    def elsewhere(self, measurement: Mapping[str, JsonValue]) -> str:
+    def elsewhere(self, measurement: Spec) -> str:
         """In which option data were measured otherwise, as a clause: intervals need not hold. Empty if in none."""
-        name = next((name for name in measurement if measurement[name] != self.measurement.get(name)), "")
+        known, theirs = _as_today(self.measurement, measurement), measurement.model_dump(mode="json")
+        ours = self.measurement if known is None else known.model_dump(mode="json")
+        name = next((name for name in theirs if theirs[name] != ours.get(name)), "")
         if not name:
             return ""
-        return (
-            f"intervals were calibrated at {name}={self.measurement.get(name)} but the data were measured with "
-            f"{name}={measurement[name]}"
-        )
+        told = f"{name}={ours.get(name)} but the data were measured with {name}={theirs[name]}"
+        return f"intervals were calibrated at {told}"
 
 
 class Use(NamedTuple):
     """What a calibration is of, and what it may serve."""
 
     image: ImageContract
-    method: Mapping[str, JsonValue]
+    method: Spec
     prior_sha256: str
     n_samples: int
-    measurement: Mapping[str, JsonValue]
+    measurement: Spec
 
 
 def cells_of(images: Tensor, std: Tensor | None, bounds: Sequence[float]) -> Tensor:
@@ -210,7 +214,7 @@ def _of_level(counts: np.ndarray, sums: Sequence[_Sums], level: float) -> tuple[
     for share in RAISED:
         raised = level + share * (1 - level)
         covered = [_covered(counts[i], _widths(sums, i, raised, n_people - 1)) for i in range(n_people)]
-        mean = float(np.mean([whole for whole, _ in covered]))
+        mean = float(np.nanmean([whole for whole, _ in covered]))
         if mean >= level:
             break
     by_class = np.array([by_class for _, by_class in covered])
@@ -239,14 +243,23 @@ def _quantile(cumulative: np.ndarray, weight: np.ndarray, level: float, n_people
 def _covered(counts: np.ndarray, widths: np.ndarray) -> tuple[float, np.ndarray]:
     """The share of a person's pixels whose error is within the half widths, of all but the lowest class, and of each.
 
-    The lowest is air, which is easy, and there is much of it.
+    The lowest is air, which is easy, and there is much of it. NaN of what a person has none.
     """
     shares = (widths[:, None] - _LOWER) / (ERRORS - _LOWER)
     n_inside, n = (counts[:, :-1] * shares.clip(0, 1)).sum(1), counts.sum(1)
     by_class = [x.reshape(-1, len(ACTIVITIES) + 1).sum(1) for x in (n_inside, n)]
     few = by_class[1] < LEAST_PIXELS
-    whole = float(by_class[0][1:].sum() / max(by_class[1][1:].sum(), 1))
+    n_body = by_class[1][1:].sum()
+    whole = float(by_class[0][1:].sum() / n_body) if n_body else float("nan")
     return whole, np.where(few, np.nan, by_class[0] / np.maximum(by_class[1], 1))
+
+
+def _as_today(options: Mapping[str, JsonValue], spec: Spec) -> Spec | None:
+    """Kept options as a spec of this kind, those that came later at their default; None if they are of another kind."""
+    try:
+        return type(spec).model_validate(dict(options))
+    except ValidationError:
+        return None
 
 
 def _as_json(value: object) -> Any:

@@ -80,7 +80,11 @@ def _calibration(reconstructions: ShardedStore, store: ShardedStore, workspace: 
     table = calibrated(list(people.values()))
     about = use_of(reconstructions, measured)
     return Calibration(
-        **about._asdict(),
+        image=about.image,
+        method=about.method.model_dump(mode="json"),
+        prior_sha256=about.prior_sha256,
+        n_samples=about.n_samples,
+        measurement=about.measurement.model_dump(mode="json"),
         bounds=value_bounds(image),
         half_widths=tuple(map(tuple, table.half_widths.tolist())),
         covered=tuple(table.covered.tolist()),

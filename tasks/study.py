@@ -360,7 +360,7 @@ def _intervals(result: Result, calibration: Calibration) -> str:
     said = (
         f"half widths from {calibration.n_people} people; of those left out, intervals of 90 % covered {covered:.1%}."
     )
-    warning = calibration.elsewhere(result.measurement.model_dump(mode="json"))
+    warning = calibration.elsewhere(result.measurement)
     return f"{said} {warning[0].upper()}{warning[1:]}: they need not hold here." if warning else said
 
 

@@ -78,10 +78,10 @@ def use(choice: Reconstruction, prior_sha256: str, measurements: ShardedStore) -
     """The same of reconstructions that are to be made."""
     return Use(
         image_contract(measurements.attrs),
-        choice.method.model_dump(mode="json"),
+        choice.method,
         prior_sha256,
         choice.n_samples,
-        simulation_of(measurements).measurement.model_dump(mode="json"),
+        simulation_of(measurements).measurement,
     )
 
 

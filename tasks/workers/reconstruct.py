@@ -104,17 +104,16 @@ def _made(job: ReconstructJob, shard: Shard, report: Report) -> tuple[dict[str, 
 
 
 def _known(job: ReconstructJob, shard: Shard) -> tuple[dict[str, np.ndarray], dict[str, Json]] | None:
-    """The same from where the images lie already; None where they do not."""
-    try:
-        known = open_store(job.known, finished=False) if job.known else None
-        record = None if known is None else known.record(shard.index)
-    except StoreError:
-        return None
-    if known is None or record is None:
+    """The same from where the images lie already; None where they do not, or are damaged: then they are made."""
+    if not job.known:
         return None
     contract = image_contract(open_store(job.measurements).attrs)
-    arrays = {name: as_images(known.read(name, shard.start, shard.stop), contract).numpy() for name in known.layouts}
-    return arrays, record
+    try:
+        known = open_store(job.known, finished=False)
+        read = {name: known.read(name, shard.start, shard.stop) for name in known.layouts}
+        return {name: as_images(values, contract).numpy() for name, values in read.items()}, known.record(shard.index)
+    except StoreError:
+        return None
 
 
 def _half_widths(job: ReconstructJob, arrays: Mapping[str, np.ndarray]) -> np.ndarray:

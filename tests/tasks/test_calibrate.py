@@ -86,6 +86,22 @@ def test_intervals_of_one_image_hold_on_other_people(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_images_that_are_there_but_damaged_are_made(tmp_path: Path) -> None:
+    execution = Execution(workspace=str(tmp_path), cluster=Inline())
+    measurements = measured(execution, 0)
+    plain = made(execution, measurements, **TV)
+    ref = calibrate_flow(CalibrateRecipe(reconstructions=plain), execution)
+    store = open_store(str(tmp_path / plain))
+    images = store.read("sample", 0, store.n)
+    damaged = [path for path in (tmp_path / plain / "sample").rglob("*") if path.is_file() and path.name != "zarr.json"]
+    assert damaged
+    for path in damaged:
+        path.write_bytes(b"nothing")
+    with_intervals = open_store(str(tmp_path / made(execution, measurements, **TV, calibration=ref)))
+    np.testing.assert_array_equal(with_intervals.read("sample", 0, store.n), images)
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_of_samples_their_spread_is_what_is_scaled(tmp_path: Path) -> None:
     execution = Execution(workspace=str(tmp_path), cluster=Inline())
     dataset = tiny.dataset(tmp_path, n=4, shard_size=2)
