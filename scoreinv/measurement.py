@@ -39,21 +39,24 @@ class Measured(NamedTuple):
         noise_std: of the data, per real component: of each slice (batch,), or of each of its numbers
             (batch, *data_shape).
         context: what the operator needs of each slice.
+        fine_factor: how many times finer than the images to find is what was measured: 1 where data were simulated from
+            such images, ``pixels.SCANNER`` where nobody knows of pixels.
     """
 
     y: Tensor
     noise_std: Tensor
     context: Context = NO_CONTEXT
+    fine_factor: float = 1.0
 
     def part(self, places: Tensor) -> "Measured":
         """Of the slices in some places of the batch."""
         chosen = {name: value[places] for name, value in self.context.items()}
-        return Measured(self.y[places], self.noise_std[places], chosen)
+        return self._replace(y=self.y[places], noise_std=self.noise_std[places], context=chosen)
 
     def to(self, device: torch.device) -> "Measured":
         """On a device."""
         moved = {name: value.to(device) for name, value in self.context.items()}
-        return Measured(self.y.to(device), self.noise_std.to(device), moved)
+        return self._replace(y=self.y.to(device), noise_std=self.noise_std.to(device), context=moved)
 
 
 class Noiseless(Spec):
@@ -162,6 +165,17 @@ class MeasurementSpec(Spec):
         y = self.noise.apply(clean, contract, noise.of("measurement"))
         return Measured(y, self.noise.std(y, contract), context)
 
+    def matched(self, operator: "LinearOperator", measured: Measured) -> tuple["LinearOperator", Measured]:
+        """The operator and the data as they belong to images that hold means over pixels; here as they are.
+
+        Override where data of finer images are more than data of these means (``operators/pixels.py``).
+
+        Args:
+            operator: as ``operator`` makes it, on the device of the data.
+            measured: its data.
+        """
+        return operator, measured
+
     def notes(self, image: ImageContract) -> list[str]:
         """What is to be known of such data before they are trusted, in sentences; here nothing."""
         return []
@@ -184,4 +198,4 @@ def simulate(spec: MeasurementSpec, images: Tensor, contract: ImageContract, noi
     factor, rest = divmod(images.shape[-1], contract.size)
     if rest or factor < 1:
         raise UserError(f"images of {images.shape[-1]} pixels cannot simulate data for {contract.size} pixels")
-    return spec.measured(images, contract, noise)
+    return spec.measured(images, contract, noise)._replace(fine_factor=factor)

@@ -58,7 +58,8 @@ class InverseProblem:
     ) -> Self:
         """The problem to find the images that were measured; on the device of the data."""
         operator = spec.operator(image.size, measured.context, n_channels=image.n_channels)
-        return cls(operator.with_projector(projector).to(measured.y.device), measured.y, measured.noise_std)
+        matched, data = spec.matched(operator.with_projector(projector).to(measured.y.device), measured)
+        return cls(matched, data.y, data.noise_std)
 
     def residual(self, x: Tensor) -> Tensor:
         """y - A x."""

@@ -6,6 +6,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.noise import Noise
 from scoreinv.operators import AnyMeasurement
+from scoreinv.spec import Json
 from storage.datasets import DatasetStore
 from storage.joined import About, create_alike
 from storage.shards import ArrayLayout, ShardedStore
@@ -46,10 +47,12 @@ def measurement_store(recipe: MeasureRecipe, dataset: DatasetStore, uri: str) ->
     """The store of the measurements, made where it is not there yet; of a joined data set it is joined alike."""
     _check(recipe, dataset)
     image = dataset.contract.model_dump(mode="json")
+    fine_factor = dataset.fine_factor if recipe.simulation.uses_fine_images else 1
 
     def about(part: int | None) -> About:
         of_part = recipe.model_copy(update={"dataset": part_reference(recipe.dataset, dataset.shards, part)})
-        return About(addresses.of_measurements(of_part), {"recipe": of_part.model_dump(mode="json"), "image": image})
+        attrs: dict[str, Json] = {"recipe": of_part.model_dump(mode="json"), "image": image, "fine_factor": fine_factor}
+        return About(addresses.of_measurements(of_part), attrs)
 
     return create_alike(dataset.shards, uri, layouts(recipe.simulation.measurement, dataset.contract), about)
 

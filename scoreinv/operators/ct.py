@@ -17,10 +17,11 @@ from torch import Tensor
 
 from scoreinv.contract import Modality
 from scoreinv.errors import UserError
-from scoreinv.measurement import NO_CONTEXT, Context, MeasurementSpec
+from scoreinv.measurement import NO_CONTEXT, Context, Measured, MeasurementSpec
 from scoreinv.operators.geometry import Geometry, covering_n_bins
-from scoreinv.operators.linear import MaskedTransform, ProjectorName
+from scoreinv.operators.linear import LinearOperator, MaskedTransform, ProjectorName
 from scoreinv.operators.parallel_beam import ParallelBeam
+from scoreinv.operators.pixels import curvature_within, sharper
 from scoreinv.operators.projectors import projector
 
 ViewRule = Literal["equispaced", "paper"]
@@ -51,6 +52,11 @@ class CTMeasurement(MeasurementSpec):
 
     def operator(self, size: int, context: Context = NO_CONTEXT, *, n_channels: int = 1) -> "CTOperator":
         return CTOperator(self.geometry(size), n_full=self.n_full_scan, n_channels=n_channels)
+
+    def matched(self, operator: LinearOperator, measured: Measured) -> tuple[LinearOperator, Measured]:
+        """Lines through images whose pixels are not flat."""
+        assert isinstance(operator, CTOperator)
+        return operator.with_curvature(curvature_within(measured.fine_factor)), measured
 
 
 class SparseViewCT(CTMeasurement):
@@ -147,6 +153,7 @@ class CTOperator(MaskedTransform):
         self.geometry = geometry
         self.n_full = n_full or geometry.data_shape[0]
         self.projector: ProjectorName = "matrix"
+        self.curvature = 0.0
         self.image_shape = (n_channels, geometry.size, geometry.size)
         self.data_shape = geometry.data_shape if n_channels == 1 else (n_channels, *geometry.data_shape)
         # It has no tensors of its own: this one says where its images are.
@@ -164,10 +171,22 @@ class CTOperator(MaskedTransform):
         chosen.projector = name
         return chosen
 
+    def with_curvature(self, curvature: float) -> Self:
+        """The same lines through images whose values vary within pixels: see ``pixels.sharper``; 0 is flat."""
+        chosen = copy.copy(self)
+        chosen.curvature, chosen._norm, chosen._column_norm = curvature, None, None
+        return chosen
+
     def forward(self, x: Tensor) -> Tensor:
-        return self._projected(x, self.geometry).view(len(x), *self.data_shape)
+        image = sharper(x, self.curvature) if self.curvature else x
+        return self._projected(image, self.geometry).view(len(x), *self.data_shape)
 
     def adjoint(self, y: Tensor) -> Tensor:
+        image = self.backprojected(y)
+        return sharper(image, self.curvature) if self.curvature else image
+
+    def backprojected(self, y: Tensor) -> Tensor:
+        """The adjoint for flat pixels: what direct reconstructions and corrections put into the image."""
         images = projector(self.geometry, self.projector).backproject(y.reshape(-1, *self.geometry.data_shape))
         return images.view(len(y), *self.image_shape)
 
@@ -194,8 +213,8 @@ class CTOperator(MaskedTransform):
         return self.fbp(y, step=self.geometry.step)
 
     def fbp(self, y: Tensor, *, step: float) -> Tensor:
-        """step A^T filtered(y): a full scan of N parallel views has the step pi / N."""
-        return self.adjoint(step * self.geometry.filtered(y))
+        """step A^T filtered(y) with flat pixels: a full scan of N parallel views has the step pi / N."""
+        return self.backprojected(step * self.geometry.filtered(y))
 
     def correct(self, residual: Tensor) -> Tensor:
         """Filtered backprojection at the step of the full scan, in which the measured views are a few.
@@ -203,7 +222,7 @@ class CTOperator(MaskedTransform):
         With the larger step of the measured views alone the projection would diverge. Where even the full
         scan is too sparse for the image size, the step is lowered until every projection contracts.
         """
-        return self.fbp(residual, step=residual_step(self.geometry, self.n_full))
+        return self.fbp(residual, step=residual_step(self.geometry, self.n_full, self.curvature))
 
     def approximate_inverse(self, residual: Tensor) -> Tensor:
         """Filtered backprojection with the filter of ``Geometry.balanced``.
@@ -211,30 +230,30 @@ class CTOperator(MaskedTransform):
         ``correct`` finds a part n_views / n_full of low frequencies in a round, which all views see; this finds all of
         them, and at high frequencies as much as lies on the measured lines.
         """
-        return self.adjoint(balanced_step(self.geometry) * self.geometry.balanced(residual))
+        return self.backprojected(balanced_step(self.geometry, self.curvature) * self.geometry.balanced(residual))
 
     def as_fourier_slice(self, y: Tensor) -> tuple[MaskedTransform, Tensor]:
         return self.geometry.as_fourier_slice(y)
 
 
 @lru_cache(maxsize=32)
-def residual_step(geometry: Geometry, n_full: int) -> float:
+def residual_step(geometry: Geometry, n_full: int, curvature: float = 0.0) -> float:
     """The step of a full scan, full_arc / n_full, or the largest at which A^T filtered A has no eigenvalue above 1.
 
     The eigenvalue comes from 20 power iterations with the exact matrix, from a fixed start.
     """
-    return min(geometry.full_arc / n_full, 1 / _largest(geometry, geometry.filtered))
+    return min(geometry.full_arc / n_full, 1 / _largest(geometry, geometry.filtered, curvature))
 
 
 @lru_cache(maxsize=32)
-def balanced_step(geometry: Geometry) -> float:
+def balanced_step(geometry: Geometry, curvature: float = 0.0) -> float:
     """The step of the measured views, or the largest at which A^T balanced A has no eigenvalue above 1."""
-    return min(geometry.step, 1 / _largest(geometry, geometry.balanced))
+    return min(geometry.step, 1 / _largest(geometry, geometry.balanced, curvature))
 
 
-def _largest(geometry: Geometry, filtered: Callable[[Tensor], Tensor]) -> float:
-    operator = CTOperator(geometry)
+def _largest(geometry: Geometry, filtered: Callable[[Tensor], Tensor], curvature: float) -> float:
+    operator = CTOperator(geometry).with_curvature(curvature)
     x = torch.randn(1, *operator.image_shape, generator=torch.Generator().manual_seed(0))
     for _ in range(20):
-        x = operator.adjoint(filtered(operator.forward(x / x.norm())))
+        x = operator.backprojected(filtered(operator.forward(x / x.norm())))
     return float(x.norm())

@@ -196,10 +196,6 @@ class TracedCTOperator(CTOperator):
         """A x: also the rays that metal hides."""
         return super().forward(x)
 
-    def fbp(self, y: Tensor, *, step: float) -> Tensor:
-        """Of data that say something of every ray, as a residual does that is 0 where nothing was seen."""
-        return super().adjoint(step * self.geometry.filtered(y))
-
     def direct(self, y: Tensor) -> Tensor:
         """Filtered backprojection of all rays as they were measured, those behind metal as well."""
         return super().direct(y + self.behind.to(y.dtype))

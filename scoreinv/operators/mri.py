@@ -15,10 +15,11 @@ from torch import Tensor
 
 from scoreinv.contract import ImageContract, Modality
 from scoreinv.errors import UserError
-from scoreinv.measurement import NO_CONTEXT, Context, MeasurementSpec, PoissonNoise
+from scoreinv.measurement import NO_CONTEXT, Context, Measured, MeasurementSpec, PoissonNoise
 from scoreinv.operators import masks
 from scoreinv.operators.fourier import PLANE, as_channels, as_complex, fft2c, ifft2c, mirror, resample_spectrum
-from scoreinv.operators.linear import MaskedTransform
+from scoreinv.operators.linear import LinearOperator, MaskedTransform
+from scoreinv.operators.pixels import SCANNER, kept_by_means
 from scoreinv.spec import MAX_SEED
 
 TELLS_MORE = 1.2
@@ -58,6 +59,19 @@ class CartesianMRI(MeasurementSpec):
 
     def operator(self, size: int, context: Context = NO_CONTEXT, *, n_channels: int = 1) -> "CartesianMRIOperator":
         return CartesianMRIOperator(self.mask(size), size, n_channels=n_channels, use_symmetry=not self.paper_faithful)
+
+    def matched(self, operator: LinearOperator, measured: Measured) -> tuple[LinearOperator, Measured]:
+        """The data of pixels' means; of a scanner's as they are: its own images are samples.
+
+        Noise is less at high frequencies then; it counts as white, with the same mean square.
+        """
+        assert isinstance(operator, CartesianMRIOperator)
+        if measured.fine_factor in (1, SCANNER):
+            return operator, measured
+        kept = kept_by_means(operator.image_shape[-1], measured.fine_factor).to(measured.y.device)
+        kept = (kept * kept[:, None]).to(measured.y.real.dtype)
+        noise_kept = kept[operator.mask[0]].square().mean().sqrt()
+        return operator, measured._replace(y=measured.y * kept, noise_std=measured.noise_std * noise_kept)
 
     def notes(self, image: ImageContract) -> list[str]:
         """Columns that mirror each other tell the same of a real image: whether other columns would tell more."""

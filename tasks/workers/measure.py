@@ -18,7 +18,7 @@ class MeasureJob(Spec):
     simulation: Simulation
 
 
-VERSION = 1
+VERSION = 2
 """Of how images are measured, whatever is measured: part of the address of measurements, raised when results change."""
 
 

@@ -41,7 +41,7 @@ class ReconstructJob(Spec):
     """Where the same images lie without intervals, or some of them: no method is called for those."""
 
 
-VERSION = 1
+VERSION = 2
 """Of what all methods share (denoisers, data steps, random streams): part of the address of reconstructions and
 tunings, raised when images change. What belongs to one method has that method's ``version``."""
 

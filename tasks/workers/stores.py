@@ -9,6 +9,7 @@ import torch
 
 from scoreinv.contract import ImageContract
 from scoreinv.measurement import Measured
+from scoreinv.operators.pixels import SCANNER
 from storage.datasets import DatasetStore
 from storage.errors import StoreMismatch
 from storage.joined import open_store as open_any
@@ -91,7 +92,25 @@ def read_measured(store: ShardedStore, places: Sequence[int]) -> Measured:
     arrays = {name: torch.from_numpy(store.read_places(name, places)) for name in store.layouts}
     y, noise_std = arrays.pop("y"), arrays.pop("noise_std")
     context = {name.removeprefix(CONTEXT): value for name, value in arrays.items()}
-    return Measured(y, noise_std, context)
+    return Measured(y, noise_std, context, fine_factor_of(store))
+
+
+def fine_factor_of(measurements: ShardedStore) -> float:
+    """How many times finer than the images to find is what was measured.
+
+    Raises:
+        StoreMismatch: if the store was filled by a version that did not say.
+    """
+    if "recipe" not in measurements.attrs:
+        return SCANNER
+    if not simulation_of(measurements).uses_fine_images:
+        return 1
+    if "fine_factor" not in measurements.attrs:
+        raise StoreMismatch(
+            f"{measurements.uri} was measured by an earlier version, which did not say how much finer the images were: "
+            "run measure again and use the measurements it names"
+        )
+    return float(measurements.attrs["fine_factor"])
 
 
 def as_images(values: np.ndarray, image: ImageContract) -> torch.Tensor:

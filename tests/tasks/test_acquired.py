@@ -13,6 +13,7 @@ from scoreinv.baselines import Direct
 from scoreinv.measurement import GaussianNoise, Measured, simulate
 from scoreinv.noise import Noise
 from scoreinv.operators.mri import CartesianMRI
+from scoreinv.operators.pixels import SCANNER
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.acquired import keep_acquired
@@ -41,6 +42,7 @@ def test_what_a_scanner_made_is_kept_and_found_again(tmp_path: Path) -> None:
     read = read_measured(store, [3, 0])
     assert torch.equal(read.y, data.y[[3, 0]])
     assert torch.equal(read.noise_std, data.noise_std[[3, 0]])
+    assert read.fine_factor == SCANNER
     assert acquired(tmp_path)[0] == ref
     with pytest.raises(ValueError, match="4 slices need as many different slice_ids, got 1"):
         keep_acquired(str(tmp_path), data, PEOPLE[:1] * 4, measurement=MEASUREMENT, image=tiny.MRI)

@@ -157,6 +157,30 @@ def test_a_sampler_draws_none_of_the_numbers_that_made_the_data() -> None:
     assert abs(float(torch.stack([of_data, of_sampler[: len(of_data)]]).corrcoef()[0, 1])) < 5 / math.sqrt(len(of_data))
 
 
+def measured_store(folder: Path, *, is_fine: bool, says: bool) -> ShardedStore:
+    """Data of one slice, of images that were four times finer or not."""
+    simulation = Simulation(measurement=COUNTED, uses_fine_images=is_fine)
+    recipe = MeasureRecipe(dataset="datasets/one", simulation=simulation).model_dump(mode="json")
+    shape = COUNTED.operator(SIZE).data_shape
+    layouts = {"y": ArrayLayout(shape), "noise_std": ArrayLayout(shape)}
+    attrs = {"recipe": recipe, **({"fine_factor": 4 if is_fine else 1} if says else {})}
+    store = ShardedStore.create(str(folder), n=1, shard_size=1, arrays=layouts, attrs=attrs)
+    store.write(store.plan()[0], {name: np.ones((1, *shape), np.float32) for name in layouts}, record={})
+    store.finish()
+    return store
+
+
+@pytest.mark.parametrize(("is_fine", "factor"), [(True, 4), (False, 1)])
+def test_data_say_how_much_finer_their_images_were(tmp_path: Path, is_fine: bool, factor: int) -> None:
+    assert read_measured(measured_store(tmp_path, is_fine=is_fine, says=True), [0]).fine_factor == factor
+
+
+def test_an_earlier_version_s_data_of_finer_images_are_measured_again(tmp_path: Path) -> None:
+    assert read_measured(measured_store(tmp_path / "same", is_fine=False, says=False), [0]).fine_factor == 1
+    with pytest.raises(StoreMismatch, match=r"how much finer the images were: run measure again"):
+        read_measured(measured_store(tmp_path / "fine", is_fine=True, says=False), [0])
+
+
 def test_data_of_an_earlier_version_are_named_with_what_to_do(tmp_path: Path) -> None:
     store = ShardedStore.create(str(tmp_path), n=1, shard_size=1, arrays={"y": ArrayLayout((2, 2))}, attrs={})
     store.write(store.plan()[0], {"y": np.zeros((1, 2, 2))}, record={"noise_std": 0.1})

@@ -9,7 +9,7 @@ Every time an image is drawn it is measured anew, with its noise from the random
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +30,7 @@ class Supervised(Objective):
     """A network that makes the image of a measurement's data."""
 
     kind: Literal["supervised"] = "supervised"
+    version: ClassVar[int] = 2
     measurement: AnyMeasurement = Field(title="Measurement", description="The one and only that the model is for.")
     uses_fine_images: bool = Field(
         False, description="Measure the finer images where the data sets hold them, as studies can do."

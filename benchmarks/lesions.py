@@ -1,0 +1,234 @@
+"""The lesion test: nodules of known size and contrast are put into slices; which images and intervals keep them?
+
+    python -m benchmarks.lesions workspace datasets/DIGEST --prior ct-256 --calibration calibrations/DIGEST
+
+A disc is put into lung and into soft tissue of the finer images, where values around it are even; the data are
+simulated with it, and without. The recovery of a method is the contrast in its image over that in the truth
+(``structures``: the response of a difference of Gaussians of the disc's size), each less what is there without the
+disc. Kept is a disc of at least half its contrast; vanished is one of less than a quarter. With a calibration, which
+has to be of the preset, an interval keeps a disc if it holds the truth's mean over the disc, so that nobody who reads
+the interval can rule it out: the mean of half widths is taken as that mean's, as if all its pixels were wrong together.
+
+People count alike: shares and medians are of each person's discs first. CT alone: discs are of HU.
+"""
+
+import argparse
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from benchmarks.people import mean_of_each
+from benchmarks.settings import People, methods_of, read_people
+from scoreinv.calibration import Calibration
+from scoreinv.contract import ImageContract
+from scoreinv.denoiser import ScoreModel
+from scoreinv.measurement import MeasurementSpec, simulate
+from scoreinv.metrics.structures import Structures, response, within
+from scoreinv.noise import Noise
+from scoreinv.operators.ct import SparseViewCT
+from scoreinv.phantoms import Ellipse, coverage
+from scoreinv.problem import InverseProblem, Method, reconstruct
+from tasks.people import over_people
+from tasks.rendering.tables import interval_text
+from tasks.workers.calibrate import load_calibration
+from tasks.workers.priors import load_prior
+from tasks.workspace import locate
+
+KEPT, VANISHED = 0.5, 0.25
+"""Shares of the true contrast."""
+
+
+class Lesion(NamedTuple):
+    """A disc: where it is put (the HU of the tissue, and their deviation around it at most), its size, what it adds."""
+
+    tissue: str
+    low: float
+    high: float
+    even: float
+    diameter_mm: float
+    contrast_hu: float
+
+    @property
+    def name(self) -> str:
+        """As a row of the table is called."""
+        return f"{self.tissue}, {self.diameter_mm:g} mm, {self.contrast_hu:+g} HU"
+
+
+LESIONS = tuple(
+    Lesion(*tissue, diameter, contrast)
+    for tissue, contrasts in (
+        (("lung", -950.0, -700.0, 120.0), (800.0, 300.0)),
+        (("soft tissue", -50.0, 150.0, 40.0), (60.0, -60.0)),
+    )
+    for contrast in contrasts
+    for diameter in (6.0, 10.0, 15.0)
+)
+"""Solid nodules and ground glass in lung, lesions as in a liver."""
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workspace")
+    parser.add_argument("datasets", nargs="+", help="with finer images, of one grid")
+    parser.add_argument("--prior", required=True)
+    parser.add_argument("--calibration", default="", help="of the preset's images")
+    parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
+    parser.add_argument("--slices", type=int, default=1, help="of each person, spread evenly (default: %(default)s)")
+    parser.add_argument("--views", type=int, default=23, help="(default: %(default)s)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    uris = [locate(options.workspace, one, "datasets") for one in options.datasets]
+    people = read_people(uris, options.subjects, options.slices)
+    denoiser, _ = load_prior(options.prior, "cpu", "bfloat16")
+    named = options.calibration and locate(options.workspace, options.calibration, "calibrations")
+    calibration = load_calibration(named) if named else None
+    spec, methods = SparseViewCT(n_views=options.views), methods_of("ct")
+    chosen = {name: methods[name] for name in ("TV", "preset")}
+    print("\n".join(table(people, spec, chosen, denoiser, calibration)))
+
+
+class Found(NamedTuple):
+    """Of each slice that could hold a lesion: whom it is of, the recovery, whether the interval holds its mean."""
+
+    people: list[str]
+    recovery: list[float]
+    is_held: list[float]
+
+
+def table(
+    people: People,
+    spec: MeasurementSpec,
+    methods: dict[str, Method],
+    denoiser: ScoreModel,
+    calibration: Calibration | None,
+) -> Iterator[str]:
+    """One row for each lesion, for each method the median recovery and the shares that are kept and vanish."""
+    columns = " | ".join(f"{name}: recovery | kept | vanished" for name in methods)
+    yield f"| lesion | people | {columns} | interval holds |"
+    yield "| --- |" + " ---: |" * (3 * len(methods) + 2)
+    plain = {name: images_of(people.fine, people, spec, method, denoiser) for name, method in methods.items()}
+    for lesion in LESIONS:
+        rows = {
+            name: found(lesion, people, spec, method, denoiser, plain[name], calibration if name == "preset" else None)
+            for name, method in methods.items()
+        }
+        one = next(iter(rows.values()))
+        if one.people:
+            cells = [cell for row in rows.values() for cell in cells_of(row)]
+            held = [share for row in rows.values() if row.is_held for share in [share_text(row.people, row.is_held)]]
+            yield f"| {lesion.name} | {len(set(one.people))} | {' | '.join([*cells, *(held or [''])])} |"
+
+
+def cells_of(row: Found) -> list[str]:
+    """Median recovery with its interval over people, and the shares kept and vanished."""
+    median = over_people({who: statistics.median(own(row, who)) for who in row.people})
+    kept = share_text(row.people, [float(one >= KEPT) for one in row.recovery])
+    vanished = share_text(row.people, [float(one < VANISHED) for one in row.recovery])
+    return [f"{median.mean:.2f} {interval_text(median, 2)}".strip(), kept, vanished]
+
+
+def own(row: Found, who: str) -> list[float]:
+    """The recoveries of one person."""
+    return [value for person, value in zip(row.people, row.recovery, strict=True) if person == who]
+
+
+def share_text(people: Sequence[str], flags: Sequence[float]) -> str:
+    """The mean over people of their shares."""
+    return f"{100 * statistics.fmean(mean_of_each(people, flags).values()):.0f} %"
+
+
+def found(
+    lesion: Lesion,
+    people: People,
+    spec: MeasurementSpec,
+    method: Method,
+    denoiser: ScoreModel,
+    plain: Tensor,
+    calibration: Calibration | None,
+) -> Found:
+    """What becomes of a lesion in each slice that has room for it."""
+    contract = people.contract
+    what = structures_of(lesion, contract)
+    places = [place_for(image[0], lesion, contract) for image in people.images]
+    chosen = [i for i, place in enumerate(places) if place is not None]
+    if not chosen:
+        return Found([], [], [])
+    discs = torch.stack([disc(place, lesion, contract, people.fine.shape[-1]) for place in places if place is not None])
+    some = People(
+        people.images[chosen],
+        people.fine[chosen],
+        [people.names[i] for i in chosen],
+        [people.people[i] for i in chosen],
+        contract,
+    )
+    fine = (some.fine + discs * lesion.contrast_hu / (contract.high - contract.low)).clamp_min(0)
+    factor = fine.shape[-1] // contract.size
+    x, truth, covered = (
+        images_of(fine, some, spec, method, denoiser),
+        avg_pool2d(fine, factor),
+        avg_pool2d(discs, factor),
+    )
+    rows, columns = zip(*(place for place in places if place is not None), strict=True)
+    at = (
+        torch.arange(len(chosen)),
+        torch.zeros(len(chosen), dtype=torch.long),
+        torch.tensor(rows),
+        torch.tensor(columns),
+    )
+    added, wanted = (response(a - b, what.sigma)[at] for a, b in ((x, plain[chosen]), (truth, some.images)))
+    is_held: list[float] = []
+    if calibration:
+        mean = [
+            (one * covered).sum((1, 2, 3)) / covered.sum((1, 2, 3)) for one in (x, truth, calibration.half_width(x))
+        ]
+        is_held = ((mean[0] - mean[1]).abs() <= mean[2]).float().tolist()
+    return Found(some.people, (added / wanted).tolist(), is_held)
+
+
+def structures_of(lesion: Lesion, contract: ImageContract) -> Structures:
+    """The scale at which it is looked for."""
+    span = contract.high - contract.low
+    return Structures(
+        lesion.diameter_mm / contract.pixel_mm, abs(lesion.contrast_hu) / span, (-500.0 - contract.low) / span
+    )
+
+
+def place_for(image: Tensor, lesion: Lesion, contract: ImageContract) -> tuple[int, int] | None:
+    """The middle of the evenest place (row, column) of the tissue, twice as wide as the disc; None if there is none."""
+    span = contract.high - contract.low
+    n = 2 * round(lesion.diameter_mm / contract.pixel_mm) + 1
+    padded = image[None, None]
+    mean, square = (avg_pool2d(one, n, stride=1, padding=n // 2) for one in (padded, padded.square()))
+    std = (square - mean.square()).clamp_min(0).sqrt()
+    low, high = ((value - contract.low) / span for value in (lesion.low, lesion.high))
+    body = within(padded > (-500.0 - contract.low) / span)
+    fits = body & (mean >= low) & (mean <= high)
+    value, index = std.masked_fill(~fits, torch.inf).flatten().min(0)
+    if float(value) * span > lesion.even:
+        return None
+    return divmod(int(index), contract.size)
+
+
+def disc(place: tuple[int, int], lesion: Lesion, contract: ImageContract, size: int) -> Tensor:
+    """The part of every pixel of the finer image that it covers, (1, size, size)."""
+    row, column = place
+    radius = lesion.diameter_mm / (contract.size * contract.pixel_mm)
+    x, y = ((2 * one + 1) / contract.size - 1 for one in (column, row))
+    return torch.from_numpy(coverage(Ellipse(1.0, radius, radius, x, -y), size)).float()[None]
+
+
+def images_of(fine: Tensor, people: People, spec: MeasurementSpec, method: Method, denoiser: ScoreModel) -> Tensor:
+    """What a method makes of the data of finer images."""
+    noise = Noise(0, people.names)
+    problem = InverseProblem.of(spec, simulate(spec, fine, people.contract, noise), people.contract)
+    with torch.no_grad():
+        return reconstruct(method, problem, denoiser, noise=noise).x
+
+
+if __name__ == "__main__":
+    main()
