@@ -13,6 +13,7 @@ from tasks.rendering import persons, tables, views
 from tasks.rendering.content import PARQUET, Across, Panel, ReportSection
 from tasks.rendering.curves import curve_lines, curves_png
 from tasks.rendering.figures import colour_stops, side_for, view_png
+from tasks.rendering.reliability import reliability
 from tasks.rendering.views import View
 
 
@@ -77,11 +78,11 @@ def _templates() -> Environment:
     known = (
         *(tables.grouped_metrics, tables.lede, tables.metric_of, tables.table_lines, tables.table_note),
         *(tables.people_lede, tables.people_lines, tables.people_names, tables.people_note),
-        *(persons.boxes, persons.person_list),
+        *(persons.boxes, persons.person_list, reliability),
         *(views.columns_of, views.inset_of, views.scale_bar_mm, views.scales_of, views.value_text, views.window_text),
         *(class_words, colour_stops, curve_lines, curves_png, png_source, small_words, view_source),
     )
-    found.globals.update({function.__name__: function for function in known})
+    found.globals.update({function.__name__: function for function in known} | {"UNCERTAINTY": tables.UNCERTAINTY})
     return found
 
 

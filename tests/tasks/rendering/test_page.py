@@ -16,7 +16,7 @@ from tasks.rendering import (
 )
 from tasks.rendering.content import CSV, PARQUET, SliceRow
 from tasks.rendering.tables import MINUS, people_lede
-from tests.tasks.rendering.pages import Page, panel, people, report, rows, section
+from tests.tasks.rendering.pages import Page, panel, people, pixels, report, rows, section
 
 
 def test_the_page_stands_alone() -> None:
@@ -104,3 +104,21 @@ def test_dollars_are_no_formula() -> None:
     shown = panel(title=title, value_label="$x_$", pictures=[replace(one, method=title) for one in panel().pictures])
     assert title in Page(report(section(panels=[shown]))).text
     assert panel_png(shown, scales_of([shown]))
+
+
+def with_coverage(*levels: int) -> str:
+    """A page of eight people whose intervals of these levels held a little less often than promised."""
+    held = {f"coverage_{level}": {"DDS": {f"p{i}": level / 100 - 0.01 * i for i in range(8)}} for level in levels}
+    plain = people()
+    means = {**plain.means, **held}
+    tables = {**plain.compared, **{name: compared(one, None) for name, one in held.items()}}
+    metrics = {"psnr": (31.0, 1.0), **dict.fromkeys(held, (0.8, 0.05))}
+    ours = replace(plain, means=means, compared=tables)
+    return report(section(people=ours, rows=[MethodRow("DDS", 16, 20, 1.0, metrics)]))
+
+
+def test_intervals_of_several_levels_are_drawn_over_what_they_promised() -> None:
+    alt = "How often intervals held over how often they promised to"
+    pictures = dict(Page(with_coverage(80, 90, 95)).images)
+    assert pixels(pictures[alt]).std() > 1
+    assert alt not in dict(Page(with_coverage(90)).images)
