@@ -12,6 +12,7 @@ from scoreinv.denoiser import (
     Denoiser,
     EDMPreconditioning,
     GaussianDenoiser,
+    MixtureDenoiser,
     ScoreModel,
     VEPreconditioning,
     VPPreconditioning,
@@ -22,7 +23,6 @@ from scoreinv.denoiser import (
 from scoreinv.nets.ncsnpp import NCSNpp
 from scoreinv.nets.position import position_of
 from scoreinv.sde import VP
-from tests.mixture import MixtureDenoiser
 
 SIDE = 4
 SIGMAS = torch.tensor([0.01, 0.3, 2.0, 50.0], dtype=torch.float64)

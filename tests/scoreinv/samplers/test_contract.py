@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from scoreinv.baselines import NMAR, LinearInterpolation
+from scoreinv.denoiser import MixtureDenoiser
 from scoreinv.linalg import norms, spread
 from scoreinv.methods import AnyMethod
 from scoreinv.noise import Noise
@@ -15,7 +16,6 @@ from scoreinv.phantoms import SHEPP_LOGAN, rasterise
 from scoreinv.problem import InverseProblem, Method, Model, reconstruct, run
 from scoreinv.samplers.sampler import Sampler
 from tests.cases import METHODS, missing
-from tests.mixture import MixtureDenoiser
 
 SIZE = 16
 MEASUREMENTS = {"mri": CartesianMRI(acceleration=3), "ct": SparseViewCT(n_views=7, n_full=24)}

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from scoreinv.baselines import LinearInterpolation, TotalVariation
+from scoreinv.denoiser import MixtureDenoiser
 from scoreinv.errors import UserError
 from scoreinv.noise import Noise
 from scoreinv.operators.metal_ct import MetalCT
@@ -11,7 +12,6 @@ from scoreinv.problem import InverseProblem, Method, reconstruct
 from scoreinv.samplers import DDS, Bregman, Projection
 from scoreinv.samplers.grid import SigmaGrid
 from tests.metal import IMAGE, NAMES, bodies, data
-from tests.mixture import MixtureDenoiser
 
 SPEC = MetalCT(n_views=45, metal="hip_head")
 GRID = SigmaGrid(n_levels=15, sigma_max=0.3, sigma_min=0.01, spacing="geometric")
