@@ -42,12 +42,11 @@ def ct(n_calls: int) -> Bregman:
     """The preset of CT with so many calls."""
     # From FBP, at a first level above what noise of 1e4 photons leaves in it: 0.1 is 0.1 dB better without noise and
     # 6 dB worse on the noisiest of the held-out people. The relaxation helps 10 calls without noise (0.7: 0.1 dB more),
-    # but smooths noisy images, and the more so the more calls.
+    # but smooths noisy images, and the more so the more calls. A memory of 0.8 is 0.1 dB better at 23 views without
+    # noise and 1.1 dB worse at 1e4 photons (held-out people).
     grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.01, spacing="geometric")
     relaxation = 0.3 if n_calls < 20 else 0.0
-    return Bregman(
-        grid=grid, data_floor=1e-3, symmetry="flip", memory=0.4, relaxation=relaxation, first_noise=0.0, n_cg=7
-    )
+    return Bregman(grid=grid, symmetry="flip", memory=0.6, relaxation=relaxation, first_noise=0.0, n_cg=7)
 
 
 def mri(n_calls: int) -> Bregman:

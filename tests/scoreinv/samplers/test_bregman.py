@@ -72,6 +72,26 @@ def test_what_the_prior_takes_from_the_data_comes_back_amplified():
     torch.testing.assert_close(kept, missed / 0.3, rtol=0.01, atol=0.01)
 
 
+@each_modality
+def test_what_the_floor_explains_is_not_remembered(measurement):
+    """A floor that no residual exceeds leaves no memory; between, the share that is more than the floor's is kept."""
+    case, prior = problem(measurement), varying_prior()
+
+    def image(memory: float, floor: float) -> Tensor:
+        method = Bregman(grid=SHORT, memory=memory, relaxation=0.0, data_floor=floor)
+        return reconstruct(method, case, prior, noise=Noise(0, ["a"])).x
+
+    assert not torch.equal(image(0.6, 1e-3), image(0.0, 1e-3))
+    assert torch.equal(image(0.6, 0.9), image(0.0, 0.9))
+
+
+def test_a_residual_twice_the_floor_s_is_remembered_by_three_quarters():
+    case = problem(CT)
+    residual = torch.full_like(case.y, 0.02) * case.operator.norm()
+    kept = Bregman(data_floor=0.01)._of_the_prior(case, residual.where(case.y != 0, 0.0))
+    assert float(kept) == pytest.approx(0.75, abs=1e-5)
+
+
 def test_a_longer_step_is_nearer_after_as_many_calls():
     """Where nothing is measured, at one level; the resting point is the same."""
     errors = []
