@@ -48,7 +48,6 @@ def _cost_lines(plan: Plan) -> Lines:
         n_calls, mark = option.n_samples * option.method.n_calls, "  written below" if name in written else ""
         cells = f"{option.n_samples:>8}{n_calls:>15}{duration(seconds[name]):>12}{duration(total[name]):>15}"
         yield f"  {name:12}{cells}{mark}"
-    yield "  The image of best is the mean of several of DDS; what that gained: docs/results.md."
     both = sum(total[name] for name in written)
     yield f"  Reconstruction as written below: {duration(both)}; reading, metrics and the report come on top."
     if not images.is_complete:
