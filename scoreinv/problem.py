@@ -35,9 +35,12 @@ class InverseProblem:
         y: data (batch, *operator.data_shape).
         noise_std: standard deviation of the noise per real component, of each image's data (batch,) or of each of
             their numbers (batch, *operator.data_shape).
+        is_exact: whether y = A x but for noise: of data simulated from images on the very grid of x, never of nature's.
     """
 
-    def __init__(self, operator: LinearOperator, y: Tensor, noise_std: Tensor | float = 0.0) -> None:
+    def __init__(
+        self, operator: LinearOperator, y: Tensor, noise_std: Tensor | float = 0.0, *, is_exact: bool = False
+    ) -> None:
         """Take data and the noise they have; one number serves for all.
 
         Raises:
@@ -51,6 +54,7 @@ class InverseProblem:
         self.operator = operator
         self.y = y
         self.noise_std = _levels(noise_std, y)
+        self.is_exact = is_exact
 
     @classmethod
     def of(
@@ -59,7 +63,7 @@ class InverseProblem:
         """The problem to find the images that were measured; on the device of the data."""
         operator = spec.operator(image.size, measured.context, n_channels=image.n_channels)
         matched, data = spec.matched(operator.with_projector(projector).to(measured.y.device), measured)
-        return cls(matched, data.y, data.noise_std)
+        return cls(matched, data.y, data.noise_std, is_exact=measured.fine_factor == 1)
 
     def residual(self, x: Tensor) -> Tensor:
         """y - A x."""
@@ -67,7 +71,7 @@ class InverseProblem:
 
     def part(self, places: Tensor) -> "InverseProblem":
         """The problem of the images in some places of the batch, each as often as it is named."""
-        return InverseProblem(self.operator.part(places), self.y[places], self.noise_std[places])
+        return self._with(self.operator.part(places), self.y[places], self.noise_std[places])
 
     def noise_of_step(self) -> Tensor:
         """How much noise a gradient step of length 1 / |A|^2 puts into a pixel, (batch,): that of A^H n / |A|^2.
@@ -79,7 +83,7 @@ class InverseProblem:
 
     def with_noise_std(self, noise_std: Tensor | float) -> "InverseProblem":
         """The same data, taken to have other noise."""
-        return InverseProblem(self.operator, self.y, noise_std)
+        return self._with(self.operator, self.y, noise_std)
 
     def with_floor(self, floor: float) -> "InverseProblem":
         """The same data, whose noise counts as ``floor`` times the norm of A at least.
@@ -101,7 +105,10 @@ class InverseProblem:
         mean = self.noise_std.flatten(1).square().mean(1).sqrt()
         relative = self.noise_std / spread(mean.clamp_min(torch.finfo(mean.dtype).tiny), self.noise_std)
         weights = 1 / torch.where(spread(mean, relative) > 0, relative.clamp_min(LEAST_DEVIATION), 1.0)
-        return InverseProblem(Weighted(self.operator, weights), weights * self.y, mean)
+        return self._with(Weighted(self.operator, weights), weights * self.y, mean)
+
+    def _with(self, operator: LinearOperator, y: Tensor, noise_std: Tensor | float) -> "InverseProblem":
+        return InverseProblem(operator, y, noise_std, is_exact=self.is_exact)
 
 
 def _levels(noise_std: Tensor | float, y: Tensor) -> Tensor:

@@ -44,8 +44,11 @@ class Bregman(Sampler):
     label: ClassVar[str] = "Bregman"
     kind: Literal["bregman"] = "bregman"
     version: ClassVar[int] = 2
+    exact_share: ClassVar[float] = 0.1
     grid: SigmaGrid = Field(SigmaGrid(n_levels=20, sigma_max=0.3, sigma_min=0.08), title="Noise levels")
-    data_floor: float = Field(1e-3, gt=0, lt=1, description="Data count as noisy by at least so much.")
+    data_floor: float = Field(
+        1e-3, gt=0, lt=1, description="Data count as noisy by at least so much; exact ones by a tenth."
+    )
     memory: float = Field(
         0.8,
         ge=0,
@@ -89,6 +92,6 @@ class Bregman(Sampler):
         Data count where they are not 0: off a mask nothing is missed, and of air next to nothing.
         """
         n_data = problem.y.ne(0).flatten(1).sum(1) * (2 if problem.y.is_complex() else 1)
-        explained = n_data * (self.data_floor * problem.operator.norm()) ** 2
+        explained = n_data * (self.floor_of(problem) * problem.operator.norm()) ** 2
         missed = residual.abs().square().flatten(1).sum(1).clamp_min(torch.finfo(explained.dtype).tiny)
         return spread((1 - explained / missed).clamp_min(0), residual)

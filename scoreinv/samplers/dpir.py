@@ -29,10 +29,14 @@ class DPIR(Sampler):
     label: ClassVar[str] = "DPIR"
     is_stochastic: ClassVar[bool] = False
     kind: Literal["dpir"] = "dpir"
+    version: ClassVar[int] = 2
+    exact_share: ClassVar[float] = 0.1
     grid: SigmaGrid = Field(
         SigmaGrid(n_levels=24, sigma_max=0.2, sigma_min=0.01, spacing="geometric"), title="Noise levels"
     )
-    data_floor: float = Field(1e-3, gt=0, lt=1, description="Data count as noisy by at least so much.")
+    data_floor: float = Field(
+        1e-3, gt=0, lt=1, description="Data count as noisy by at least so much; exact ones by a tenth."
+    )
     strength: float = Field(2.0, gt=0, description="How far the data may move an image, in units of the level.")
     n_cg: int = Field(
         10, ge=1, le=100, title="Conjugate gradient steps", description="Conjugate gradient steps per level."

@@ -43,9 +43,16 @@ class Sampler(Method):
         "does not agree with itself average out; for priors trained with flips.",
     )
 
+    exact_share: ClassVar[float] = 1.0
+    """Of the floor, for data that are exact but for noise."""
+
     def prepared(self, problem: InverseProblem) -> InverseProblem:
         """The problem with noise of at least the floor, and white."""
-        return super().prepared(problem.with_floor(self.data_floor))
+        return super().prepared(problem.with_floor(self.floor_of(problem)))
+
+    def floor_of(self, problem: InverseProblem) -> float:
+        """Of the data, relative to the norm of A."""
+        return self.data_floor * (self.exact_share if problem.is_exact else 1)
 
     def seen(self, denoiser: Denoiser) -> Denoiser:
         """The denoiser as the symmetry shows the images to it ("equivariant"; Terris et al., CVPR 2024)."""

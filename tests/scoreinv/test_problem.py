@@ -8,10 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scoreinv.contract import ImageContract
 from scoreinv.denoiser import Denoiser, GaussianDenoiser
+from scoreinv.measurement import GaussianNoise, simulate
 from scoreinv.noise import Noise
 from scoreinv.operators.linear import LinearOperator
+from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, Needs, Step, reconstruct, run
+from scoreinv.samplers import Bregman
 
 
 class Binned(LinearOperator):
@@ -167,3 +171,20 @@ def test_a_method_that_was_declared_to_need_no_denoiser_cannot_call_one() -> Non
 
     with pytest.raises(TypeError, match="declared to need no trained model"):
         reconstruct(Undeclared(), problem(), noise=Noise(0, ["a", "b"]))
+
+
+def test_data_of_the_images_own_grid_are_exact_and_stay_so() -> None:
+    contract = ImageContract(modality="mri", size=16, pixel_mm=8.0, low=0, high=1)
+    spec, noise = CartesianMRI(acceleration=2, noise=GaussianNoise(noise_std=0.1)), Noise(0, ["a"])
+    exact, other = (
+        InverseProblem.of(spec, simulate(spec, torch.rand(1, 1, n, n), contract, noise), contract) for n in (16, 32)
+    )
+    assert exact.is_exact
+    assert not other.is_exact
+    for made in (exact.part(torch.tensor([0])), exact.with_noise_std(0.2), exact.with_floor(0.3)):
+        assert made.is_exact
+    per_ray = exact.with_noise_std(torch.rand(exact.y.shape) + 0.5)
+    assert per_ray.whitened().is_exact
+    sampler = Bregman(data_floor=0.5)
+    floors = [float(sampler.prepared(one).noise_std / one.operator.norm()) for one in (exact, other)]
+    assert floors == pytest.approx([0.1, 0.5])
