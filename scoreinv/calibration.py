@@ -63,6 +63,9 @@ class Calibration(Spec):
     prior_sha256: str = Field("", description="Of the weights; empty without a trained model.")
     n_samples: int = Field(1, ge=1)
     measurement: dict[str, JsonValue]
+    is_exact: bool | None = Field(
+        None, description="Whether data were of images on the very grid; not known of calibrations of before."
+    )
     bounds: tuple[float, ...] = Field(description="Between the classes of values, on the scale of the images.")
     levels: tuple[float, ...] = LEVELS
     half_widths: tuple[tuple[float, ...], ...] = Field(description="One row for each level, one number for each cell.")
@@ -113,8 +116,13 @@ class Calibration(Spec):
             )
         return None
 
-    def elsewhere(self, measurement: Spec) -> str:
-        """In which option data were measured otherwise, as a clause: intervals need not hold. Empty if in none."""
+    def elsewhere(self, measurement: Spec, *, is_exact: bool) -> str:
+        """In what data were measured otherwise, as a clause: intervals need not hold. Empty if in nothing."""
+        if self.is_exact not in (None, is_exact):
+            grids = ("finer images or a scanner", "images on the very grid of the result")
+            return (
+                f"intervals were calibrated with data of {grids[not is_exact]}, but these data are of {grids[is_exact]}"
+            )
         known, theirs = _as_today(self.measurement, measurement), measurement.model_dump(mode="json")
         ours = self.measurement if known is None else known.model_dump(mode="json")
         name = next((name for name in theirs if theirs[name] != ours.get(name)), "")
@@ -132,6 +140,7 @@ class Use(NamedTuple):
     prior_sha256: str
     n_samples: int
     measurement: Spec
+    is_exact: bool = False
 
 
 def cells_of(images: Tensor, std: Tensor | None, bounds: Sequence[float]) -> Tensor:

@@ -85,6 +85,7 @@ def _calibration(reconstructions: ShardedStore, store: ShardedStore, workspace: 
         prior_sha256=about.prior_sha256,
         n_samples=about.n_samples,
         measurement=about.measurement.model_dump(mode="json"),
+        is_exact=about.is_exact,
         bounds=value_bounds(image),
         half_widths=tuple(map(tuple, table.half_widths.tolist())),
         covered=tuple(table.covered.tolist()),

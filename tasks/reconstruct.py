@@ -79,7 +79,7 @@ def _checked_calibration(recipe: ReconstructRecipe, measurements: ShardedStore, 
     about = use(recipe.reconstruction, sha256, measurements)
     if reason := calibration.mismatch(about):
         raise UserError(f"{recipe.reconstruction.calibration}: {reason}")
-    if warning := calibration.elsewhere(about.measurement):
+    if warning := calibration.elsewhere(about.measurement, is_exact=about.is_exact):
         get_run_logger().warning(warning)
     return uri
 

@@ -31,7 +31,7 @@ from tasks.rendering.tables import METRICS
 from tasks.workers.calibrate import load_calibration
 from tasks.workers.evaluate import FAILURE
 from tasks.workers.priors import elsewhere, image_contract
-from tasks.workers.stores import Identity, as_images, read_identities, simulation_of
+from tasks.workers.stores import Identity, as_images, is_exact, read_identities, simulation_of
 from tasks.workspace import locate, locate_prior
 
 HEADLINE = ("psnr", "ssim", "nmse")
@@ -58,6 +58,8 @@ class Result(NamedTuple):
     """Of the trained model, if there is one and it is still there."""
     calibration: Calibration | None = None
     """Of its intervals, if it has some and the calibration is still there."""
+    is_exact: bool = False
+    """Whether the data were simulated from images on the very grid of the result."""
 
     @property
     def measurement(self) -> AnyMeasurement:
@@ -264,7 +266,12 @@ def _result(workspace: str, uri: str) -> Result:
     simulation = simulation_of(measurements)
     choice = Reconstruction.model_validate(recipe["reconstruction"])
     return Result(
-        store, choice, simulation, model=_model(workspace, choice), calibration=_calibration(workspace, choice)
+        store,
+        choice,
+        simulation,
+        model=_model(workspace, choice),
+        calibration=_calibration(workspace, choice),
+        is_exact=is_exact(measurements),
     )
 
 
@@ -360,7 +367,7 @@ def _intervals(result: Result, calibration: Calibration) -> str:
     said = (
         f"half widths from {calibration.n_people} people; of those left out, intervals of 90 % covered {covered:.1%}."
     )
-    warning = calibration.elsewhere(result.measurement)
+    warning = calibration.elsewhere(result.measurement, is_exact=result.is_exact)
     return f"{said} {warning[0].upper()}{warning[1:]}: they need not hold here." if warning else said
 
 

@@ -13,7 +13,7 @@ from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
 from tasks.workers.priors import image_contract
-from tasks.workers.stores import as_images, open_dataset, open_store, simulation_of
+from tasks.workers.stores import as_images, is_exact, open_dataset, open_store, simulation_of
 
 VERSION = 1
 """Of how errors are counted and what is made of them: part of the address of calibrations."""
@@ -82,6 +82,7 @@ def use(choice: Reconstruction, prior_sha256: str, measurements: ShardedStore) -
         prior_sha256,
         choice.n_samples,
         simulation_of(measurements).measurement,
+        is_exact(measurements),
     )
 
 

@@ -51,6 +51,11 @@ def simulation_of(measurements: ShardedStore) -> Simulation:
     return Simulation.model_validate({"measurement": attrs["measurement"]})
 
 
+def is_exact(measurements: ShardedStore) -> bool:
+    """Whether the data were simulated from images on the very grid of those that are looked for."""
+    return "recipe" in measurements.attrs and not simulation_of(measurements).uses_fine_images
+
+
 def dataset_of(measurements: ShardedStore) -> str:
     """The reference of the images that were measured; empty for data of a scanner, whose truth nobody has."""
     return str(measurements.attrs["recipe"]["dataset"]) if "recipe" in measurements.attrs else ""
@@ -103,7 +108,7 @@ def fine_factor_of(measurements: ShardedStore) -> float:
     """
     if "recipe" not in measurements.attrs:
         return SCANNER
-    if not simulation_of(measurements).uses_fine_images:
+    if is_exact(measurements):
         return 1
     if "fine_factor" not in measurements.attrs:
         raise StoreMismatch(

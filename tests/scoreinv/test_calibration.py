@@ -144,6 +144,14 @@ def test_an_option_that_came_later_is_the_same_at_its_default_alone(thirty: Cali
     assert "noise_weight: 0.5 there, 2.0 here" in other
 
 
+@pytest.mark.parametrize(("ours", "theirs", "is_told"), [(True, False, True), (False, True, True), (None, True, False)])
+def test_data_of_another_grid_are_told(thirty: Calibration, ours: bool | None, theirs: bool, is_told: bool) -> None:
+    said = thirty.model_copy(update={"is_exact": ours}).elsewhere(USE.measurement, is_exact=theirs)
+    first, second = ("images on the very grid", "finer images")[:: 1 if ours else -1]
+    assert bool(said) == is_told
+    assert not is_told or said.index(first) < said.index(second)
+
+
 def test_a_person_of_air_alone_says_nothing_of_the_body() -> None:
     people = [counted(*person(seed), None, BOUNDS).sum(0) for seed in range(6)]
     air = np.zeros_like(people[0])
@@ -153,8 +161,8 @@ def test_a_person_of_air_alone_says_nothing_of_the_body() -> None:
 
 
 def test_other_options_of_the_measurement_are_told(thirty: Calibration) -> None:
-    assert thirty.elsewhere(USE.measurement) == ""
-    said = thirty.elsewhere(SparseViewCT(n_views=45))
+    assert thirty.elsewhere(USE.measurement, is_exact=False) == ""
+    said = thirty.elsewhere(SparseViewCT(n_views=45), is_exact=False)
     assert said == "intervals were calibrated at n_views=23 but the data were measured with n_views=45"
 
 
