@@ -43,6 +43,12 @@ def unequal_problem(modality: str) -> InverseProblem:
     return InverseProblem(clean.operator, clean.y + spread(noise_std, clean.y) * noise, noise_std)
 
 
+def in_double(case: InverseProblem) -> InverseProblem:
+    """So that rounding, which differs from machine to machine, hides nothing."""
+    y = case.y.to(torch.complex128 if case.y.is_complex() else torch.float64)
+    return InverseProblem(case.operator, y, case.noise_std)
+
+
 def prior() -> Model:
     """A denoiser for who calls it with an image, a reconstructor for who calls it with a problem."""
     denoiser = MixtureDenoiser(images(6)[:, 0], std=0.03)
@@ -93,12 +99,12 @@ def test_a_batch_of_one_equals_a_batch_of_eight(method: Method, modality: str):
 @each_modality
 @each_method
 def test_every_image_has_its_own_noise_whatever_that_of_its_neighbours(method: Method, modality: str):
-    whole, names = unequal_problem(modality), ["0", "1", "2"]
+    whole, names = in_double(unequal_problem(modality)), ["0", "1", "2"]
     together = reconstruct(method, whole, prior(), noise=Noise(0, names)).x
     for place, name in enumerate(names):
-        alone = InverseProblem(whole.operator, whole.y[place : place + 1], float(whole.noise_std[place]))
+        alone = InverseProblem(whole.operator, whole.y[place : place + 1], whole.noise_std[place : place + 1])
         x = reconstruct(method, alone, prior(), noise=Noise(0, [name])).x
-        torch.testing.assert_close(x[0], together[place], rtol=1e-4, atol=rounding(method))
+        torch.testing.assert_close(x[0], together[place], rtol=1e-6, atol=1e-6)
 
 
 @each_modality
