@@ -149,9 +149,13 @@ def test_the_pipeline_makes_a_report_and_then_has_nothing_to_do(tmp_path: Path) 
 def whatever_is_damaged_is_seen(recipe: PipelineRecipe, workspace: Path) -> None:
     """By a look alone: another page, another table, a flipped byte of an array, a lost marker."""
     stores = ("datasets", "measurements", "reconstructions", "scores")
-    patterns = [f"{stage}/*/{file}" for stage in stores for file in ("done/1.json", "_SUCCESS", "*/c/1/0/0")]
+    patterns = [
+        f"{stage}/*/{file}" for stage in stores for file in ("done/1.json", "_SUCCESS", "*/c/1/0/0", "*/c/1/0/0/0")
+    ]
     patterns += ["reports/*/report.html", "reports/*/*.png", "reports/*/*.tex", "scores/*/*.csv"]
-    for path in [path for pattern in patterns for path in list(workspace.glob(pattern))[:1]]:
+    found = [[path for path in workspace.glob(pattern) if path.is_file()] for pattern in patterns]
+    assert any(path.match("measurements/*/*/c/1/0/0/0") for files in found for path in files)
+    for path in [files[0] for files in found if files]:
         content = path.read_bytes()
         path.write_bytes(b"" if path.suffix in (".png", ".tex") else bytes([content[0] ^ 1]) + content[1:])
         assert not finished("pipeline", recipe, str(workspace)), path
