@@ -79,7 +79,7 @@ def test_all_scales_of_the_operator_give_the_same_image():
             return 100 * super().adjoint(y)
 
         def direct(self, y: torch.Tensor) -> torch.Tensor:
-            return super().direct(y) / 1e4
+            return super().direct(y / 100)
 
     operator = Scaled(case.operator.geometry, n_full=case.operator.n_full)
     scaled = InverseProblem(operator, 100 * case.y, 100 * case.noise_std)
