@@ -89,7 +89,8 @@ def main() -> None:
     calibration = load_calibration(named) if named else None
     spec, methods = SparseViewCT(n_views=options.views), methods_of("ct")
     chosen = {name: methods[name] for name in ("TV", "preset")}
-    print("\n".join(table(people, spec, chosen, denoiser, calibration)))
+    for line in table(people, spec, chosen, denoiser, calibration):
+        print(line, flush=True)
 
 
 class Found(NamedTuple):

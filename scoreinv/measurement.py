@@ -123,6 +123,8 @@ class MeasurementSpec(Spec):
 
     direct_name: ClassVar[str] = "direct"
     """What people call the one-step reconstruction of such data."""
+    is_linear: ClassVar[bool] = True
+    """Whether noiseless data of images on the operator's grid are what the operator makes of them."""
     noise: AnyNoise = Field(Noiseless(), title="Measurement noise")
 
     @property
@@ -151,8 +153,8 @@ class MeasurementSpec(Spec):
     def measured(self, images: Tensor, contract: ImageContract, noise: Noise) -> Measured:
         """What is known of slices whose images are given: here the operator's data, under noise.
 
-        Override where data are not linear in the images, or where contexts are found in data (as names and shapes they
-        stay those of ``context``).
+        Override where data are not linear in the images (``is_linear`` says so), or where contexts are found in data
+        (as names and shapes they stay those of ``context``).
 
         Args:
             images: (batch, n_channels, height, width), on the contract's grid or finer by a whole factor.

@@ -39,6 +39,7 @@ class MetalCT(CTMeasurement):
     """Parallel-beam CT over half a turn of slices with metal, which is put into simulated ones."""
 
     kind: Literal["metal_ct"] = "metal_ct"
+    is_linear: ClassVar[bool] = False
     n_views: int = Field(180, ge=1, le=MAX_VIEWS, description="Measured views.")
     metal: Literal["any", "none", "hip_head", "rod", "screw", "filling"] = Field(
         "any", description="What a simulation puts into each slice."

@@ -12,7 +12,9 @@ from scoreinv.contract import ImageContract
 from scoreinv.denoiser import Denoiser, GaussianDenoiser
 from scoreinv.measurement import GaussianNoise, simulate
 from scoreinv.noise import Noise
+from scoreinv.operators.ct import SparseViewCT
 from scoreinv.operators.linear import LinearOperator
+from scoreinv.operators.metal_ct import MetalCT
 from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Method, Needs, Step, reconstruct, run
 from scoreinv.samplers import Bregman
@@ -188,3 +190,17 @@ def test_data_of_the_images_own_grid_are_exact_and_stay_so() -> None:
     sampler = Bregman(data_floor=0.5)
     floors = [float(sampler.prepared(one).noise_std / one.operator.norm()) for one in (exact, other)]
     assert floors == pytest.approx([0.1, 0.5])
+
+
+def test_data_that_are_not_linear_or_of_another_projector_are_not_exact() -> None:
+    contract, noise = ImageContract(modality="ct", size=16, pixel_mm=20.0, low=-1000, high=1000), Noise(0, ["a"])
+    images = torch.full((1, 1, 16, 16), 0.4)
+    problems = {
+        spec.kind: InverseProblem.of(spec, simulate(spec, images, contract, noise), contract)
+        for spec in (SparseViewCT(n_views=9), MetalCT(n_views=9, metal="none"))
+    }
+    assert {kind: one.is_exact for kind, one in problems.items()} == {"sparse_view_ct": True, "metal_ct": False}
+    pytest.importorskip("astra")
+    spec = SparseViewCT(n_views=9)
+    measured = simulate(spec, images, contract, noise)
+    assert not InverseProblem.of(spec, measured, contract, projector="astra").is_exact
