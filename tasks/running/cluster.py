@@ -201,7 +201,7 @@ def _client(cluster: RemoteWorkers) -> Client:
     security = cluster.tls.security() if cluster.tls else None
     try:
         return Client(cluster.address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
-    except (OSError, TimeoutError, ValueError, TypeError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError, AssertionError) as error:  # Dask asserts what it is told
         raise ConnectionError(
             f"no Dask scheduler answers at {cluster.address} ({error}): "
             "start one with `dask scheduler`, or use cluster.kind=local"

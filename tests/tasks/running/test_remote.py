@@ -90,6 +90,7 @@ def test_a_run_outlives_all_its_workers(tmp_path: Path) -> None:
             follower = workers.enter_context(worker(address, tmp_path / name))
             wait_until(lambda follower=follower: follower.pid in who(job))
             leave(present, address)
+            wait_until(lambda gone=present: gone.poll() is not None)  # sooner it could begin what is another's already
             present = follower
         assert not run.done()
         hurry(slow)
@@ -113,12 +114,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def test_a_scheduler_that_wants_certificates_is_used_with_them_alone(
     tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 2.0)
     job, store = new_store(tmp_path)
     files = ("--tls-ca-file", certificates.ca, "--tls-cert", certificates.cert, "--tls-key", certificates.key)
     with scheduler(tmp_path, "--protocol", "tls", *files) as address, worker(address, tmp_path / "one", *files):
         assert address.startswith("tls://")
         list(map_shards(fill, job, store, Execution(cluster=RemoteWorkers(address=address, tls=certificates))))
+        monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 2.0)
         for refused in (
             RemoteWorkers(address=address),
             RemoteWorkers(address=address.replace("tls://", "tcp://")),
