@@ -5,7 +5,8 @@
 A disc is put into lung and into soft tissue of the finer images, where values around it are even; the data are
 simulated with it, and without. The recovery of a method is the contrast in its image over that in the truth
 (``structures``: the response of a difference of Gaussians of the disc's size), each less what is there without the
-disc. Kept is a disc of at least half its contrast; vanished is one of less than a quarter. With a calibration, which
+disc. Kept is a disc of at least half its contrast; vanished is one of less than a quarter. Told is one of which a
+report would say that the data tell of it, were it not in the image at all. With a calibration, which
 has to be of the preset, an interval keeps a disc if it holds the truth's mean over the disc, so that nobody who reads
 the interval can rule it out: the mean of half widths is taken as that mean's, as if all its pixels were wrong together.
 
@@ -27,7 +28,7 @@ from scoreinv.calibration import Calibration
 from scoreinv.contract import ImageContract
 from scoreinv.denoiser import ScoreModel
 from scoreinv.measurement import MeasurementSpec, simulate
-from scoreinv.metrics.structures import Structures, response, within
+from scoreinv.metrics.structures import Structures, response, unexplained, within
 from scoreinv.noise import Noise
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.phantoms import Ellipse, coverage
@@ -35,6 +36,7 @@ from scoreinv.problem import InverseProblem, Method, reconstruct
 from tasks.people import over_people
 from tasks.rendering.tables import interval_text
 from tasks.workers.calibrate import load_calibration
+from tasks.workers.evaluate import small_structures
 from tasks.workers.priors import load_prior
 from tasks.workspace import locate
 
@@ -94,10 +96,12 @@ def main() -> None:
 
 
 class Found(NamedTuple):
-    """Of each slice that could hold a lesion: whom it is of, the recovery, whether the interval holds its mean."""
+    """Of each slice that could hold a lesion: whom it is of, the recovery, whether data would tell of it, whether the
+    interval holds its mean."""
 
     people: list[str]
     recovery: list[float]
+    is_told: list[float]
     is_held: list[float]
 
 
@@ -109,10 +113,10 @@ def table(
     calibration: Calibration | None,
 ) -> Iterator[str]:
     """One row for each lesion, for each method the median recovery and the shares that are kept and vanish."""
-    columns = " | ".join(f"{name}: recovery | kept | vanished" for name in methods)
+    columns = " | ".join(f"{name}: recovery | kept | vanished | told" for name in methods)
     yield f"| lesion | people | {columns} | interval holds |"
-    yield "| --- |" + " ---: |" * (3 * len(methods) + 2)
-    plain = {name: images_of(people.fine, people, spec, method, denoiser) for name, method in methods.items()}
+    yield "| --- |" + " ---: |" * (4 * len(methods) + 2)
+    plain = {name: images_of(problem_of(people, spec), people, method, denoiser) for name, method in methods.items()}
     for lesion in LESIONS:
         rows = {
             name: found(lesion, people, spec, method, denoiser, plain[name], calibration if name == "preset" else None)
@@ -126,11 +130,16 @@ def table(
 
 
 def cells_of(row: Found) -> list[str]:
-    """Median recovery with its interval over people, and the shares kept and vanished."""
+    """Median recovery with its interval over people, and the shares kept, vanished and told."""
     median = over_people({who: statistics.median(own(row, who)) for who in row.people})
     kept = share_text(row.people, [float(one >= KEPT) for one in row.recovery])
     vanished = share_text(row.people, [float(one < VANISHED) for one in row.recovery])
-    return [f"{median.mean:.2f} {interval_text(median, 2)}".strip(), kept, vanished]
+    return [
+        f"{median.mean:.2f} {interval_text(median, 2)}".strip(),
+        kept,
+        vanished,
+        share_text(row.people, row.is_told),
+    ]
 
 
 def own(row: Found, who: str) -> list[float]:
@@ -158,19 +167,19 @@ def found(
     places = [place_for(image[0], lesion, contract) for image in people.images]
     chosen = [i for i, place in enumerate(places) if place is not None]
     if not chosen:
-        return Found([], [], [])
+        return Found([], [], [], [])
     discs = torch.stack([disc(place, lesion, contract, people.fine.shape[-1]) for place in places if place is not None])
+    fine = (people.fine[chosen] + discs * lesion.contrast_hu / (contract.high - contract.low)).clamp_min(0)
     some = People(
         people.images[chosen],
-        people.fine[chosen],
+        fine,
         [people.names[i] for i in chosen],
         [people.people[i] for i in chosen],
         contract,
     )
-    fine = (some.fine + discs * lesion.contrast_hu / (contract.high - contract.low)).clamp_min(0)
-    factor = fine.shape[-1] // contract.size
+    factor, problem = fine.shape[-1] // contract.size, problem_of(some, spec)
     x, truth, covered = (
-        images_of(fine, some, spec, method, denoiser),
+        images_of(problem, some, method, denoiser),
         avg_pool2d(fine, factor),
         avg_pool2d(discs, factor),
     )
@@ -182,13 +191,15 @@ def found(
         torch.tensor(columns),
     )
     added, wanted = (response(a - b, what.sigma)[at] for a, b in ((x, plain[chosen]), (truth, some.images)))
+    small = small_structures(contract)
+    is_told = (unexplained(plain[chosen], problem, small) > 0).float().tolist() if small else []
     is_held: list[float] = []
     if calibration:
         mean = [
             (one * covered).sum((1, 2, 3)) / covered.sum((1, 2, 3)) for one in (x, truth, calibration.half_width(x))
         ]
         is_held = ((mean[0] - mean[1]).abs() <= mean[2]).float().tolist()
-    return Found(some.people, (added / wanted).tolist(), is_held)
+    return Found(some.people, (added / wanted).tolist(), is_told, is_held)
 
 
 def structures_of(lesion: Lesion, contract: ImageContract) -> Structures:
@@ -223,12 +234,17 @@ def disc(place: tuple[int, int], lesion: Lesion, contract: ImageContract, size: 
     return torch.from_numpy(coverage(Ellipse(1.0, radius, radius, x, -y), size)).float()[None]
 
 
-def images_of(fine: Tensor, people: People, spec: MeasurementSpec, method: Method, denoiser: ScoreModel) -> Tensor:
-    """What a method makes of the data of finer images."""
-    noise = Noise(0, people.names)
-    problem = InverseProblem.of(spec, simulate(spec, fine, people.contract, noise), people.contract)
+def problem_of(people: People, spec: MeasurementSpec) -> InverseProblem:
+    """The data of the finer images."""
+    return InverseProblem.of(
+        spec, simulate(spec, people.fine, people.contract, Noise(0, people.names)), people.contract
+    )
+
+
+def images_of(problem: InverseProblem, people: People, method: Method, denoiser: ScoreModel) -> Tensor:
+    """What a method makes of the data of some people."""
     with torch.no_grad():
-        return reconstruct(method, problem, denoiser, noise=noise).x
+        return reconstruct(method, problem, denoiser, noise=Noise(0, people.names)).x
 
 
 if __name__ == "__main__":

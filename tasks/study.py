@@ -347,10 +347,12 @@ def _intro(results: Sequence[Result], slices: Slices) -> list[str]:
     noise = dict.fromkeys(result.measurement.noise.kind for result in results)
     scored = (
         "Nobody knows the true images: the data residual says whether an image explains the data within their noise, "
-        "the spread how far its samples lie apart within the body."
+        "the spread how far its samples lie apart within the body, structures unexplained whether data tell of one "
+        "that an image lacks."
         if slices.truth is None
         else "PSNR and SSIM on values in [0, 1], data range 1; PSNR of volume's range: from the lowest to the highest "
-        "value of each volume, as Song et al. 2022. Coverage and spread within the body."
+        "value of each volume, as Song et al. 2022. Coverage and spread within the body. Structures unexplained: "
+        "how many the data of a slice tell of that its image lacks."
     )
     return [
         f"{len(subjects)} subjects, {len(volumes)} volumes, pixels of {slices.contract.pixel_mm:g} mm.",

@@ -42,6 +42,7 @@ METRICS: Mapping[str, Metric] = {
     "nmse": Metric("NMSE", "", 4, "low", PUBLISHED),
     "small_contrast_low": Metric("Small structures, worst tenth", "", 2, "near 1"),
     "small_invented": Metric("Structures invented", "", 3, "low"),
+    "unexplained": Metric("Structures unexplained", "", 2, "low"),
     "coverage_90": Metric("Coverage of 90 %", "", 3),
     "coverage_80": Metric("Coverage of 80 %", "", 3, "none", UNCERTAINTY),
     "coverage_95": Metric("Coverage of 95 %", "", 3, "none", UNCERTAINTY),
@@ -224,7 +225,10 @@ def p_text(p: float) -> str:
 
 
 def flag_of(name: str, value: float) -> str:
-    """What is wrong with a coverage that is far from what it promises; empty if nothing."""
+    """What is wrong with structures that the data tell of and images lack, or with a coverage that is far from what it
+    promises; empty if nothing."""
+    if name == "unexplained" and value > 0:
+        return "data tell of more"
     promised = float(name.removeprefix("coverage_")) / 100 if name.startswith("coverage_") else math.nan
     if not abs(value - promised) > COVERAGE_SLACK:
         return ""

@@ -20,7 +20,7 @@ from scoreinv.metrics.image import (
     volume_psnr,
 )
 from scoreinv.metrics.posterior import Ensemble, data_residual, ensemble_coverage, ensemble_spread_skill
-from scoreinv.metrics.structures import Structures, structure_scores
+from scoreinv.metrics.structures import Structures, structure_scores, unexplained
 from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
@@ -33,7 +33,7 @@ from tasks.workers.calibrate import load_calibration
 from tasks.workers.priors import image_contract
 from tasks.workers.stores import Identity, as_images, open_dataset, open_store, read_identities, read_measured
 
-VERSION = 6
+VERSION = 7
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
 
 FAILURE = "failure"
@@ -134,6 +134,8 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
             columns |= {"psnr_volume": volume_psnr(shown, truth, lowest=lowest, highest=highest)}
         if bool((problem.noise_std > 0).all()):
             columns |= {"data_residual": data_residual(images, problem)}
+        if small := small_structures(subjects.contract):
+            columns |= {"unexplained": unexplained(images, problem, small).float()}
         if estimate == "mean":
             std = as_images(store.read("std", shard.start, shard.stop), subjects.contract)
             columns |= spread_columns(Ensemble(shown, only(std, scored), n), truth, subjects.contract)
@@ -178,16 +180,25 @@ def tissue_columns(images: Tensor, truth: Tensor, contract: ImageContract) -> Co
 
     Values are clipped to those of interest, as for ``image_columns``.
     """
-    traits, low, span = MODALITIES[contract.modality], contract.low, contract.high - contract.low
+    low, span = contract.low, contract.high - contract.low
     seen, wanted = magnitude(images).clamp(0, 1), magnitude(truth).clamp(0, 1)
-    classes = {one.key: ((one.low - low) / span, (one.high - low) / span) for one in traits.classes}
+    classes = {
+        one.key: ((one.low - low) / span, (one.high - low) / span) for one in MODALITIES[contract.modality].classes
+    }
     errors = class_errors(seen, wanted, classes=classes)
     columns = {f"mae_{key}": span * values for key, values in errors.items()}
+    if small := small_structures(contract):
+        columns |= {f"small_{name}": values for name, values in structure_scores(seen, wanted, small).items()}
+    return columns
+
+
+def small_structures(contract: ImageContract) -> Structures | None:
+    """Those of the modality that must not vanish, on the scale of the images; None if it names none."""
+    traits, low, span = MODALITIES[contract.modality], contract.low, contract.high - contract.low
     if traits.small is None:
-        return columns
+        return None
     diameter, contrast = traits.small.diameter_mm / contract.pixel_mm, traits.small.contrast / span
-    what = Structures(diameter, contrast, foreground=(traits.foreground - low) / span)
-    return columns | {f"small_{name}": values for name, values in structure_scores(seen, wanted, what).items()}
+    return Structures(diameter, contrast, foreground=(traits.foreground - low) / span)
 
 
 def spread_columns(ensemble: Ensemble, truth: Tensor | None, contract: ImageContract) -> Columns:

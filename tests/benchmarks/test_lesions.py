@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from benchmarks.lesions import LESIONS, Lesion, disc, found, images_of, place_for
+from benchmarks.lesions import LESIONS, Lesion, disc, found, images_of, place_for, problem_of
 from benchmarks.settings import People
 from scoreinv.baselines import Direct
 from scoreinv.contract import ImageContract
@@ -47,10 +47,17 @@ def test_recovery_is_the_share_of_the_contrast_that_is_left(method: Direct, reco
     assert row.recovery == pytest.approx([recovery, recovery], abs=0.15)
 
 
+@pytest.mark.parametrize(("contrast", "is_told"), [(300.0, 1.0), (1e-3, 0.0)])
+def test_data_tell_of_what_is_left_out(contrast: float, is_told: float) -> None:
+    given, small = people(), LARGE._replace(diameter_mm=15.0, contrast_hu=contrast)
+    row = found(small, given, SparseViewCT(n_views=45), Direct(), no_model, given.images, None)  # type: ignore[arg-type]
+    assert row.is_told == [is_told, is_told]
+
+
 def plain(method: Direct) -> Tensor:
     """The images without a disc."""
     given = people()
-    return images_of(given.fine, given, SparseViewCT(n_views=180), method, no_model)  # type: ignore[arg-type]
+    return images_of(problem_of(given, SparseViewCT(n_views=180)), given, method, no_model)  # type: ignore[arg-type]
 
 
 def test_lesions_are_put_where_their_tissue_is_even_and_nowhere_else() -> None:

@@ -6,7 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoreinv.metrics.structures import PEAK, SURROUND, Structures, response, structure_scores, structures, within
+from scoreinv.contract import ImageContract
+from scoreinv.measurement import MeasurementSpec, PoissonNoise, simulate
+from scoreinv.metrics.structures import (
+    PEAK,
+    SURROUND,
+    Structures,
+    response,
+    structure_scores,
+    structures,
+    unexplained,
+    within,
+)
+from scoreinv.noise import Noise
+from scoreinv.operators.ct import SparseViewCT
+from scoreinv.operators.mri import CartesianMRI
+from scoreinv.problem import InverseProblem
 
 SIZE, DIAMETER, CONTRAST = 160, 12.0, 0.1
 WHAT = Structures(diameter=DIAMETER, contrast=0.02, foreground=0.05)
@@ -105,3 +120,39 @@ def test_shapes_must_be_alike() -> None:
     with pytest.raises(ValueError, match="of one shape"):
         structure_scores(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 9, 9), WHAT)
     assert math.isnan(scores(torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 8, 8))["contrast"])
+
+
+def measured(spec: MeasurementSpec, fine: Tensor) -> InverseProblem:
+    """Data of finer images, for images of half their size."""
+    contract = ImageContract(modality=spec.modality, size=SIZE // 2, pixel_mm=2.0, low=-1000.0, high=1000.0)
+    noise = Noise(0, [str(i) for i in range(len(fine))])
+    return InverseProblem.of(spec, simulate(spec, fine, contract, noise), contract)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SparseViewCT(n_views=23),
+        CartesianMRI(acceleration=2),
+        SparseViewCT(n_views=90, noise=PoissonNoise(n_photons=1e6)),
+    ],
+    ids=["CT", "MRI", "noisy CT"],
+)
+def test_data_tell_of_a_structure_that_an_image_lacks_or_invents(spec: MeasurementSpec) -> None:
+    """The image is smooth: edges that no grid explains are no structures."""
+    disc = discs([CONTRAST], [(80, 76)], body=0.0)
+    rows, columns = torch.meshgrid(*[(torch.arange(SIZE) - SIZE / 2 + 0.5) / SIZE] * 2, indexing="ij")
+    body = 0.5 * ((rows / 0.42).square() + (columns / 0.34).square() < 1).float()[None, None]
+    ripple = 0.02 * torch.randn(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * body
+    plain, shown = body + ripple, body + ripple + disc
+    problem, what = measured(spec, torch.cat([plain, shown, plain])), Structures(DIAMETER / 2, 0.02, 0.05)
+    images = torch.nn.functional.avg_pool2d(torch.cat([plain, plain, shown]), 2)
+    assert unexplained(images, problem, what).tolist() == [0, 1, 1]
+    assert unexplained(images[1:2], problem.part(torch.tensor([1])), what).tolist() == [1]
+
+
+def test_an_image_that_explains_its_data_to_the_last_bit_has_nothing_unexplained() -> None:
+    problem = InverseProblem(
+        SparseViewCT(n_views=23).operator(32), torch.zeros(1, *SparseViewCT(n_views=23).operator(32).data_shape)
+    )
+    assert unexplained(torch.zeros(1, 1, 32, 32), problem, WHAT).tolist() == [0]
