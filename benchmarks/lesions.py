@@ -6,7 +6,8 @@ A disc is put into lung and into soft tissue of the finer images, where values a
 simulated with it, and without. The recovery of a method is the contrast in its image over that in the truth
 (``structures``: the response of a difference of Gaussians of the disc's size), each less what is there without the
 disc. Kept is a disc of at least half its contrast; vanished is one of less than a quarter. Told is one of which a
-report would say that the data tell of it, were it not in the image at all. With a calibration, which
+report would say that the data tell of it, were it not in the image at all; the first row, without a disc, has false
+alarms. With a calibration, which
 has to be of the preset, an interval keeps a disc if it holds the truth's mean over the disc, so that nobody who reads
 the interval can rule it out: the mean of half widths is taken as that mean's, as if all its pixels were wrong together.
 
@@ -23,14 +24,13 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from benchmarks.people import mean_of_each
-from benchmarks.settings import People, methods_of, read_people
+from benchmarks.settings import People, methods_of, read_people, settings_of
 from scoreinv.calibration import Calibration
 from scoreinv.contract import ImageContract
 from scoreinv.denoiser import ScoreModel
 from scoreinv.measurement import MeasurementSpec, simulate
 from scoreinv.metrics.structures import Structures, response, unexplained, within
 from scoreinv.noise import Noise
-from scoreinv.operators.ct import SparseViewCT
 from scoreinv.phantoms import Ellipse, coverage
 from scoreinv.problem import InverseProblem, Method, reconstruct
 from tasks.people import over_people
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--calibration", default="", help="of the preset's images")
     parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
     parser.add_argument("--slices", type=int, default=1, help="of each person, spread evenly (default: %(default)s)")
-    parser.add_argument("--views", type=int, default=23, help="(default: %(default)s)")
+    parser.add_argument("--setting", default="23 views", help="of benchmarks/settings.py (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     uris = [locate(options.workspace, one, "datasets") for one in options.datasets]
@@ -89,9 +89,9 @@ def main() -> None:
     denoiser, _ = load_prior(options.prior, "cpu", "bfloat16")
     named = options.calibration and locate(options.workspace, options.calibration, "calibrations")
     calibration = load_calibration(named) if named else None
-    spec, methods = SparseViewCT(n_views=options.views), methods_of("ct")
-    chosen = {name: methods[name] for name in ("TV", "preset")}
-    for line in table(people, spec, chosen, denoiser, calibration):
+    setting = next(one for one in settings_of("ct") if one.name == options.setting)
+    chosen = {name: methods_of("ct")[name] for name in ("TV", "preset")}
+    for line in table(people, setting.measurement, chosen, denoiser, calibration):
         print(line, flush=True)
 
 
@@ -116,7 +116,10 @@ def table(
     columns = " | ".join(f"{name}: recovery | kept | vanished | told" for name in methods)
     yield f"| lesion | people | {columns} | interval holds |"
     yield "| --- |" + " ---: |" * (4 * len(methods) + 2)
-    plain = {name: images_of(problem_of(people, spec), people, method, denoiser) for name, method in methods.items()}
+    problem = problem_of(people, spec)
+    plain = {name: images_of(problem, people, method, denoiser) for name, method in methods.items()}
+    told = [share_text(people.people, told_of(one, problem, people.contract)) for one in plain.values()]
+    yield f"| none | {len(set(people.people))} | {' | '.join(f' | | | {one}' for one in told)} | |"
     for lesion in LESIONS:
         rows = {
             name: found(lesion, people, spec, method, denoiser, plain[name], calibration if name == "preset" else None)
@@ -191,8 +194,7 @@ def found(
         torch.tensor(columns),
     )
     added, wanted = (response(a - b, what.sigma)[at] for a, b in ((x, plain[chosen]), (truth, some.images)))
-    small = small_structures(contract)
-    is_told = (unexplained(plain[chosen], problem, small) > 0).float().tolist() if small else []
+    is_told = told_of(plain[chosen], problem, contract)
     is_held: list[float] = []
     if calibration:
         mean = [
@@ -200,6 +202,12 @@ def found(
         ]
         is_held = ((mean[0] - mean[1]).abs() <= mean[2]).float().tolist()
     return Found(some.people, (added / wanted).tolist(), is_told, is_held)
+
+
+def told_of(images: Tensor, problem: InverseProblem, contract: ImageContract) -> list[float]:
+    """1 for each image that lacks a structure its data tell of, else 0."""
+    small = small_structures(contract)
+    return [] if small is None else (unexplained(images, problem, small) > 0).float().tolist()
 
 
 def structures_of(lesion: Lesion, contract: ImageContract) -> Structures:

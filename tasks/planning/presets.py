@@ -26,7 +26,7 @@ from scoreinv.samplers import (
 )
 from scoreinv.samplers.grid import SigmaGrid
 from scoreinv.samplers.renoise import Renoise
-from scoreinv.samplers.start import GradedTVStart, TVStart
+from scoreinv.samplers.start import DirectStart, GradedTVStart, TVStart
 
 PresetName = Literal["fast", "balanced", "best"]
 
@@ -60,50 +60,20 @@ def mri(n_calls: int) -> Bregman:
     return Bregman(grid=grid, start=_GRADED, symmetry="flip", memory=memory, relaxation=0.8, first_noise=0.5)
 
 
-_GRADED = GradedTVStart(weight=4e-5, n_iters=200, n_inner=3, factor=8.0)
-
-
-def dds_ct(n_calls: int) -> DDS:
-    """DDS for CT as it was tuned on held-out people."""
-    grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.003)
-    # Without noise only data_floor / strength counts. Under noise, a strength of 0.8 is 1.0 dB better than 2.0 with
-    # the same ratio (4 slices of held-out people; `scoreinv tune` found 0.79 under noise).
-    return DDS(
-        grid=grid,
-        data_floor=2e-4,
-        symmetry="flip",
-        renoise=Renoise(temperature=0.6, fresh_above=0.22),
-        n_cg=7,
-        strength=0.8,
-    )
-
-
-def dds_mri(n_calls: int) -> DDS:
-    """DDS for MRI as it was tuned on held-out people."""
-    # From the TV image rather than the zero-filled one: 1.3 dB better without skull (people held out), 0.3 dB with it
-    # (people the prior has seen), 8 slices each. Below this first level TV's ghosts outside the head survive, so only
-    # what TV seems to have found begins lower: every image at eight times the error that its start seems to have. It
-    # ends at a quarter of its first level: levels further down take it to the prior's own errors. Against 5 times, a
-    # last level of 0.005, more fresh noise and temperature 0.6: 0.4 to 1.2 dB on held-out heads, imitations of other
-    # contrasts, small ends, and stripped FLAIR.
-    grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.08)
-    # The strength matters for noisy data alone: at 1, such high last levels leave noise in the background.
-    return DDS(
-        grid=grid,
-        start=_GRADED,
-        symmetry="flip",
-        renoise=Renoise(temperature=0.75, fresh_above=0.29),
-        strength=0.3,
-    )
-
+_WARM = TVStart(weight=4e-5, n_iters=200)
+_GRADED = GradedTVStart(weight=_WARM.weight, n_iters=_WARM.n_iters, n_inner=3, factor=8.0)
 
 # All are one image, near the truth and without a spread (benchmarks/results/few_calls.md says how they were found). 50
 # calls of DDS, which `best` was, are 0.2 dB worse than 20 of these at 23 views and 2.0 dB at 90 (held-out people); the
 # mean of eight gains little. For a spread take DAPS, or DDS with fresh noise at all levels and temperature 1, and for
 # intervals a calibration. The data steps take the noise's deviation from the data, so all serve noisy data as well.
+_CALLS: dict[PresetName, int] = {"fast": 10, "balanced": 20, "best": 50}
+
+OF_CALLS: dict[Modality, Callable[[int], AnyMethod]] = {"ct": ct, "mri": mri}
+"""The preset of one image with other numbers of calls."""
+
 PRESETS: dict[Modality, dict[PresetName, Preset]] = {
-    "ct": {"fast": Preset(ct(10)), "balanced": Preset(ct(20)), "best": Preset(ct(50))},
-    "mri": {"fast": Preset(mri(10)), "balanced": Preset(mri(20)), "best": Preset(mri(50))},
+    modality: {name: Preset(of_calls(n)) for name, n in _CALLS.items()} for modality, of_calls in OF_CALLS.items()
 }
 
 LEAST_PHOTONS, MOST_NOISE = 1e4, 0.03
@@ -119,9 +89,6 @@ def noise_note(noise: AnyNoise) -> str:
     return ""
 
 
-OF_CALLS: dict[Modality, Callable[[int], AnyMethod]] = {"ct": ct, "mri": mri}
-"""The preset of one image with other numbers of calls."""
-
 BASELINES: dict[Modality, Preset] = {
     "ct": Preset(TotalVariation(weight=5e-5)),
     "mri": Preset(TotalVariation(weight=4e-5)),
@@ -132,65 +99,47 @@ WAVELETS: dict[Modality, Wavelet] = {"ct": Wavelet(weight=1e-4), "mri": Wavelet(
 """The other classical method, tuned as the baselines were."""
 
 
-def _grid(sigma_max: float, sigma_min: float) -> SigmaGrid:
-    return SigmaGrid(n_levels=50, sigma_max=sigma_max, sigma_min=sigma_min)
-
-
+_SHORT = SigmaGrid(n_levels=50, sigma_max=0.1, sigma_min=0.01, spacing="geometric")
 _LONG = SigmaGrid(n_levels=50, sigma_max=1.0, sigma_min=0.005, spacing="geometric")
 _DPIR = SigmaGrid(n_levels=50, sigma_max=0.15, sigma_min=0.003, spacing="geometric")
-_WARM = TVStart(weight=4e-5, n_iters=200)
+_CALM = Renoise(temperature=0.7)
 
-SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {
-    "ct": (
-        DiffPIR(
-            grid=_grid(0.18, 0.009),
-            strength=0.15,
-            symmetry="flip",
-            renoise=Renoise(eta=0.995, temperature=0.7, fresh_above=0.132),
-            data_floor=1.2e-3,
-        ),
-        DPIR(grid=_DPIR, data_floor=1e-3, symmetry="flip", strength=1.0, n_cg=7),
-        DAPS(grid=_grid(0.26, 0.002), symmetry="flip", renoise=Renoise(temperature=0.7), data_floor=8e-4),
-        PiGDM(grid=_grid(0.5, 0.005), symmetry="flip", renoise=Renoise(temperature=0.7, fresh_above=0.367)),
-        DPS(
-            grid=_grid(0.11, 0.005),
-            zeta=4.4,
-            symmetry="flip",
-            renoise=Renoise(eta=0.89, temperature=0.7, fresh_above=0.0807),
-        ),
-        REDDiff(grid=_grid(0.58, 0.01), strength=2.1, rate=0.01, data_floor=1.4e-2),
-        ScoreSDE(grid=_LONG, rate=0.55, snr=0.72),
-        Langevin(grid=_LONG, rate=0.55, snr=0.72),
-        LangevinProjection(grid=_LONG, strength=1.0, snr=0.386),
-        Projection(grid=_LONG, strength=0.95, snr=0.78),
-        dds_ct(50),
-    ),
-    "mri": (
-        DiffPIR(
-            grid=_grid(0.11, 0.005),
-            start=_WARM,
-            strength=1.5,
-            symmetry="flip",
-            renoise=Renoise(eta=0.975, temperature=0.7),
-            data_floor=1.1e-3,
-        ),
-        DPIR(grid=_DPIR, start=_WARM, data_floor=1e-3, symmetry="flip", strength=1.0, n_cg=7),
-        DAPS(grid=_grid(0.11, 0.025), start=_WARM, data_floor=3.2e-3),
-        PiGDM(grid=_grid(0.11, 0.025), start=_WARM, renoise=Renoise(eta=0.51)),
-        DPS(grid=_grid(0.11, 0.005), start=_WARM, zeta=4.4, renoise=Renoise(eta=0.89)),
-        REDDiff(grid=_grid(0.27, 0.001), start=_WARM, strength=0.14, rate=0.01, data_floor=1.4e-2),
+
+def _solvers(modality: Modality) -> tuple[AnyMethod, ...]:
+    start = _WARM if modality == "mri" else DirectStart()
+    # Guided by a likelihood, MRI wants all of the noise: calm, PiGDM loses 1.1 dB and DPS 2.6; CT gains 3.3 and 0.3.
+    guided = Renoise() if modality == "mri" else _CALM
+    # Whoever replaces data trusts those of CT more: Algorithm 2 gains 1.6 dB there (4 held-out people).
+    trust = {"strength": 0.95, "snr": 0.78} if modality == "ct" else {"strength": 0.58, "snr": 0.72}
+    return (
+        DiffPIR(grid=_SHORT, start=start, symmetry="flip", renoise=_CALM, data_floor=1e-3),
+        DPIR(grid=_DPIR, start=start, data_floor=1e-3, symmetry="flip", strength=1.0, n_cg=7),
+        DAPS(grid=_SHORT, start=start, symmetry="flip", renoise=_CALM),
+        PiGDM(grid=_SHORT, start=start, symmetry="flip", renoise=guided),
+        DPS(grid=_SHORT, start=start, zeta=4.4, symmetry="flip", renoise=guided),
+        REDDiff(grid=_SHORT, start=start, rate=0.01),
         ScoreSDE(grid=_LONG, rate=0.55, snr=0.72),
         Langevin(grid=_LONG, rate=0.55, snr=0.72),
         LangevinProjection(grid=_LONG, strength=0.83, snr=0.79),
-        Projection(grid=_LONG, strength=0.58, snr=0.72),
-        dds_mri(50),
-    ),
-}
-"""Every other solver with what ``scoreinv tune`` found for it without noise: 7 to 16 trials of 50 levels (the last four
-67 or 100, CT's Projection 200) on 2 to 4 slices of held-out people, MRI with the prior after 52,000 images. Their own
-defaults suit a posterior that is known; images want a lower first level and less noise. Mirrored calls, a low
-temperature and fresh noise at the first levels alone, which all samplers that add noise have, give 0.1 to 2.4 dB more
-(3 slices of held-out people); where they were tried and gave nothing they are left out. DPIR has 12 trials in CT."""
+        Projection(grid=_LONG, **trust),
+        _dds(modality),
+    )
+
+
+def _dds(modality: Modality) -> DDS:
+    """What the presets were before Bregman, as near to the truth as any with fresh noise: at the first levels alone."""
+    start, last = (_GRADED, 0.08) if modality == "mri" else (DirectStart(), 0.01)
+    grid = SigmaGrid(n_levels=50, sigma_max=0.3, sigma_min=last, spacing="geometric")
+    renoise = Renoise(temperature=_CALM.temperature, fresh_above=0.29)
+    return DDS(grid=grid, start=start, data_floor=1e-3, symmetry="flip", renoise=renoise)
+
+
+SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {"ct": _solvers("ct"), "mri": _solvers("mri")}
+"""Every other solver without noise, 50 levels. Their own defaults suit a posterior that is known; images want a lower
+first level and less noise. One grid, mirrored calls and a temperature serve nearly all, in both modalities: against
+options that ``scoreinv tune`` found for each alone, DiffPIR, RED-diff, PiGDM and DDS are up to 1.2 dB better, DAPS 0.3
+dB worse in CT and 1.0 better in MRI, DPS 0.5 worse in CT (4 slices of held-out people; ``python -m benchmarks.options``
+tries one at a time). The four of the paper take 67 to 200 calls."""
 
 PAPER: dict[Modality, tuple[str, ...]] = {
     "ct": ("projection",),
