@@ -55,7 +55,8 @@ class CartesianMRI(MeasurementSpec):
         return "mri"
 
     def title(self) -> str:
-        return f"MRI, {self.acceleration:g} times faster"
+        columns = "" if self.pattern == "paper" else f", {self.pattern.replace('_', ' ')} columns"
+        return f"MRI, {self.acceleration:g} times faster{columns}"
 
     def operator(self, size: int, context: Context = NO_CONTEXT, *, n_channels: int = 1) -> "CartesianMRIOperator":
         return CartesianMRIOperator(self.mask(size), size, n_channels=n_channels, use_symmetry=not self.paper_faithful)
