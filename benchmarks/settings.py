@@ -15,17 +15,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.people import mean_of_each, places_of_people
 from scoreinv.contract import ImageContract, Modality
 from scoreinv.denoiser import ScoreModel
-from scoreinv.measurement import GaussianNoise, MeasurementSpec, PoissonNoise, simulate
+from scoreinv.measurement import GaussianNoise, Measured, MeasurementSpec, PoissonNoise, simulate
 from scoreinv.metrics.image import psnr
 from scoreinv.noise import Noise
-from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
+from scoreinv.operators.ct import CTOperator, LimitedAngleCT, SparseViewCT
 from scoreinv.operators.mri import CartesianMRI
+from scoreinv.operators.parallel_beam import ParallelBeam
 from scoreinv.problem import InverseProblem, Method, reconstruct
 from scoreinv.spec import digest_of
 from storage.datasets import DatasetStore
@@ -39,11 +41,12 @@ BEHIND_DB, AHEAD_DB = -0.1, 1.0
 
 
 class Setting(NamedTuple):
-    """What is measured, and whether of the finer images."""
+    """What is measured, whether of the finer images, and whether by ASTRA rather than by our own matrix."""
 
     name: str
     measurement: MeasurementSpec
     is_fine: bool = True
+    is_astra: bool = False
 
 
 class People(NamedTuple):
@@ -67,6 +70,7 @@ def settings_of(modality: Modality) -> list[Setting]:
             *(Setting(f"90 views, {n} photons", SparseViewCT(n_views=90, noise=one)) for n, one in photons.items()),
             Setting("23 views, same grid", SparseViewCT(n_views=23), is_fine=False),
             Setting("90 views, same grid", SparseViewCT(n_views=90), is_fine=False),
+            *(Setting(f"{n} views, ASTRA's strips", SparseViewCT(n_views=n), is_astra=True) for n in (23, 90)),
         ]
     return [
         *(Setting(f"{n} times, paper's columns", CartesianMRI(acceleration=n)) for n in (2, 4, 8, 16)),
@@ -154,11 +158,40 @@ def measured(
 
 def scores(setting: Setting, people: People, method: Method, denoiser: ScoreModel) -> list[float]:
     """PSNR of each slice."""
-    noise, spec = Noise(0, people.names), setting.measurement
-    data = simulate(spec, people.fine if setting.is_fine else people.images, people.contract, noise)
+    problem = InverseProblem.of(setting.measurement, data_of(setting, people), people.contract)
     with torch.no_grad():
-        x = reconstruct(method, InverseProblem.of(spec, data, people.contract), denoiser, noise=noise).x
+        x = reconstruct(method, problem, denoiser, noise=Noise(0, people.names)).x
     return psnr(x.clamp(0, 1), people.images.clamp(0, 1), data_range=1.0).tolist()
+
+
+def data_of(setting: Setting, people: People) -> Measured:
+    """What is measured of the people's slices."""
+    images = people.fine if setting.is_fine else people.images
+    data = simulate(setting.measurement, images, people.contract, Noise(0, people.names))
+    if not setting.is_astra:
+        return data
+    operator = setting.measurement.operator(people.contract.size)
+    assert isinstance(operator, CTOperator)
+    assert isinstance(operator.geometry, ParallelBeam)
+    return data._replace(y=strips(operator.geometry, images[:, 0]))
+
+
+def strips(geometry: ParallelBeam, images: Tensor) -> Tensor:
+    """Sinograms (batch, n_views, n_bins) of images (batch, rows, columns), finer by a whole factor: means over bins.
+
+    ASTRA's strip kernel weighs pixels by their area within each bin's strip, exactly.
+    """
+    import astra
+
+    size, width = images.shape[-1], geometry.bin_spacing * (images.shape[-1] // geometry.size)
+    scan = astra.create_proj_geom("parallel", width, geometry.n_bins, np.array(geometry.angles))
+    projector = astra.create_projector("strip", scan, astra.create_vol_geom(size, size))
+    try:
+        made = [astra.create_sino(one, projector) for one in images.numpy()]
+    finally:
+        astra.projector.delete(projector)
+    astra.data2d.delete([handle for handle, _ in made])
+    return torch.from_numpy(np.stack([one for _, one in made])) * geometry.size / size
 
 
 def table(rows: Sequence[tuple[Setting, Mapping[str, Mapping[str, float]]]], n: int) -> list[str]:

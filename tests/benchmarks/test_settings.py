@@ -2,10 +2,11 @@
 
 import pytest
 
-from benchmarks.settings import methods_of, settings_of, table
+from benchmarks.settings import data_of, methods_of, settings_of, table
 from scoreinv.contract import ImageContract, Modality
 from tasks.checks import require_fit
 from tasks.rendering.tables import MINUS
+from tests.benchmarks.test_lesions import people
 
 
 @pytest.mark.parametrize("modality", ["ct", "mri"])
@@ -27,3 +28,13 @@ def test_the_preset_is_compared_with_the_best_of_the_others_person_by_person() -
     assert lines[2].startswith(f"| {first.name} | 31.00 | 29.50 | 32.50 | +1.50 [")
     assert lines[3].startswith(f"| {second.name} | 31.00 | 33.50 | 32.50 | {MINUS}1.00 ")
     assert lines[-1] == "2 people. Of 2 settings the preset is ahead by 1 dB in 1 and behind by more than 0.1 dB in 1."
+
+
+def test_astra_s_strips_measure_what_our_matrix_does() -> None:
+    try:
+        import astra  # noqa: F401
+    except ImportError as error:
+        pytest.skip(f"no ASTRA: {error}")
+    found = {one.name: one for one in settings_of("ct")}
+    ours, theirs = (data_of(found[name], people()).y for name in ("23 views", "23 views, ASTRA's strips"))
+    assert float((theirs - ours).norm() / ours.norm()) < 1e-4
