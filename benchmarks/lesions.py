@@ -7,9 +7,9 @@ simulated with it, and without. The recovery of a method is the contrast in its 
 (``structures``: the response of a difference of Gaussians of the disc's size), each less what is there without the
 disc. Kept is a disc of at least half its contrast; vanished is one of less than a quarter. Told is one of which a
 report would say that the data tell of it, were it not in the image at all; the first row, without a disc, has false
-alarms. With a calibration, which
-has to be of the preset, an interval keeps a disc if it holds the truth's mean over the disc, so that nobody who reads
-the interval can rule it out: the mean of half widths is taken as that mean's, as if all its pixels were wrong together.
+alarms. With a calibration, which has to be of the preset, an interval keeps a disc if it holds the truth's mean over
+the disc, so that nobody who reads the interval can rule it out: the mean of half widths is taken as that mean's, as if
+all its pixels were wrong together.
 
 People count alike: shares and medians are of each person's discs first. CT alone: discs are of HU.
 """
@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from benchmarks.options import changed
 from benchmarks.people import mean_of_each
-from benchmarks.settings import People, methods_of, read_people, settings_of
+from benchmarks.settings import People, methods_of, read_people, settings_named
 from scoreinv.calibration import Calibration
 from scoreinv.contract import ImageContract
 from scoreinv.denoiser import ScoreModel
@@ -82,6 +83,9 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
     parser.add_argument("--slices", type=int, default=1, help="of each person, spread evenly (default: %(default)s)")
     parser.add_argument("--setting", default="23 views", help="of benchmarks/settings.py (default: %(default)s)")
+    parser.add_argument(
+        "--changes", nargs="*", default=[], help="of the preset: more columns (benchmarks/options.py)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     uris = [locate(options.workspace, one, "datasets") for one in options.datasets]
@@ -89,8 +93,9 @@ def main() -> None:
     denoiser, _ = load_prior(options.prior, "cpu", "bfloat16")
     named = options.calibration and locate(options.workspace, options.calibration, "calibrations")
     calibration = load_calibration(named) if named else None
-    setting = next(one for one in settings_of("ct") if one.name == options.setting)
+    (setting,) = settings_named("ct", [options.setting])
     chosen = {name: methods_of("ct")[name] for name in ("TV", "preset")}
+    chosen |= {change: changed(chosen["preset"], change) for change in options.changes}
     for line in table(people, setting.measurement, chosen, denoiser, calibration):
         print(line, flush=True)
 

@@ -7,7 +7,6 @@ The settings are those of ``benchmarks/settings.py``; several changes in one wor
 mean per person and then their mean. Choose by people whom nothing is reported on.
 """
 
-import argparse
 import json
 import statistics
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,9 @@ from typing import Any
 import torch
 
 from benchmarks.people import mean_of_each
-from benchmarks.settings import People, Setting, read_people, scores, settings_of
+from benchmarks.settings import People, Setting, arguments, read_people, scores, settings_named
 from scoreinv.denoiser import ScoreModel
+from scoreinv.errors import UserError
 from scoreinv.problem import Method
 from tasks.planning.presets import COMPARED
 from tasks.workers.priors import load_prior
@@ -26,13 +26,9 @@ from tasks.workers.priors import load_prior
 
 def main() -> None:
     """Print the table, line by line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prior")
-    parser.add_argument("datasets", nargs="+", help="with finer images, of one modality and grid")
-    parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
-    parser.add_argument("--slices", type=int, default=1, help="of each person, spread evenly (default: %(default)s)")
-    parser.add_argument("--settings", nargs="+", required=True, help="by their names")
-    parser.add_argument("--method", required=True, help="by its kind")
+    parser = arguments(__doc__)
+    kinds = sorted({one.kind for methods in COMPARED.values() for one in methods})
+    parser.add_argument("--method", required=True, choices=kinds, help="by its kind")
     parser.add_argument("--changes", nargs="*", default=[], help="as OPTION=VALUE, several of them in one word")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -40,7 +36,7 @@ def main() -> None:
     modality = people.contract.modality
     denoiser, _ = load_prior(options.prior, "cpu", "bfloat16")
     method = next(one for one in COMPARED[modality] if one.kind == options.method)
-    chosen = [one for one in settings_of(modality) if one.name in options.settings]
+    chosen = settings_named(modality, options.settings)
     for line in table(method, options.changes, chosen, people, denoiser):
         print(line, flush=True)
 
@@ -62,15 +58,15 @@ def changed(method: Method, change: str) -> Method:
     """The method with other options, such as "memory=0.8 grid.sigma_max=0.1".
 
     Raises:
-        KeyError: if it has no such option.
+        UserError: if it has no such option.
     """
     content = method.model_dump(mode="json")
     for word in change.split():
         path, _, text = word.partition("=")
         *above, name = path.split(".")
-        part: dict[str, Any] = reduce(lambda inner, key: inner[key], above, content)
+        part: dict[str, Any] = reduce(lambda inner, key: inner.get(key, {}), above, content)
         if name not in part:
-            raise KeyError(f"{method.kind} has no option {path}: it has {', '.join(part)}")
+            raise UserError(f"{method.kind} has no option {path}: it has {', '.join(part or content)}")
         part[name] = text if isinstance(part[name], str) else json.loads(text)
     return type(method).model_validate(content)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from benchmarks.people import mean_of_each, places_of_people
 from scoreinv.contract import ImageContract, Modality
 from scoreinv.denoiser import ScoreModel
+from scoreinv.errors import UserError
 from scoreinv.measurement import GaussianNoise, Measured, MeasurementSpec, PoissonNoise, simulate
 from scoreinv.metrics.image import psnr
 from scoreinv.noise import Noise
@@ -105,22 +106,40 @@ def methods_of(modality: Modality) -> dict[str, Method]:
 
 def main() -> None:
     """Measure what is not kept yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("prior")
-    parser.add_argument("datasets", nargs="+", help="with finer images, of one modality and grid")
-    parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
-    parser.add_argument("--slices", type=int, default=1, help="of each person, spread evenly (default: %(default)s)")
+    parser = arguments(__doc__)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of the network")
-    parser.add_argument("--settings", nargs="*", default=[], help="by their names (default: all)")
     parser.add_argument("--keep", type=Path, required=True, help="file for what is measured")
     options = parser.parse_args()
     torch.set_num_threads(1)
     people = read_people(options.datasets, options.subjects, options.slices)
     denoiser, contract = load_prior(options.prior, "cpu", options.precision)
-    chosen = [one for one in settings_of(people.contract.modality) if one.name in (options.settings or [one.name])]
+    chosen = settings_named(people.contract.modality, options.settings)
     key = digest_of(people.names, contract.sha256, options.precision)
     rows = [(one, dict(measured(one, people, denoiser, key, options.keep))) for one in chosen]
     print("\n".join(table(rows, len(set(people.people)))))
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A prior, data sets, whose slices of them, and settings, by their names."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prior")
+    parser.add_argument("datasets", nargs="+", help="with finer images, of one modality and grid")
+    parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
+    parser.add_argument("--slices", type=int, default=1, help="of each person, spread evenly (default: %(default)s)")
+    parser.add_argument("--settings", nargs="*", default=[], help="by their names (default: all)")
+    return parser
+
+
+def settings_named(modality: Modality, names: Sequence[str]) -> list[Setting]:
+    """Those of the names, in the order of the table; all without a name.
+
+    Raises:
+        UserError: if there is none of a name.
+    """
+    found = {one.name: one for one in settings_of(modality)}
+    if unknown := [name for name in names if name not in found]:
+        raise UserError(f"no setting of {modality} is called {unknown[0]!r}: there are {', '.join(map(repr, found))}")
+    return [one for name, one in found.items() if name in (names or found)]
 
 
 def read_people(uris: Sequence[str], subjects: Sequence[str], n: int) -> People:

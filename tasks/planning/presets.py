@@ -139,7 +139,7 @@ SOLVERS: dict[Modality, tuple[AnyMethod, ...]] = {"ct": _solvers("ct"), "mri": _
 first level and less noise. One grid, mirrored calls and a temperature serve nearly all, in both modalities: against
 options that ``scoreinv tune`` found for each alone, DiffPIR, RED-diff, PiGDM and DDS are up to 1.2 dB better, DAPS 0.3
 dB worse in CT and 1.0 better in MRI, DPS 0.5 worse in CT (4 slices of held-out people; ``python -m benchmarks.options``
-tries one at a time). The four of the paper take 67 to 200 calls."""
+tries one at a time)."""
 
 PAPER: dict[Modality, tuple[str, ...]] = {
     "ct": ("projection",),

@@ -5,6 +5,7 @@ import pytest
 from benchmarks.options import changed, table
 from benchmarks.settings import Setting
 from scoreinv.baselines import TotalVariation
+from scoreinv.errors import UserError
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.samplers import DPIR, Bregman
 from tests.benchmarks.test_lesions import no_model, people
@@ -16,8 +17,10 @@ def test_options_change_together_and_none_else() -> None:
     assert isinstance(other, Bregman)
     assert (other.memory, other.grid.sigma_max, other.symmetry) == (0.3, 0.5, "flip")
     assert other.model_copy(update={"memory": method.memory, "grid": method.grid, "symmetry": "none"}) == method
-    with pytest.raises(KeyError, match=r"has no option grid.sigma: it has n_levels"):
+    with pytest.raises(UserError, match=r"has no option grid.sigma: it has n_levels"):
         changed(DPIR(), "grid.sigma=1")
+    with pytest.raises(UserError, match=r"has no option gird.sigma_max: it has kind"):
+        changed(DPIR(), "gird.sigma_max=1")
 
 
 def test_a_table_has_the_method_as_it_is_and_each_change() -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from benchmarks.settings import data_of, methods_of, settings_of, table
+from benchmarks.settings import data_of, methods_of, settings_named, settings_of, table
 from scoreinv.contract import ImageContract, Modality
+from scoreinv.errors import UserError
 from tasks.checks import require_fit
 from tasks.rendering.tables import MINUS
 from tests.benchmarks.test_lesions import people
@@ -30,11 +31,15 @@ def test_the_preset_is_compared_with_the_best_of_the_others_person_by_person() -
     assert lines[-1] == "2 people. Of 2 settings the preset is ahead by 1 dB in 1 and behind by more than 0.1 dB in 1."
 
 
+def test_a_setting_that_is_not_there_is_told_with_those_that_are() -> None:
+    assert [one.name for one in settings_named("ct", ["45 views", "10 views"])] == ["10 views", "45 views"]
+    assert settings_named("ct", []) == settings_of("ct")
+    with pytest.raises(UserError, match=r"no setting of ct is called '23': there are '10 views'"):
+        settings_named("ct", ["23 views", "23"])
+
+
 def test_astra_s_strips_measure_what_our_matrix_does() -> None:
-    try:
-        import astra  # noqa: F401
-    except ImportError as error:
-        pytest.skip(f"no ASTRA: {error}")
+    pytest.importorskip("astra", exc_type=ImportError)  # its libraries may be missing, too
     found = {one.name: one for one in settings_of("ct")}
     ours, theirs = (data_of(found[name], people()).y for name in ("23 views", "23 views, ASTRA's strips"))
     assert float((theirs - ours).norm() / ours.norm()) < 1e-4
