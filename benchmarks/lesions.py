@@ -83,9 +83,7 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
     parser.add_argument("--slices", type=int, default=1, help="of each person, spread evenly (default: %(default)s)")
     parser.add_argument("--setting", default="23 views", help="of benchmarks/settings.py (default: %(default)s)")
-    parser.add_argument(
-        "--changes", nargs="*", default=[], help="of the preset: more columns (benchmarks/options.py)"
-    )
+    parser.add_argument("--changes", nargs="*", default=[], help="of the preset: more columns (benchmarks/options.py)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     uris = [locate(options.workspace, one, "datasets") for one in options.datasets]
