@@ -33,8 +33,8 @@ AROUND = 10.0
 """Width of the surroundings that a structure in a residual must stand out of, in widths of its inner Gaussian."""
 
 UNEXPLAINED = 8.0
-"""How far it must, in their root mean square: the truth of held-out people stays below 7 on data of finer images, and
-discs of 60 HU and 10 mm that 23 or 90 views tell of and an image lacks are above 8.9 (benchmarks/lesions.py)."""
+"""How far it must, in their root mean square: no image of TV or the preset of held-out people is flagged, and every
+disc that the preset's image lacks is (benchmarks/lesions.py). True images of MRI can be: pixels are not points."""
 
 N_LEAST = 5
 """Structures of the truth below which an image has no score: one of them would decide it."""
