@@ -14,9 +14,9 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import dask
 from distributed import Client, Scheduler, SpecCluster
@@ -38,6 +38,8 @@ from tasks.workers.serve import SLOT as SLOT
 ALLOWED_DEATHS = 1
 """So many workers may die under one shard; at the next death it is suspected of killing them."""
 
+START_TRIES = 6
+"""Of what starts threads in this process; each may take ten seconds."""
 
 MARGIN_SECONDS = 60.0
 """After the last worker that could have come, whoever waits for one gives up."""
@@ -50,6 +52,8 @@ _NO_WORKERS = "scoreinv-no-workers"
 
 _PATIENCE = "scoreinv-patience"
 """Where a scheduler keeps how many seconds its workers may take to come."""
+
+_Started = TypeVar("_Started")
 
 
 class NoWorkers(ConnectionError):  # noqa: N818  (says what happened, as the errors of storage do)
@@ -149,7 +153,15 @@ def _scheduler(options: dict[str, Any]) -> SpecCluster:
         tempfile.TemporaryDirectory(prefix="scoreinv-dask-", ignore_cleanup_errors=True) as unused,
         dask.config.set({"temporary-directory": unused}),
     ):
-        return SpecCluster(workers={}, scheduler={"cls": Scheduler, "options": options})
+        return _tried_again(lambda: SpecCluster(workers={}, scheduler={"cls": Scheduler, "options": options}))
+
+
+def _tried_again(start: Callable[[], _Started]) -> _Started:
+    """What Dask makes; it asserts that a thread of its own runs within ten seconds, which a stalled machine misses."""
+    for _ in range(START_TRIES - 1):
+        with suppress(AssertionError):
+            return start()
+    return start()
 
 
 def require_workers(client: Client) -> None:
@@ -200,7 +212,9 @@ def _quiet() -> Iterator[None]:
 def _client(cluster: RemoteWorkers) -> Client:
     security = cluster.tls.security() if cluster.tls else None
     try:
-        return Client(cluster.address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
+        return _tried_again(
+            lambda: Client(cluster.address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
+        )
     except (OSError, TimeoutError, ValueError, TypeError, AssertionError) as error:  # Dask asserts what it is told
         raise ConnectionError(
             f"no Dask scheduler answers at {cluster.address} ({error}): "

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Scheduler, SpecCluster
+from distributed.utils import LoopRunner
 
 from tasks.running import cluster as cluster_module
 from tasks.running import shards as shards_module
@@ -187,6 +188,23 @@ def test_a_cluster_whose_workers_have_no_slot_is_a_message(tmp_path: Path, monke
         remote = RemoteWorkers(address=empty.scheduler_address)
         with pytest.raises(ConnectionError, match="--resources SLOT=1"):
             list(map_shards(fill, job, store, Execution(cluster=remote)))
+
+
+def test_threads_that_a_stalled_machine_starts_late_are_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, late = LoopRunner._start_unlocked, [True, True, False, True]
+
+    def start_late(runner: LoopRunner) -> None:
+        # As it ends after ten seconds without its thread.
+        assert not (late and late.pop(0))
+        start(runner)
+
+    monkeypatch.setattr(LoopRunner, "_start_unlocked", start_late)
+    job, store = new_store(tmp_path)
+    list(map_shards(fill, job, store, Execution(cluster=LocalWorkers(n_workers=1))))
+    assert store.pending() == []
+    assert late == []
 
 
 def test_a_shard_that_kills_its_workers_is_left_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
