@@ -46,6 +46,9 @@ class Sampler(Method):
     exact_share: ClassVar[float] = 1.0
     """Of the floor, for data that are exact but for noise."""
 
+    exact_end: ClassVar[float] = 1.0
+    """Of the last level, for data that are exact but for noise."""
+
     def prepared(self, problem: InverseProblem) -> InverseProblem:
         """The problem with noise of at least the floor, and white."""
         return super().prepared(problem.with_floor(self.floor_of(problem)))
@@ -53,6 +56,11 @@ class Sampler(Method):
     def floor_of(self, problem: InverseProblem) -> float:
         """Of the data, relative to the norm of A."""
         return self.data_floor * (self.exact_share if problem.is_exact else 1)
+
+    def grid_of(self, problem: InverseProblem) -> SigmaGrid:
+        """The noise levels, whose last one is lower where the data allow more."""
+        end = self.grid.sigma_min * (self.exact_end if problem.is_exact else 1)
+        return self.grid.model_copy(update={"sigma_min": end})
 
     def seen(self, denoiser: Denoiser) -> Denoiser:
         """The denoiser as the symmetry shows the images to it ("equivariant"; Terris et al., CVPR 2024)."""
@@ -65,7 +73,7 @@ class Sampler(Method):
 
     def first(self, problem: InverseProblem, noise: Noise) -> tuple[First, list[Level]]:
         """The first images as the start finds them, and the levels: the grid's, in proportion to each image's first."""
-        grid = self.grid.levels()
+        grid = self.grid_of(problem).levels()
         first = self.start.first(problem, grid[0], noise)
         share = first.sigma / grid[0].to(first.sigma)
         sigmas = [(float(sigma), share * sigma.to(share)) for sigma in grid]

@@ -56,6 +56,26 @@ def test_its_steps_are_those_of_the_formulas(measurement):
     torch.testing.assert_close(result, x.float(), rtol=1e-3, atol=1e-3)
 
 
+@each_modality
+def test_exact_data_are_trusted_ten_times_as_much_and_end_at_half_the_last_level(measurement):
+    method = Bregman(grid=SHORT, data_floor=1e-2)
+    seen: dict[bool, list[float]] = {}
+    for is_exact in (False, True):
+        case = problem(measurement)
+        case = InverseProblem(case.operator, case.y, is_exact=is_exact)
+        assert method.floor_of(case) == pytest.approx(1e-3 if is_exact else 1e-2)
+        prior = varying_prior()
+        sigmas = seen.setdefault(is_exact, [])
+
+        def denoiser(x: Tensor, sigma: Tensor, prior=prior, sigmas=sigmas) -> Tensor:
+            sigmas.append(float(sigma))
+            return prior(x, sigma)
+
+        reconstruct(method, case, denoiser, noise=BatchNoise(1))
+    assert seen[False] == pytest.approx(SHORT.levels()[:-1].tolist())
+    assert (seen[True][0], seen[True][-1]) == pytest.approx((0.5, 0.05))
+
+
 def real_data(case: InverseProblem) -> Tensor:
     flat = case.y[0].flatten()
     return (torch.cat([flat.real, flat.imag]) if flat.is_complex() else flat).double()
