@@ -7,7 +7,7 @@ From a first image x under a little noise, with nothing remembered (q = 0), at e
     x = argmin_x |A x - (y + q)|^2 / noise_std^2 + |x - z - relaxation (z - x_before)|^2 / (strength sigma)^2
 
 and the last x, with q = 0 and without relaxation, is the result; one network call a level, no noise after the first.
-Data that are exact but for noise, as of images on this very grid, allow more: the floor is a tenth and the last level half.
+Data that are exact but for noise, as of images on this grid, allow more: a tenth of the floor, half the last level.
 
 The data that the prior smoothed away are added back to the data of the next level (Bregman iteration: Osher, Burger,
 Goldfarb, Xu and Yin 2005, doi:10.1137/040605412), so that it leaves them alone: where it comes to rest, they were
