@@ -177,10 +177,16 @@ def measured(
 
 def scores(setting: Setting, people: People, method: Method, denoiser: ScoreModel) -> list[float]:
     """PSNR of each slice."""
-    problem = InverseProblem.of(setting.measurement, data_of(setting, people), people.contract)
-    with torch.no_grad():
-        x = reconstruct(method, problem, denoiser, noise=Noise(0, people.names)).x
+    x = images_of(setting, people, method, denoiser)
     return psnr(x.clamp(0, 1), people.images.clamp(0, 1), data_range=1.0).tolist()
+
+
+def images_of(setting: Setting, people: People, method: Method, denoiser: ScoreModel, *, sample: int = 0) -> Tensor:
+    """What the method makes of each slice, (batch, 1, rows, columns): one of its samples."""
+    problem = InverseProblem.of(setting.measurement, data_of(setting, people), people.contract)
+    noise = Noise(0, people.names, [sample] * len(people.names))
+    with torch.no_grad():
+        return reconstruct(method, problem, denoiser, noise=noise).x
 
 
 def data_of(setting: Setting, people: People) -> Measured:

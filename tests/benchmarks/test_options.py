@@ -1,13 +1,15 @@
 """One option is changed, and what it is worth is told."""
 
 import pytest
+from torch import Tensor
 
 from benchmarks.options import changed, table
 from benchmarks.settings import Setting
 from scoreinv.baselines import TotalVariation
 from scoreinv.errors import UserError
 from scoreinv.operators.ct import SparseViewCT
-from scoreinv.samplers import DPIR, Bregman
+from scoreinv.samplers import DAPS, DPIR, Bregman
+from scoreinv.samplers.grid import SigmaGrid
 from tests.benchmarks.test_lesions import no_model, people
 
 
@@ -31,3 +33,20 @@ def test_a_table_has_the_method_as_it_is_and_each_change() -> None:
     assert list(rows) == ["as it is", "weight=1e-5"]
     assert all(len(row) == 2 and row[1] > row[0] > 15 for row in rows.values())
     assert rows["as it is"] != rows["weight=1e-5"]
+
+
+def test_of_several_samples_it_tells_how_often_their_intervals_hold() -> None:
+    """Calm samples of a prior of grey noise lie nearer together, and their intervals hold less often."""
+
+    def grey(x: Tensor, sigma: Tensor) -> Tensor:
+        return 0.2 + (x - 0.2) * 0.15**2 / (0.15**2 + sigma.view(-1, 1, 1, 1) ** 2)
+
+    fresh = DAPS(grid=SigmaGrid(n_levels=20, sigma_max=1.0, sigma_min=0.01))
+    settings = [Setting("few", SparseViewCT(n_views=5), is_fine=False)]
+    lines = list(table(fresh, ["renoise.temperature=0.1"], settings, people(), grey, n_samples=4))  # type: ignore[arg-type]
+    (_, held, ratio), (_, less_held, less) = (
+        [float(one.strip(" %")) for one in line.split("|")[2].split(";")] for line in lines[2:]
+    )
+    assert less < 0.5 * ratio
+    assert less_held < held - 10
+    assert 0.3 < ratio < 3
