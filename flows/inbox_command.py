@@ -25,8 +25,13 @@ def add_choices(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--measurement", help="what is simulated, as 'MRI, 4 times faster' (default: what is usual for such images)"
     )
-    presets = ("fast", "balanced", "best")
-    command.add_argument("--preset", choices=presets, default="balanced", help="how much time (default: balanced)")
+    presets = ("fast", "balanced", "best", "samples")
+    command.add_argument(
+        "--preset",
+        choices=presets,
+        default="balanced",
+        help="one image of little, more or most time, or eight samples (default: balanced)",
+    )
     command.add_argument("--prior", default="", help="as ct-128 or priors/0a1b2c3d4e5f (default: what fits best)")
 
 

@@ -413,7 +413,10 @@ class PlanRequest(Spec):
     source: AnySource | None = Field(None, title="Source", description="Images that are not ingested yet.")
     dataset: str = Field("", description="In place of source: a data set that is there, as datasets/0a1b2c3d4e5f.")
     measurement: AnyMeasurement = Field(title="Measurement", description="What is measured of the images.")
-    preset: PresetName = Field("balanced", description="How much time the reconstruction may take.")
+    preset: PresetName = Field(
+        "balanced",
+        description="One image of little, more or most time, or eight samples, whose spread is about right.",
+    )
     prior: str = Field("", description="Use this one (ct-128, priors/0a1b2c3d4e5f); empty: the one that fits best.")
     max_volumes: int = Field(16, ge=1, description="Of a source, to read for the plan: every slice is decoded.")
 

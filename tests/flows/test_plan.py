@@ -96,7 +96,7 @@ def test_the_comments_hold_the_cost_the_images_and_the_command(workspace: Path) 
     found, text = made(workspace, source=PHANTOMS, preset="best")
     comments = "\n".join(line for line in text.splitlines() if line.startswith("#"))
     each, total = found.seconds(), found.total_seconds()
-    assert list(each) == ["fast", "balanced", "best", "FISTA-TV"]
+    assert list(each) == ["fast", "balanced", "best", "samples", "FISTA-TV"]
     for name, option in found.draft.options.items():
         (row,) = [line.split() for line in comments.splitlines() if line.startswith(f"#   {name} ")]
         n_calls = option.n_samples * option.method.n_calls
@@ -121,10 +121,10 @@ def test_names_of_files_cannot_end_a_comment(workspace: Path) -> None:
     assert loaded(workspace, text)[0] == found.pipeline
 
 
-def test_presets_take_more_calls_from_fast_to_best() -> None:
+def test_presets_take_more_calls_from_fast_to_samples() -> None:
     for presets in PRESETS.values():
         numbers = [preset.n_samples * preset.method.n_calls for preset in presets.values()]
-        assert list(presets) == ["fast", "balanced", "best"]
+        assert list(presets) == ["fast", "balanced", "best", "samples"]
         assert numbers == sorted(set(numbers))
 
 
