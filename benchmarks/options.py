@@ -24,7 +24,7 @@ from scoreinv.errors import UserError
 from scoreinv.metrics.image import psnr
 from scoreinv.metrics.posterior import ensemble_of
 from scoreinv.problem import Method
-from tasks.planning.presets import COMPARED
+from tasks.planning.presets import COMPARED, PRESETS
 from tasks.workers.evaluate import spread_columns
 from tasks.workers.priors import load_prior
 
@@ -36,7 +36,7 @@ def main() -> None:
     """Print the table, line by line."""
     parser = arguments(__doc__)
     kinds = sorted({one.kind for methods in COMPARED.values() for one in methods})
-    parser.add_argument("--method", required=True, choices=kinds, help="by its kind")
+    parser.add_argument("--method", required=True, choices=[*kinds, *PRESETS["ct"]], help="by its kind, or a preset")
     parser.add_argument("--changes", nargs="*", default=[], help="as OPTION=VALUE, several of them in one word")
     parser.add_argument("--samples", type=int, default=1, help="of each slice (default: %(default)s)")
     options = parser.parse_args()
@@ -44,7 +44,8 @@ def main() -> None:
     people = read_people(options.datasets, options.subjects, options.slices)
     modality = people.contract.modality
     denoiser, _ = load_prior(options.prior, "cpu", "bfloat16")
-    method = next(one for one in COMPARED[modality] if one.kind == options.method)
+    presets = {str(name): preset.method for name, preset in PRESETS[modality].items()}
+    method = ({one.kind: one for one in COMPARED[modality]} | presets)[options.method]
     chosen = settings_named(modality, options.settings)
     for line in table(method, options.changes, chosen, people, denoiser, n_samples=options.samples):
         print(line, flush=True)
