@@ -44,7 +44,9 @@ def main() -> None:
     studies = [study_of(options.workspace, ref) for ref in options.scores]
     for metric in options.metrics:
         print("\n".join([f"\n{metric_of(metric).heading}\n", *table(studies, metric)]))
-    print("\n".join(["", *costs(options.workspace, studies[0].results)]))
+    head, rule, *trained = costs(options.workspace, studies[0].results)
+    if trained:
+        print("\n".join(["", head, rule, *trained]))
 
 
 def study_of(workspace: str, ref: str) -> Study:
