@@ -44,7 +44,7 @@ def ct(n_calls: int) -> Bregman:
     # 6 dB worse on the noisiest of the held-out people. The relaxation helps 10 calls without noise (0.7: 0.1 dB more),
     # but smooths noisy images, and the more so the more calls. A memory of 0.8 is 0.1 dB better at 23 views without
     # noise and 1.1 dB worse at 1e4 photons (held-out people).
-    grid = SigmaGrid(n_levels=n_calls, sigma_max=0.3, sigma_min=0.01, spacing="geometric")
+    grid = _falling(n_calls)
     relaxation = 0.3 if n_calls < 20 else 0.0
     return Bregman(grid=grid, symmetry="flip", memory=0.6, relaxation=relaxation, first_noise=0.0, n_cg=7)
 
@@ -64,8 +64,12 @@ def samples(modality: Modality) -> Preset:
     """The preset whose samples lie about as far apart as their mean errs."""
     # All noise is fresh and whole: calm samples agree more than they are right. From a first level of 0.1, intervals of
     # MRI hold 78 % in place of 85 (``python -m benchmarks.options --samples 8``, held-out people).
-    grid = SigmaGrid(n_levels=50, sigma_max=0.3, sigma_min=0.01, spacing="geometric")
-    return Preset(DAPS(grid=grid, start=_WARM if modality == "mri" else DirectStart()), n_samples=8)
+    start = _WARM if modality == "mri" else DirectStart()
+    return Preset(DAPS(grid=_falling(_CALLS["best"]), start=start), n_samples=8)
+
+
+def _falling(n_levels: int) -> SigmaGrid:
+    return SigmaGrid(n_levels=n_levels, sigma_max=0.3, sigma_min=0.01, spacing="geometric")
 
 
 _WARM = TVStart(weight=4e-5, n_iters=200)
@@ -137,8 +141,9 @@ def _solvers(modality: Modality) -> tuple[AnyMethod, ...]:
 
 def _dds(modality: Modality) -> DDS:
     """What the presets were before Bregman, as near to the truth as any with fresh noise: at the first levels alone."""
-    start, last = (_GRADED, 0.08) if modality == "mri" else (DirectStart(), 0.01)
-    grid = SigmaGrid(n_levels=50, sigma_max=0.3, sigma_min=last, spacing="geometric")
+    start, grid = (_GRADED if modality == "mri" else DirectStart()), _falling(_CALLS["best"])
+    if modality == "mri":
+        grid = grid.model_copy(update={"sigma_min": 0.08})
     renoise = Renoise(temperature=_CALM.temperature, fresh_above=0.29)
     return DDS(grid=grid, start=start, data_floor=1e-3, symmetry="flip", renoise=renoise)
 

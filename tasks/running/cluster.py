@@ -14,9 +14,9 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import dask
 from distributed import Client, Scheduler, SpecCluster
@@ -30,6 +30,7 @@ from tasks.running.local import LocalWorkers as LocalWorkers
 from tasks.running.local import local_kind, log_level
 from tasks.running.slurm import SlurmWorkers as SlurmWorkers
 from tasks.running.slurm import certificate_files, slurm_kind
+from tasks.running.stalls import tried_again
 from tasks.running.supervision import Kind, Supervisor
 from tasks.running.tls import Certificates as Certificates
 from tasks.running.tls import encrypted
@@ -37,9 +38,6 @@ from tasks.workers.serve import SLOT as SLOT
 
 ALLOWED_DEATHS = 1
 """So many workers may die under one shard; at the next death it is suspected of killing them."""
-
-START_TRIES = 6
-"""Of what starts threads in this process; each may take ten seconds."""
 
 MARGIN_SECONDS = 60.0
 """After the last worker that could have come, whoever waits for one gives up."""
@@ -52,8 +50,6 @@ _NO_WORKERS = "scoreinv-no-workers"
 
 _PATIENCE = "scoreinv-patience"
 """Where a scheduler keeps how many seconds its workers may take to come."""
-
-_Started = TypeVar("_Started")
 
 
 class NoWorkers(ConnectionError):  # noqa: N818  (says what happened, as the errors of storage do)
@@ -153,15 +149,7 @@ def _scheduler(options: dict[str, Any]) -> SpecCluster:
         tempfile.TemporaryDirectory(prefix="scoreinv-dask-", ignore_cleanup_errors=True) as unused,
         dask.config.set({"temporary-directory": unused}),
     ):
-        return _tried_again(lambda: SpecCluster(workers={}, scheduler={"cls": Scheduler, "options": options}))
-
-
-def _tried_again(start: Callable[[], _Started]) -> _Started:
-    """What Dask makes; it asserts that a thread of its own runs within ten seconds, which a stalled machine misses."""
-    for _ in range(START_TRIES - 1):
-        with suppress(AssertionError):
-            return start()
-    return start()
+        return tried_again(lambda: SpecCluster(workers={}, scheduler={"cls": Scheduler, "options": options}))
 
 
 def require_workers(client: Client) -> None:
@@ -212,7 +200,7 @@ def _quiet() -> Iterator[None]:
 def _client(cluster: RemoteWorkers) -> Client:
     security = cluster.tls.security() if cluster.tls else None
     try:
-        return _tried_again(
+        return tried_again(
             lambda: Client(cluster.address, timeout=CONNECT_SECONDS, set_as_default=False, security=security)
         )
     except (OSError, TimeoutError, ValueError, TypeError, AssertionError) as error:  # Dask asserts what it is told

@@ -14,6 +14,7 @@ from pydantic import Field
 from scoreinv.errors import MissingPackage
 from scoreinv.spec import Spec
 from tasks.running.assignment import Assignment, pairs
+from tasks.running.stalls import tried_again
 from tasks.workers.setup import KEEP_MEMORY
 
 OPERATOR_SECONDS = 300
@@ -64,11 +65,13 @@ def pods(cluster: KubernetesWorkers) -> Iterator[str]:
     try:
         # It fails where no cluster answers, before there is anything that would have to be removed.
         kr8s.api(namespace=cluster.namespace or None)
-        running = KubeCluster(
-            custom_cluster_spec=manifest(cluster, f"scoreinv-{uuid4().hex[:8]}"),
-            namespace=cluster.namespace or None,
-            resource_timeout=OPERATOR_SECONDS,
-            quiet=True,
+        running = tried_again(
+            lambda: KubeCluster(
+                custom_cluster_spec=manifest(cluster, f"scoreinv-{uuid4().hex[:8]}"),
+                namespace=cluster.namespace or None,
+                resource_timeout=OPERATOR_SECONDS,
+                quiet=True,
+            )
         )
     except Exception as error:  # of many classes: of httpx, of kr8s, of dask-kubernetes
         raise ConnectionError(f"no Dask cluster could be started on Kubernetes: {str(error) or repr(error)}") from error
