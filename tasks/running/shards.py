@@ -7,7 +7,7 @@ stopped, and a failed shard is redone by the same command.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, NamedTuple
@@ -167,7 +167,7 @@ def map_shards(work: Work, job: Spec, store: ShardedStore, execution: Execution)
         LeaseLost: if this process filled the store by a lease that was taken over.
     """
     batch = _Batch(work, job, store.pending(), execution.retries)
-    errors: list[str] = []
+    errors: dict[int, str] = {}
     fault: BaseException | None = None
     with closing(_events(batch, execution.cluster)) as events:
         for event in events:
@@ -175,7 +175,7 @@ def map_shards(work: Work, job: Spec, store: ShardedStore, execution: Execution)
             if store.lease:
                 store.lease.refuse_lost()
             if event.error is not None:
-                errors.append(f"shard {event.shard}: {event.error}")
+                errors[event.shard] = event.error
                 fault = fault or event.fault
             if len(errors) > execution.max_failed:
                 break
@@ -193,8 +193,9 @@ def _events(batch: _Batch, cluster: AnyCluster) -> Events:
             yield from _DaskRun(batch, client).events()
 
 
-def _failure_text(errors: list[str], store: ShardedStore) -> str:
-    shown = "; ".join(errors[:3]) + (f"; and {len(errors) - 3} more" if len(errors) > 3 else "")
+def _failure_text(errors: Mapping[int, str], store: ShardedStore) -> str:
+    first = [f"shard {index}: {errors[index]}" for index in sorted(errors)[:3]]
+    shown = "; ".join(first) + (f"; and {len(errors) - 3} more" if len(errors) > 3 else "")
     n = len(store.plan())
     try:
         done = n - len(store.pending())

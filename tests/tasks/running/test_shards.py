@@ -119,6 +119,16 @@ def test_a_store_that_is_not_there_is_not_looked_for_again(tmp_path: Path, execu
     assert set(tries(job).values()) == {1}
 
 
+def test_failures_are_told_in_the_order_of_shards_whichever_came_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, store = new_store(tmp_path)
+    pending = store.pending()
+    monkeypatch.setattr(type(store), "pending", lambda self: pending[::-1])
+    with pytest.raises(TooManyFailures, match=r"^shard 0: .*; shard 1: .*; shard 2: .*; and 3 more\."):
+        list(map_shards(look_in_vain, job, store, Execution(cluster=Inline(), max_failed=5)))
+
+
 def test_a_full_disk_on_a_worker_is_explained_to_the_user(tmp_path: Path, execution: Execution) -> None:
     job, store = new_store(tmp_path)
     with pytest.raises(TooManyFailures, match=r"the disk \(or quota\) under .*store is full: free some space"):
