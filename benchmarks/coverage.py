@@ -18,15 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scoreinv.calibration import Calibration
+from scoreinv.calibration import Calibration, Estimate
 from scoreinv.metrics.image import magnitude
 from scoreinv.modality import MODALITIES, Modality
+from scoreinv.problem import InverseProblem
 from storage.datasets import DatasetStore
 from storage.joined import open_store
 from tasks.people import over_people
 from tasks.rendering.tables import interval_text
-from tasks.workers.calibrate import load_calibration
-from tasks.workers.stores import as_images
+from tasks.workers.calibrate import estimate_of, load_calibration
+from tasks.workers.stores import as_images, read_measured, simulation_of
 from tasks.workspace import locate
 
 LEAST_PIXELS = 50
@@ -47,25 +48,25 @@ def main() -> None:
     truth = as_images(dataset.images(0, store.n), contract)
     images = as_images(store.read("mean" if "mean" in store.layouts else "sample", 0, store.n), contract)
     std = as_images(store.read("std", 0, store.n), contract) if "std" in store.layouts else None
+    measurements = open_store(locate(options.workspace, str(store.attrs["recipe"]["measurements"]), "measurements"))
+    data = read_measured(measurements, range(store.n))
+    problem = InverseProblem.of(simulation_of(measurements).measurement, data, contract)
+    estimate = estimate_of(images, std, problem, contract)
     people = [record.subject_id for record in dataset.listing.slices]
-    print("\n".join(table(calibration, images, std, truth, people, contract.modality)))
+    print("\n".join(table(calibration, estimate, truth, people, contract.modality)))
     print("\n".join(own_table(calibration, contract.modality)))
 
 
 def table(
-    calibration: Calibration,
-    images: Tensor,
-    std: Tensor | None,
-    truth: Tensor,
-    people: Sequence[str],
-    modality: Modality,
+    calibration: Calibration, estimate: Estimate, truth: Tensor, people: Sequence[str], modality: Modality
 ) -> Iterator[str]:
     """One row for each class, and one for all but the lowest."""
-    errors = (magnitude(images) - magnitude(truth)).abs()
-    classes = torch.bucketize(magnitude(images).contiguous(), torch.tensor(calibration.bounds))
-    widths = {level: calibration.half_width(images, std, level=level) for level in calibration.levels}
+    values = magnitude(estimate.images)
+    errors = (values - magnitude(truth)).abs()
+    classes = torch.bucketize(values.contiguous(), torch.tensor(calibration.bounds))
+    widths = {level: calibration.half_width(estimate, level=level) for level in calibration.levels}
     span = calibration.image.high - calibration.image.low
-    yield f"\n{len(set(people))} people, {len(images)} slices\n"
+    yield f"\n{len(set(people))} people, {len(truth)} slices\n"
     yield f"| class | {' | '.join(f'{level:.0%}' for level in calibration.levels)} | half width of 90 % | people |"
     yield "| --- |" + " ---: |" * (len(calibration.levels) + 2)
     names = class_names(modality)

@@ -30,16 +30,18 @@ from scoreinv.calibration import Calibration
 from scoreinv.contract import ImageContract
 from scoreinv.denoiser import ScoreModel
 from scoreinv.measurement import MeasurementSpec, simulate
-from scoreinv.metrics.structures import Structures, response, unexplained, within
+from scoreinv.metrics.structures import Structures, response, small_structures, unexplained, within
 from scoreinv.noise import Noise
 from scoreinv.phantoms import Ellipse, coverage
 from scoreinv.problem import InverseProblem, Method, reconstruct
 from tasks.people import over_people
 from tasks.rendering.tables import interval_text
-from tasks.workers.calibrate import load_calibration
-from tasks.workers.evaluate import small_structures
+from tasks.workers.calibrate import estimate_of, load_calibration
 from tasks.workers.priors import load_prior
 from tasks.workspace import locate
+
+BATCH = 8
+"""Images per network call."""
 
 KEPT, VANISHED = 0.5, 0.25
 """Shares of the true contrast."""
@@ -124,15 +126,15 @@ def table(
     told = [share_text(people.people, told_of(one, problem, people.contract)) for one in plain.values()]
     yield f"| none | {len(set(people.people))} | {' | '.join(f' | | | {one}' for one in told)} | |"
     for lesion in LESIONS:
+        if not (given := planted(lesion, people, spec)):
+            continue
         rows = {
-            name: found(lesion, people, spec, method, denoiser, plain[name], calibration if name == "preset" else None)
+            name: found(lesion, given, method, denoiser, plain[name], calibration if name == "preset" else None)
             for name, method in methods.items()
         }
-        one = next(iter(rows.values()))
-        if one.people:
-            cells = [cell for row in rows.values() for cell in cells_of(row)]
-            held = [share for row in rows.values() if row.is_held for share in [share_text(row.people, row.is_held)]]
-            yield f"| {lesion.name} | {len(set(one.people))} | {' | '.join([*cells, *(held or [''])])} |"
+        cells = [cell for row in rows.values() for cell in cells_of(row)]
+        held = [share_text(row.people, row.is_held) for row in rows.values() if row.is_held]
+        yield f"| {lesion.name} | {len(set(given.people.people))} | {' | '.join([*cells, *(held or [''])])} |"
 
 
 def cells_of(row: Found) -> list[str]:
@@ -158,53 +160,58 @@ def share_text(people: Sequence[str], flags: Sequence[float]) -> str:
     return f"{100 * statistics.fmean(mean_of_each(people, flags).values()):.0f} %"
 
 
+class Planted(NamedTuple):
+    """The slices that have room for a lesion, with it."""
+
+    chosen: list[int]
+    people: People
+    problem: InverseProblem
+    truth: Tensor
+    """With the lesion; the images of ``people`` are without."""
+    disc: Tensor
+    """The part of every pixel that it covers, (n, 1, size, size)."""
+    places: list[tuple[int, int]]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Over each disc, (n,)."""
+        return (values * self.disc).sum((1, 2, 3)) / self.disc.sum((1, 2, 3))
+
+    def at(self, values: Tensor) -> Tensor:
+        """In the middle of each disc, (n,)."""
+        rows, columns = torch.tensor(self.places).unbind(1)
+        return values[torch.arange(len(values)), 0, rows, columns]
+
+    def is_held(self, images: Tensor, half_widths: Tensor) -> list[float]:
+        """Of each slice 1 if the interval around its image holds the truth's mean over the disc."""
+        return ((self.mean(images) - self.mean(self.truth)).abs() <= self.mean(half_widths)).float().tolist()
+
+
+def planted(lesion: Lesion, people: People, spec: MeasurementSpec) -> Planted | None:
+    """Some slices with a lesion, and their data; None if none has room for it."""
+    contract, size = people.contract, people.fine.shape[-1]
+    room = {i: place for i, image in enumerate(people.images) if (place := place_for(image[0], lesion, contract))}
+    if not room:
+        return None
+    chosen, places = list(room), list(room.values())
+    discs = torch.stack([disc(place, lesion, contract, size) for place in places])
+    some = people.part(chosen)
+    some = some._replace(fine=(some.fine + discs * lesion.contrast_hu / (contract.high - contract.low)).clamp_min(0))
+    truth, covered = (avg_pool2d(one, size // contract.size) for one in (some.fine, discs))
+    return Planted(chosen, some, problem_of(some, spec), truth, covered, places)
+
+
 def found(
-    lesion: Lesion,
-    people: People,
-    spec: MeasurementSpec,
-    method: Method,
-    denoiser: ScoreModel,
-    plain: Tensor,
-    calibration: Calibration | None,
+    lesion: Lesion, given: Planted, method: Method, denoiser: ScoreModel, plain: Tensor, calibration: Calibration | None
 ) -> Found:
-    """What becomes of a lesion in each slice that has room for it."""
-    contract = people.contract
-    what = structures_of(lesion, contract)
-    places = [place_for(image[0], lesion, contract) for image in people.images]
-    chosen = [i for i, place in enumerate(places) if place is not None]
-    if not chosen:
-        return Found([], [], [], [])
-    discs = torch.stack([disc(place, lesion, contract, people.fine.shape[-1]) for place in places if place is not None])
-    fine = (people.fine[chosen] + discs * lesion.contrast_hu / (contract.high - contract.low)).clamp_min(0)
-    some = People(
-        people.images[chosen],
-        fine,
-        [people.names[i] for i in chosen],
-        [people.people[i] for i in chosen],
-        contract,
-    )
-    factor, problem = fine.shape[-1] // contract.size, problem_of(some, spec)
-    x, truth, covered = (
-        images_of(problem, some, method, denoiser),
-        avg_pool2d(fine, factor),
-        avg_pool2d(discs, factor),
-    )
-    rows, columns = zip(*(place for place in places if place is not None), strict=True)
-    at = (
-        torch.arange(len(chosen)),
-        torch.zeros(len(chosen), dtype=torch.long),
-        torch.tensor(rows),
-        torch.tensor(columns),
-    )
-    added, wanted = (response(a - b, what.sigma)[at] for a, b in ((x, plain[chosen]), (truth, some.images)))
-    is_told = told_of(plain[chosen], problem, contract)
+    """What becomes of a lesion, where ``plain`` are a method's images of everybody without it."""
+    some, contract = given.people, given.people.contract
+    sigma, without = structures_of(lesion, contract).sigma, plain[given.chosen]
+    x = images_of(given.problem, some, method, denoiser)
+    added, wanted = (given.at(response(a - b, sigma)) for a, b in ((x, without), (given.truth, some.images)))
     is_held: list[float] = []
     if calibration:
-        mean = [
-            (one * covered).sum((1, 2, 3)) / covered.sum((1, 2, 3)) for one in (x, truth, calibration.half_width(x))
-        ]
-        is_held = ((mean[0] - mean[1]).abs() <= mean[2]).float().tolist()
-    return Found(some.people, (added / wanted).tolist(), is_told, is_held)
+        is_held = given.is_held(x, calibration.half_width(estimate_of(x, None, given.problem, contract)))
+    return Found(some.people, (added / wanted).tolist(), told_of(without, given.problem, contract), is_held)
 
 
 def told_of(images: Tensor, problem: InverseProblem, contract: ImageContract) -> list[float]:
@@ -253,9 +260,13 @@ def problem_of(people: People, spec: MeasurementSpec) -> InverseProblem:
 
 
 def images_of(problem: InverseProblem, people: People, method: Method, denoiser: ScoreModel) -> Tensor:
-    """What a method makes of the data of some people."""
+    """What a method makes of the data of some people, some of them at a time."""
+    images = []
     with torch.no_grad():
-        return reconstruct(method, problem, denoiser, noise=Noise(0, people.names)).x
+        for places in torch.arange(len(people.names)).split(BATCH):
+            noise = Noise(0, [people.names[i] for i in places.tolist()])
+            images.append(reconstruct(method, problem.part(places), denoiser, noise=noise).x)
+    return torch.cat(images)
 
 
 if __name__ == "__main__":

@@ -202,11 +202,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=64, help="(default: %(default)s)")
     parser.add_argument("--samples", type=int, default=15, help="of each (default: %(default)s)")
+    kinds = [one.kind for one in SAMPLERS]
+    parser.add_argument("--samplers", nargs="*", choices=kinds, default=kinds, help="kinds (default: all)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     promised = (options.samples - 1) / (options.samples + 1)
     print(f"{options.images} images, {options.samples} samples of each: ranges should hold {100 * promised:.1f} %.\n")
-    for line in table(options.images, options.samples):
+    methods = tuple(one for one in SAMPLERS if one.kind in options.samplers)
+    for line in table(options.images, options.samples, methods):
         print(line, flush=True)
 
 

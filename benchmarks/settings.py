@@ -59,6 +59,11 @@ class People(NamedTuple):
     people: list[str]
     contract: ImageContract
 
+    def part(self, places: Sequence[int]) -> "People":
+        """The slices in some places."""
+        names, people = ([one[i] for i in places] for one in (self.names, self.people))
+        return People(self.images[list(places)], self.fine[list(places)], names, people, self.contract)
+
 
 def settings_of(modality: Modality) -> list[Setting]:
     """All settings of a modality."""

@@ -40,8 +40,9 @@ def recipe_flow(
         recipe: One that ships (demo, smoke, compare-ct-128, compare-mri-128, results-ct-128, results-mri-128,
             results-ct-256, results-ct-320, results-mri-240, prior-ct-128, prior-mri-128, prior-ct-256, prior-ct-320,
             prior-mri-240, fine-tune-ct-128, ct-512, paper-lidc-320, paper-brats-240, ldct-512, benchmark-ct-128,
-            benchmark-ct-256, benchmark-mri-128, benchmark-metal-256), a plan as plans/0a1b2c3d4e5f, or a YAML file
-            below the folder that the environment variable SCOREINV_RECIPES of the worker names.
+            benchmark-ct-256, benchmark-mri-128, benchmark-mri-240, benchmark-metal-256), a plan as
+            plans/0a1b2c3d4e5f, or a YAML file below the folder that the environment variable SCOREINV_RECIPES of the
+            worker names.
         changes: Such as studies.0.simulation.seed=1, or execution.retries=0, as the command takes them.
         workspace: Folder or bucket that holds every result, whatever the recipe says; a relative folder counts from
             where the run starts.

@@ -7,6 +7,10 @@ quantile of the absolute errors over people, each counting alike, is the half wi
 doi:10.1561/2200000101). That holds whatever the method and however wrong its own spread, for people and data like
 those it was measured on: so a calibration names its method, model and measurement, and is for no others.
 
+That is of all pixels of a cell, and a lesion is few of them. So half widths are wider where the data themselves say
+that the image lacks something (``scoreinv.metrics.structures.lacking``): the errors that are counted are what goes
+beyond that, and nearly everywhere else intervals are as wide as they would be.
+
 Slices of one person are alike, so people are what is exchanged: the quantile is raised until, leaving each person out
 in turn, the others' half widths cover them as often as promised in the mean.
 """
@@ -39,6 +43,9 @@ ERRORS = np.geomspace(1e-4, 4.0, 200)
 
 _LOWER = np.concatenate([[0.0], ERRORS[:-1]])
 
+GAIN = 6.0
+"""How many times what data say that an image lacks widens its intervals (``python -m benchmarks.widening``)."""
+
 WHOLE_PIXELS = 100
 """Of a person in a cell, with which they count there like everybody; fewer count in proportion."""
 
@@ -50,6 +57,20 @@ LEAST_PIXELS = 20
 
 RAISED = np.linspace(0, 0.9, 46)
 """By which shares of what is left to 1 a quantile is raised, to choose the least that covers people left out."""
+
+
+class Estimate(NamedTuple):
+    """Images (batch, n_channels, height, width) and what tells how sure they are, of the same shape.
+
+    Attributes:
+        images: of one sample each, or the means of several.
+        std: the deviation of the samples; None where there is one.
+        lacks: what the data say that the images lack; None if nothing says so.
+    """
+
+    images: Tensor
+    std: Tensor | None = None
+    lacks: Tensor | None = None
 
 
 class Calibration(Spec):
@@ -66,6 +87,11 @@ class Calibration(Spec):
     is_exact: bool | None = Field(
         None, description="Whether data were of images on the very grid; not known of calibrations of before."
     )
+    gain: float = Field(
+        0.0,
+        ge=0,
+        description="How many times what an image lacks widens its intervals; 0 in older calibrations.",
+    )
     bounds: tuple[float, ...] = Field(description="Between the classes of values, on the scale of the images.")
     levels: tuple[float, ...] = LEVELS
     half_widths: tuple[tuple[float, ...], ...] = Field(description="One row for each level, one number for each cell.")
@@ -76,12 +102,11 @@ class Calibration(Spec):
     n_people: int = Field(ge=2)
     n_slices: int = Field(ge=2)
 
-    def half_width(self, images: Tensor, std: Tensor | None = None, *, level: float = 0.9) -> Tensor:
+    def half_width(self, estimate: Estimate, *, level: float = 0.9) -> Tensor:
         """Of the interval around each pixel, (batch, 1, height, width), on the scale of the images.
 
         Args:
-            images: (batch, n_channels, height, width).
-            std: of their samples, the same shape; None where each is a single one.
+            estimate: the images.
             level: one of ``levels``.
 
         Raises:
@@ -89,10 +114,10 @@ class Calibration(Spec):
         """
         if level not in self.levels:
             raise ValueError(f"there are intervals of {self.levels}, not of {level}: take one of these")
-        if (std is None) != (self.n_samples == 1):
+        if (estimate.std is None) != (self.n_samples == 1):
             raise ValueError(f"this calibration is for n_samples={self.n_samples}: give the deviation of samples then")
-        widths = torch.tensor(self.half_widths[self.levels.index(level)]).to(images)
-        return widths[cells_of(images, std, self.bounds)]
+        widths = torch.tensor(self.half_widths[self.levels.index(level)]).to(estimate.images)
+        return widths[cells_of(estimate, self.bounds)] + widening(estimate, self.gain)
 
     def mismatch(self, other: "Use") -> str | None:
         """Why it says nothing of other reconstructions, as one sentence; None if it may."""
@@ -143,10 +168,10 @@ class Use(NamedTuple):
     is_exact: bool = False
 
 
-def cells_of(images: Tensor, std: Tensor | None, bounds: Sequence[float]) -> Tensor:
-    """The cell of each pixel, (batch, 1, height, width), int64; arguments as ``Calibration.half_width``."""
-    values = magnitude(images)
-    activity = unevenness(values) if std is None else magnitude(std)
+def cells_of(estimate: Estimate, bounds: Sequence[float]) -> Tensor:
+    """The cell of each pixel, (batch, 1, height, width), int64."""
+    values = magnitude(estimate.images)
+    activity = unevenness(values) if estimate.std is None else magnitude(estimate.std)
     values = values.contiguous()
     classes = torch.bucketize(values, torch.tensor(bounds).to(values), right=True)
     return classes * (len(ACTIVITIES) + 1) + torch.bucketize(activity, torch.tensor(ACTIVITIES).to(values))
@@ -155,6 +180,13 @@ def cells_of(images: Tensor, std: Tensor | None, bounds: Sequence[float]) -> Ten
 def n_cells(bounds: Sequence[float]) -> int:
     """Of how many cells pixels are, with these bounds between classes of values."""
     return (len(bounds) + 1) * (len(ACTIVITIES) + 1)
+
+
+def widening(estimate: Estimate, gain: float) -> Tensor:
+    """What intervals are wider by than those of their cell, (batch, 1, height, width)."""
+    if estimate.lacks is None:
+        return torch.zeros_like(estimate.images[:, :1])
+    return gain * magnitude(estimate.lacks).abs()
 
 
 def unevenness(values: Tensor) -> Tensor:
@@ -166,14 +198,15 @@ def unevenness(values: Tensor) -> Tensor:
     return (means[1] - means[0].square()).clamp_min(0).sqrt()
 
 
-def counted(images: Tensor, truth: Tensor, std: Tensor | None, bounds: Sequence[float]) -> np.ndarray:
-    """The errors of each image, (batch, n_cells, len(ERRORS) + 1), int64; arguments as ``Calibration.half_width``."""
-    errors = (magnitude(images) - magnitude(truth)).abs()
+def counted(estimate: Estimate, truth: Tensor, bounds: Sequence[float], gain: float = GAIN) -> np.ndarray:
+    """The errors of each image beyond the widening of its intervals, (batch, n_cells, len(ERRORS) + 1), int64."""
+    errors = (magnitude(estimate.images) - magnitude(truth)).abs()
+    errors = (errors - widening(estimate, gain)).clamp_min(0)
     bins = torch.bucketize(errors, torch.tensor(ERRORS).to(errors))
     n_bins = len(ERRORS) + 1
-    flat = cells_of(images, std, bounds) * n_bins + bins
+    flat = cells_of(estimate, bounds) * n_bins + bins
     each = [torch.bincount(one.flatten(), minlength=n_cells(bounds) * n_bins) for one in flat]
-    return torch.stack(each).view(len(images), n_cells(bounds), n_bins).numpy()
+    return torch.stack(each).view(len(truth), n_cells(bounds), n_bins).numpy()
 
 
 class Table(NamedTuple):

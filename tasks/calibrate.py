@@ -5,7 +5,7 @@ import math
 from prefect import task
 from prefect.logging import get_run_logger
 
-from scoreinv.calibration import Calibration, calibrated
+from scoreinv.calibration import GAIN, Calibration, calibrated
 from scoreinv.errors import UserError
 from storage.joined import About, create_alike, open_store, part_of
 from storage.shards import ShardedStore
@@ -40,7 +40,10 @@ def calibrate(recipe: CalibrateRecipe, execution: Execution) -> str:
     ref = addresses.of_calibration(recipe)
     store = _store(recipe, reconstructions, join(execution.workspace, ref))
     job = CalibrateJob(
-        dataset=locate(execution.workspace, dataset, "datasets"), reconstructions=reconstructions.uri, target=store.uri
+        dataset=locate(execution.workspace, dataset, "datasets"),
+        measurements=_measurements(reconstructions, execution.workspace),
+        reconstructions=reconstructions.uri,
+        target=store.uri,
     )
     title = f"Calibrating {recipe.reconstructions}"
     say_if_done(store, title)
@@ -73,8 +76,12 @@ def _store(recipe: CalibrateRecipe, reconstructions: ShardedStore, uri: str) -> 
     return create_alike(reconstructions, uri, {}, about)
 
 
+def _measurements(reconstructions: ShardedStore, workspace: str) -> str:
+    return locate(workspace, reconstructions.attrs["recipe"]["measurements"], "measurements")
+
+
 def _calibration(reconstructions: ShardedStore, store: ShardedStore, workspace: str) -> Calibration:
-    measured = open_store(locate(workspace, reconstructions.attrs["recipe"]["measurements"], "measurements"))
+    measured = open_store(_measurements(reconstructions, workspace))
     image = image_contract(measured.attrs)
     people, n_slices = people_in(store, image)
     table = calibrated(list(people.values()))
@@ -86,6 +93,7 @@ def _calibration(reconstructions: ShardedStore, store: ShardedStore, workspace: 
         n_samples=about.n_samples,
         measurement=about.measurement.model_dump(mode="json"),
         is_exact=about.is_exact,
+        gain=GAIN,
         bounds=value_bounds(image),
         half_widths=tuple(map(tuple, table.half_widths.tolist())),
         covered=tuple(table.covered.tolist()),

@@ -17,7 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, pad
 
+from scoreinv.contract import ImageContract
+from scoreinv.linalg import spread
 from scoreinv.metrics.image import magnitude
+from scoreinv.modality import MODALITIES
 from scoreinv.problem import InverseProblem
 
 SURROUND = 1.6
@@ -36,6 +39,9 @@ UNEXPLAINED = 8.0
 """How far it must, in their root mean square: no image of TV or the preset of held-out people is flagged, and every
 disc that the preset's image lacks is (benchmarks/lesions.py). True images of MRI can be: pixels are not points."""
 
+NOISES = 2.0
+"""Deviations of noise that nothing is concluded from."""
+
 N_LEAST = 5
 """Structures of the truth below which an image has no score: one of them would decide it."""
 
@@ -52,6 +58,15 @@ class Structures(NamedTuple):
     def sigma(self) -> float:
         """Width of the inner Gaussian, whose response to such a disc is largest; not below a pixel's."""
         return max(self.diameter / math.sqrt(8), 1.0)
+
+
+def small_structures(contract: ImageContract) -> Structures | None:
+    """Those of the modality that must not vanish, on the scale of the images; None if it names none."""
+    traits, low, span = MODALITIES[contract.modality], contract.low, contract.high - contract.low
+    if traits.small is None:
+        return None
+    diameter, contrast = traits.small.diameter_mm / contract.pixel_mm, traits.small.contrast / span
+    return Structures(diameter, contrast, foreground=(traits.foreground - low) / span)
 
 
 def structure_scores(images: Tensor, truth: Tensor, what: Structures) -> dict[str, Tensor]:
@@ -99,13 +114,51 @@ def unexplained(images: Tensor, problem: InverseProblem, what: Structures) -> Te
         problem: what was measured of them.
         what: the structures.
     """
-    weighted = problem.whitened()
-    left = weighted.operator.adjoint(weighted.residual(images)).flatten(0, 1)[:, None]
-    found = response(left, what.sigma)
+    found = lacking(images, problem, what.sigma).contrast.flatten(0, 1)[:, None]
     around = _blurred(found.square(), AROUND * what.sigma).sqrt().clamp_min(torch.finfo(found.dtype).tiny)
     height = (found / around).view_as(images).abs().amax(1, keepdim=True)
     stands_out = _peaks(height, what) & (height >= UNEXPLAINED) & within(magnitude(images) > what.foreground)
     return stands_out.flatten(1).sum(1)
+
+
+class Lacking(NamedTuple):
+    """What data would have images show, and how much of that is their noise.
+
+    Attributes:
+        contrast: at each pixel, (batch, n_channels, height, width), on the scale of the images.
+        noise_std: of these contrasts, (batch,).
+    """
+
+    contrast: Tensor
+    noise_std: Tensor
+
+    def beyond_noise(self) -> Tensor:
+        """The contrasts less what noise may be, ``NOISES`` deviations; 0 where that is all."""
+        noise = NOISES * spread(self.noise_std, self.contrast)
+        return self.contrast.sign() * (self.contrast.abs() - noise).clamp_min(0)
+
+
+def lacking(images: Tensor, problem: InverseProblem, sigma: float) -> Lacking:
+    """What the data tell of structures that images lack, pixel by pixel: a matched filter of the residual.
+
+    The contrast of a difference of Gaussians at that place alone which explains most of the residual, weighted by its
+    noise. What the data show already has left the residual, so it is less than what images lack.
+
+    Args:
+        images: (batch, n_channels, height, width).
+        problem: what was measured of them.
+        sigma: width of the inner Gaussian in pixels.
+    """
+    weighted = problem.whitened()
+    left = weighted.operator.adjoint(weighted.residual(images)).flatten(0, 1)[:, None]
+    middle = torch.zeros_like(images)
+    middle[:, 0, images.shape[2] // 2, images.shape[3] // 2] = 1
+    filter_ = response(middle[:, :1], sigma)
+    middle[:, :1] = filter_
+    energy = weighted.operator.forward(middle).abs().square().flatten(1).sum(1)
+    energy = energy.clamp_min(torch.finfo(energy.dtype).tiny)
+    found, peak = response(left, sigma).view_as(images), filter_.amax()
+    return Lacking(found * peak / spread(energy, found), weighted.noise_std * peak / energy.sqrt())
 
 
 def response(images: Tensor, sigma: float) -> Tensor:

@@ -4,18 +4,21 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from scoreinv.calibration import ERRORS, Calibration, Use, counted, n_cells
+from scoreinv.calibration import ERRORS, Calibration, Estimate, Use, counted, n_cells
 from scoreinv.contract import ImageContract
+from scoreinv.metrics.structures import lacking, small_structures
 from scoreinv.modality import MODALITIES
+from scoreinv.problem import InverseProblem
 from scoreinv.spec import Json, Spec
 from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
 from tasks.workers.priors import image_contract
-from tasks.workers.stores import as_images, is_exact, open_dataset, open_store, simulation_of
+from tasks.workers.stores import as_images, is_exact, open_dataset, open_store, read_measured, simulation_of
 
-VERSION = 1
+VERSION = 2
 """Of how errors are counted and what is made of them: part of the address of calibrations."""
 
 
@@ -23,6 +26,7 @@ class CalibrateJob(Spec):
     """Whose images are compared with which."""
 
     dataset: str
+    measurements: str
     reconstructions: str
     target: str
 
@@ -38,7 +42,10 @@ def calibrate_shard(job: CalibrateJob, index: int, report: Report) -> None:
     std = as_images(store.read("std", shard.start, shard.stop), contract) if estimate == "mean" else None
     truth = as_images(dataset.images(shard.start, shard.stop), contract)
     has_image = images.isfinite().flatten(1).all(1)
-    counts = counted(images.nan_to_num(), truth, std, value_bounds(contract))
+    images, measurements = images.nan_to_num(), open_store(job.measurements)
+    data = read_measured(measurements, range(shard.start, shard.stop))
+    problem = InverseProblem.of(simulation_of(measurements).measurement, data, contract)
+    counts = counted(estimate_of(images, std, problem, contract), truth, value_bounds(contract))
     people: dict[str, np.ndarray] = {}
     n_slices: dict[str, int] = {}
     names = [one.subject_id for one in dataset.listing.slices[shard.start : shard.stop]]
@@ -60,6 +67,12 @@ def people_in(store: ShardedStore, contract: ImageContract) -> tuple[dict[str, n
         for name, sparse in record["people"].items():
             people[name] = people.get(name, 0) + _dense(sparse, bounds)
     return people, n_slices
+
+
+def estimate_of(images: Tensor, std: Tensor | None, problem: InverseProblem, contract: ImageContract) -> Estimate:
+    """Finite images with what the data say that they lack, at the size of what must not vanish."""
+    small = small_structures(contract)
+    return Estimate(images, std, None if small is None else lacking(images, problem, small.sigma).beyond_noise())
 
 
 def value_bounds(contract: ImageContract) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from scoreinv.calibration import Calibration
+from scoreinv.calibration import Calibration, Estimate
 from scoreinv.contract import ImageContract
 from scoreinv.metrics.image import (
     class_errors,
@@ -20,7 +20,7 @@ from scoreinv.metrics.image import (
     volume_psnr,
 )
 from scoreinv.metrics.posterior import Ensemble, data_residual, ensemble_coverage, ensemble_spread_skill
-from scoreinv.metrics.structures import Structures, structure_scores, unexplained
+from scoreinv.metrics.structures import small_structures, structure_scores, unexplained
 from scoreinv.modality import MODALITIES
 from scoreinv.operators import AnyMeasurement
 from scoreinv.problem import InverseProblem
@@ -29,11 +29,11 @@ from storage.datasets import DatasetStore
 from storage.shards import Shard
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
-from tasks.workers.calibrate import load_calibration
+from tasks.workers.calibrate import estimate_of, load_calibration
 from tasks.workers.priors import image_contract
 from tasks.workers.stores import Identity, as_images, open_dataset, open_store, read_identities, read_measured
 
-VERSION = 7
+VERSION = 8
 """Of the set of metrics: part of the address of scores, so that new metrics are taken of old images too."""
 
 FAILURE = "failure"
@@ -141,7 +141,9 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
             columns |= spread_columns(Ensemble(shown, only(std, scored), n), truth, subjects.contract)
         if candidate.calibration and truth is not None and estimate == ("mean" if choice.n_samples > 1 else "sample"):
             deviation = as_images(store.read("std", shard.start, shard.stop), subjects.contract) if n > 1 else None
-            columns |= interval_columns(load_calibration(candidate.calibration), images, deviation, truth, scored)
+            calibration = load_calibration(candidate.calibration)
+            seen = estimate_of(images, deviation, problem, subjects.contract)
+            columns |= interval_columns(calibration, seen, truth, scored)
         columns = {name: values.masked_fill(is_missing, torch.nan) for name, values in columns.items()}
         pairs = zip(subjects.identities, cells(columns, len(images)), strict=True)
         rows += [{**one._asdict(), **about, **_failure(one, record), **scores} for one, scores in pairs]
@@ -192,15 +194,6 @@ def tissue_columns(images: Tensor, truth: Tensor, contract: ImageContract) -> Co
     return columns
 
 
-def small_structures(contract: ImageContract) -> Structures | None:
-    """Those of the modality that must not vanish, on the scale of the images; None if it names none."""
-    traits, low, span = MODALITIES[contract.modality], contract.low, contract.high - contract.low
-    if traits.small is None:
-        return None
-    diameter, contrast = traits.small.diameter_mm / contract.pixel_mm, traits.small.contrast / span
-    return Structures(diameter, contrast, foreground=(traits.foreground - low) / span)
-
-
 def spread_columns(ensemble: Ensemble, truth: Tensor | None, contract: ImageContract) -> Columns:
     """How far samples lie apart within the body, and, where the truth is known, how honest that is.
 
@@ -219,18 +212,17 @@ def spread_columns(ensemble: Ensemble, truth: Tensor | None, contract: ImageCont
     return columns
 
 
-def interval_columns(
-    calibration: Calibration, images: Tensor, std: Tensor | None, truth: Tensor, scored: Tensor | None
-) -> Columns:
+def interval_columns(calibration: Calibration, estimate: Estimate, truth: Tensor, scored: Tensor | None) -> Columns:
     """How often calibrated intervals hold, within all but the lowest class of values, and how wide those of 90 % are.
 
     In place of what a spread would promise.
     """
-    body = magnitude(images) >= calibration.bounds[0]
+    values = magnitude(estimate.images)
+    body = values >= calibration.bounds[0]
     body = body if scored is None else body & scored.bool()
     n_pixels = body.flatten(1).sum(1).clamp_min(1)
-    errors = (magnitude(images) - magnitude(truth)).abs()
-    widths = {level: calibration.half_width(images, std, level=level) for level in calibration.levels}
+    errors = (values - magnitude(truth)).abs()
+    widths = {level: calibration.half_width(estimate, level=level) for level in calibration.levels}
     inside = {level: ((errors <= one) & body).flatten(1).sum(1) / n_pixels for level, one in widths.items()}
     columns = {f"coverage_{100 * level:.0f}": share for level, share in inside.items()}
     return columns | {"half_width": (widths[0.9] * body).flatten(1).sum(1) / n_pixels}

@@ -16,7 +16,7 @@ from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
 from tasks.recipes import Reconstruction, Simulation
 from tasks.running.shards import Report, Stopped
-from tasks.workers.calibrate import load_calibration
+from tasks.workers.calibrate import estimate_of, load_calibration
 from tasks.workers.priors import image_contract, load_model, pick_device, require_match
 from tasks.workers.stores import as_images, open_store, read_measured, read_names
 
@@ -79,7 +79,7 @@ def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
     shard = target.plan()[index]
     arrays, record = _known(job, shard) or _made(job, shard, report)
     if job.calibration:
-        arrays["half_width"] = _half_widths(job, arrays)
+        arrays["half_width"] = _half_widths(job, arrays, shard)
     target.write(shard, {name: _stored(target, name, values) for name, values in arrays.items()}, record=record)
 
 
@@ -116,12 +116,15 @@ def _known(job: ReconstructJob, shard: Shard) -> tuple[dict[str, np.ndarray], di
         return None
 
 
-def _half_widths(job: ReconstructJob, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def _half_widths(job: ReconstructJob, arrays: Mapping[str, np.ndarray], shard: Shard) -> np.ndarray:
     """Of the 90 % intervals, (n, 1, height, width)."""
-    std = torch.from_numpy(arrays["std"]) if "std" in arrays else None
-    images = torch.from_numpy(arrays["mean" if "mean" in arrays else "sample"])
-    widths = load_calibration(job.calibration).half_width(images, std, level=0.9)
-    return torch.where(images.isfinite().flatten(1).all(1)[:, None, None, None], widths, torch.nan).numpy()
+    measurements = open_store(job.measurements)
+    problem = _problem(job, measurements, range(shard.start, shard.stop))
+    at = {name: torch.from_numpy(values).to(problem.y.device) for name, values in arrays.items()}
+    made, std = at.get("mean", at["sample"]), at.get("std")
+    calibration = load_calibration(job.calibration)
+    widths = calibration.half_width(estimate_of(made.nan_to_num(), std, problem, calibration.image), level=0.9)
+    return torch.where(made.isfinite().flatten(1).all(1)[:, None, None, None], widths, torch.nan).cpu().numpy()
 
 
 def _stored(target: ShardedStore, name: str, values: np.ndarray) -> np.ndarray:

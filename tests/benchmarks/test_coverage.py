@@ -3,7 +3,7 @@
 import torch
 
 from benchmarks.coverage import class_names, table
-from scoreinv.calibration import ACTIVITIES, Calibration
+from scoreinv.calibration import ACTIVITIES, Calibration, Estimate
 from scoreinv.contract import ImageContract
 
 IMAGE = ImageContract(modality="ct", size=32, pixel_mm=4.0, low=-1000, high=1000)
@@ -34,6 +34,6 @@ def test_a_person_of_many_slices_counts_as_one_of_few() -> None:
     """Three slices of one person are all outside, the one of another is inside: half of the people are covered."""
     images = torch.full((4, 1, 32, 32), 0.5)
     truth = images + torch.tensor([0.2, 0.2, 0.2, 0.0]).view(4, 1, 1, 1)
-    lines = list(table(calibration(0.1), images, None, truth, ["a", "a", "a", "b"], "ct"))
+    lines = list(table(calibration(0.1), Estimate(images), truth, ["a", "a", "a", "b"], "ct"))
     (soft,) = (line for line in lines if line.startswith("| soft tissue"))
     assert soft == "| soft tissue | 50.0 | 50.0 | 50.0 | 200 | 2 |"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from benchmarks.lesions import LESIONS, Lesion, disc, found, images_of, place_for, problem_of
+from benchmarks.lesions import LESIONS, Lesion, disc, found, images_of, place_for, planted, problem_of
 from benchmarks.settings import People
 from scoreinv.baselines import Direct
 from scoreinv.contract import ImageContract
@@ -42,15 +42,19 @@ def no_model(x: Tensor, sigma: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("method", "recovery"), [(Direct(), 1.0), (Blank(), 0.0)])
 def test_recovery_is_the_share_of_the_contrast_that_is_left(method: Direct, recovery: float) -> None:
-    row = found(LARGE, people(), SparseViewCT(n_views=180), method, no_model, plain(method), None)  # type: ignore[arg-type]
+    given = planted(LARGE, people(), SparseViewCT(n_views=180))
+    assert given is not None
+    row = found(LARGE, given, method, no_model, plain(method), None)  # type: ignore[arg-type]
     assert row.people == ["a", "b"]
     assert row.recovery == pytest.approx([recovery, recovery], abs=0.15)
 
 
 @pytest.mark.parametrize(("contrast", "is_told"), [(300.0, 1.0), (1e-3, 0.0)])
 def test_data_tell_of_what_is_left_out(contrast: float, is_told: float) -> None:
-    given, small = people(), LARGE._replace(diameter_mm=15.0, contrast_hu=contrast)
-    row = found(small, given, SparseViewCT(n_views=45), Direct(), no_model, given.images, None)  # type: ignore[arg-type]
+    small = LARGE._replace(diameter_mm=15.0, contrast_hu=contrast)
+    given = planted(small, people(), SparseViewCT(n_views=45))
+    assert given is not None
+    row = found(small, given, Direct(), no_model, people().images, None)  # type: ignore[arg-type]
     assert row.is_told == [is_told, is_told]
 
 

@@ -8,7 +8,19 @@ import torch
 from torch import Tensor
 
 from scoreinv.baselines import Direct, TotalVariation
-from scoreinv.calibration import ACTIVITIES, LEVELS, Calibration, Use, calibrated, cells_of, counted, unevenness
+from scoreinv.calibration import (
+    ACTIVITIES,
+    ERRORS,
+    GAIN,
+    LEVELS,
+    Calibration,
+    Estimate,
+    Use,
+    calibrated,
+    cells_of,
+    counted,
+    unevenness,
+)
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.operators.ct import LimitedAngleCT, SparseViewCT
@@ -34,8 +46,13 @@ def person(seed: int) -> tuple[Tensor, Tensor]:
     ).float()
 
 
+def estimated(seed: int) -> tuple[Estimate, Tensor]:
+    images, truth = person(seed)
+    return Estimate(images), truth
+
+
 def calibration(n_people: int) -> Calibration:
-    people = [counted(*person(seed), None, BOUNDS).sum(0) for seed in range(n_people)]
+    people = [counted(*estimated(seed), BOUNDS).sum(0) for seed in range(n_people)]
     table = calibrated(people)
     return Calibration(
         image=IMAGE,
@@ -60,7 +77,7 @@ def test_people_who_were_not_there_are_covered_in_every_class(thirty: Calibratio
     shares = []
     for seed in range(100, 140):
         images, truth = person(seed)
-        inside = (images - truth).abs() <= thirty.half_width(images, level=level)
+        inside = (images - truth).abs() <= thirty.half_width(Estimate(images), level=level)
         classes = torch.bucketize(images, torch.tensor(BOUNDS))
         shares.append([float(inside[classes == place].float().mean()) for place in range(4)])
     means = np.mean(shares, 0)
@@ -76,9 +93,34 @@ def test_what_it_says_of_people_left_out_is_at_least_what_it_promises(thirty: Ca
 
 def test_errors_that_grow_get_wider_intervals(thirty: Calibration) -> None:
     flat = torch.tensor([0.05, 0.25, 0.55, 0.85]).view(4, 1, 1, 1).expand(4, 1, SIZE, SIZE)
-    widths = thirty.half_width(flat)[:, 0, 20, 20].tolist()
+    widths = thirty.half_width(Estimate(flat))[:, 0, 20, 20].tolist()
     assert widths == sorted(widths)
     assert widths[3] > 3 * widths[0]
+
+
+def test_intervals_are_wider_where_data_say_that_the_image_lacks_something_and_as_wide_elsewhere() -> None:
+    """A lesion of few pixels, which the cells know nothing of, is held; other pixels are covered as often as before."""
+    lesion = torch.zeros(2, 1, SIZE, SIZE)
+    lesion[..., 28:32, 28:32] = 0.5
+    plain = [counted(*estimated(seed), BOUNDS).sum(0) for seed in range(30)]
+    widened = calibration(30).model_copy(update={"half_widths": calibrated(plain).half_widths.tolist(), "gain": GAIN})
+    images, truth = person(100)
+    estimate = Estimate(images, lacks=lesion / 4)
+    is_inside = (images - (truth + lesion)).abs() <= widened.half_width(estimate)
+    assert is_inside[lesion > 0].all()
+    assert not ((images - (truth + lesion)).abs() <= widened.half_width(Estimate(images)))[lesion > 0].any()
+    assert widened.half_width(estimate)[lesion == 0].equal(widened.half_width(Estimate(images))[lesion == 0])
+    of_before = widened.model_copy(update={"gain": 0.0})
+    assert of_before.half_width(estimate).equal(of_before.half_width(Estimate(images)))
+
+
+def test_an_error_that_its_widening_holds_counts_as_none() -> None:
+    images, truth = torch.full((1, 1, 8, 8), 0.5), torch.full((1, 1, 8, 8), 0.6)
+    lacks = torch.zeros_like(images)
+    lacks[..., :4] = 0.2 / GAIN
+    counts = counted(Estimate(images, lacks=lacks), truth, BOUNDS).sum((0, 1))
+    assert counts[0] == 32
+    assert counts[np.searchsorted(ERRORS, 0.1)] == 32
 
 
 def test_cells_are_by_value_and_by_unevenness_or_the_spread_of_samples() -> None:
@@ -87,22 +129,22 @@ def test_cells_are_by_value_and_by_unevenness_or_the_spread_of_samples() -> None
     assert float(unevenness(image)[0, 0, 3, 1]) < 1e-3
     assert float(unevenness(image)[0, 0, 3, 8]) == pytest.approx(0.05, rel=0.05)
     n = len(ACTIVITIES) + 1
-    assert int(cells_of(image, None, BOUNDS)[0, 0, 3, 1]) == 2 * n
-    assert int(cells_of(image, None, BOUNDS)[0, 0, 3, 8]) > 2 * n
-    assert int(cells_of(image, torch.full_like(image, 1.0), BOUNDS).min()) == 3 * n - 1
+    assert int(cells_of(Estimate(image), BOUNDS)[0, 0, 3, 1]) == 2 * n
+    assert int(cells_of(Estimate(image), BOUNDS)[0, 0, 3, 8]) > 2 * n
+    assert int(cells_of(Estimate(image, torch.full_like(image, 1.0)), BOUNDS).min()) == 3 * n - 1
 
 
 def test_counts_hold_every_pixel_once_in_its_bin() -> None:
     images, truth = person(0)
-    counts = counted(images, truth, None, BOUNDS)
+    counts = counted(Estimate(images), truth, BOUNDS)
     assert counts.sum((1, 2)).tolist() == [SIZE * SIZE] * 2
-    exact = counted(images, images, None, BOUNDS)
+    exact = counted(Estimate(images), images, BOUNDS)
     assert exact[:, :, 0].sum() == 2 * SIZE * SIZE
 
 
 def test_a_cell_of_which_few_people_say_anything_takes_the_width_of_its_class() -> None:
     images, truth = person(0)
-    one = counted(images, truth, None, BOUNDS).sum(0)
+    one = counted(Estimate(images), truth, BOUNDS).sum(0)
     width = calibrated([one, one]).half_widths[1].reshape(4, -1)
     seen = one.sum(1).reshape(4, -1) > 0
     for place in range(4):
@@ -112,7 +154,7 @@ def test_a_cell_of_which_few_people_say_anything_takes_the_width_of_its_class() 
 
 def test_one_person_is_no_calibration() -> None:
     with pytest.raises(UserError, match="two people or more whose truth is known, not 1"):
-        calibrated([counted(*person(0), None, BOUNDS).sum(0)])
+        calibrated([counted(*estimated(0), BOUNDS).sum(0)])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +195,7 @@ def test_data_of_another_grid_are_told(thirty: Calibration, ours: bool | None, t
 
 
 def test_a_person_of_air_alone_says_nothing_of_the_body() -> None:
-    people = [counted(*person(seed), None, BOUNDS).sum(0) for seed in range(6)]
+    people = [counted(*estimated(seed), BOUNDS).sum(0) for seed in range(6)]
     air = np.zeros_like(people[0])
     air[0, 0] = 5000
     with_air, without = calibrated([*people, air]), calibrated(people)
@@ -169,6 +211,6 @@ def test_other_options_of_the_measurement_are_told(thirty: Calibration) -> None:
 def test_a_wrong_level_or_a_missing_deviation_is_refused(thirty: Calibration) -> None:
     images, _ = person(0)
     with pytest.raises(ValueError, match=r"not of 0.5: take one of these"):
-        thirty.half_width(images, level=0.5)
+        thirty.half_width(Estimate(images), level=0.5)
     with pytest.raises(ValueError, match="for n_samples=1"):
-        thirty.half_width(images, images)
+        thirty.half_width(Estimate(images, images))

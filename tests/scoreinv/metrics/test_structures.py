@@ -12,6 +12,7 @@ from scoreinv.metrics.structures import (
     PEAK,
     SURROUND,
     Structures,
+    lacking,
     response,
     structure_scores,
     structures,
@@ -129,7 +130,7 @@ def measured(spec: MeasurementSpec, fine: Tensor) -> InverseProblem:
     return InverseProblem.of(spec, simulate(spec, fine, contract, noise), contract)
 
 
-@pytest.mark.parametrize(
+SPECS = pytest.mark.parametrize(
     "spec",
     [
         SparseViewCT(n_views=23),
@@ -138,17 +139,49 @@ def measured(spec: MeasurementSpec, fine: Tensor) -> InverseProblem:
     ],
     ids=["CT", "MRI", "noisy CT"],
 )
-def test_data_tell_of_a_structure_that_an_image_lacks_or_invents(spec: MeasurementSpec) -> None:
-    """The image is smooth: edges that no grid explains are no structures."""
+
+
+def lacks_and_invents(spec: MeasurementSpec) -> tuple[InverseProblem, Tensor]:
+    """Three problems and images: one is right, one lacks a disc, one invents it.
+
+    The image is smooth: edges that no grid explains are no structures.
+    """
     disc = discs([CONTRAST], [(80, 76)], body=0.0)
     rows, columns = torch.meshgrid(*[(torch.arange(SIZE) - SIZE / 2 + 0.5) / SIZE] * 2, indexing="ij")
     body = 0.5 * ((rows / 0.42).square() + (columns / 0.34).square() < 1).float()[None, None]
     ripple = 0.02 * torch.randn(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * body
     plain, shown = body + ripple, body + ripple + disc
-    problem, what = measured(spec, torch.cat([plain, shown, plain])), Structures(DIAMETER / 2, 0.02, 0.05)
     images = torch.nn.functional.avg_pool2d(torch.cat([plain, plain, shown]), 2)
+    return measured(spec, torch.cat([plain, shown, plain])), images
+
+
+@SPECS
+def test_data_tell_of_a_structure_that_an_image_lacks_or_invents(spec: MeasurementSpec) -> None:
+    what = Structures(DIAMETER / 2, 0.02, 0.05)
+    problem, images = lacks_and_invents(spec)
     assert unexplained(images, problem, what).tolist() == [0, 1, 1]
     assert unexplained(images[1:2], problem.part(torch.tensor([1])), what).tolist() == [1]
+
+
+@SPECS
+def test_what_an_image_lacks_is_told_by_how_much_and_where(spec: MeasurementSpec) -> None:
+    """Of a disc it is half as much again, for the filter is sharper than a disc is."""
+    problem, images = lacks_and_invents(spec)
+    found = lacking(images, problem, Structures(DIAMETER / 2, 0.02, 0.05).sigma).beyond_noise()
+    right, missing, invented = found[:, 0]
+    assert float(missing[40, 38]) == pytest.approx(1.5 * CONTRAST, rel=0.2)
+    assert float(invented[40, 38]) == pytest.approx(-1.5 * CONTRAST, rel=0.2)
+    assert divmod(int(missing.argmax()), SIZE // 2) == (40, 38)
+    assert float(right.abs().max()) < 0.25 * CONTRAST
+
+
+def test_noise_alone_is_nothing_that_images_lack() -> None:
+    operator = SparseViewCT(n_views=23).operator(64)
+    noise = 0.3 * torch.randn(4, *operator.data_shape, generator=torch.Generator().manual_seed(0))
+    found = lacking(torch.zeros(4, 1, 64, 64), InverseProblem(operator, noise, 0.3), 2.0)
+    middle = found.contrast[..., 16:48, 16:48]
+    torch.testing.assert_close(middle.std((1, 2, 3)), found.noise_std, rtol=0.2, atol=0)
+    assert float((found.beyond_noise()[..., 16:48, 16:48] != 0).float().mean()) < 0.1
 
 
 def test_an_image_that_explains_its_data_to_the_last_bit_has_nothing_unexplained() -> None:
