@@ -11,9 +11,8 @@ from storage.joined import About, create_alike, open_store, part_of
 from storage.shards import ShardedStore
 from storage.uri import join
 from tasks import addresses
-from tasks.progress import follow, say_if_done
 from tasks.recipes import CalibrateRecipe
-from tasks.running.owned import owned
+from tasks.running.owned import fill
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
@@ -46,13 +45,12 @@ def calibrate(recipe: CalibrateRecipe, execution: Execution) -> str:
         target=store.uri,
     )
     title = f"Calibrating {recipe.reconstructions}"
-    say_if_done(store, title)
-    while not store.is_finished():
-        with owned([store], execution, title) as mine:
-            if mine:
-                follow(map_shards(calibrate_shard, job, store, execution), store, title)
-                found = _calibration(reconstructions, store, execution.workspace)
-                store.finish(manifest=found.model_dump(mode="json"))
+
+    def finish() -> None:
+        found = _calibration(reconstructions, store, execution.workspace)
+        store.finish(manifest=found.model_dump(mode="json"))
+
+    fill(store, execution, title, lambda: map_shards(calibrate_shard, job, store, execution), finish)
     get_run_logger().info("%s", summary_of(load_calibration(store.uri)))
     return ref
 

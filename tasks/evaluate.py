@@ -11,11 +11,10 @@ from storage.shards import ShardedStore
 from storage.uri import join, remove_unfinished, size_of, write_bytes
 from tasks import addresses
 from tasks.artifacts import show_table
-from tasks.progress import follow, say_if_done
 from tasks.recipes import EvaluateRecipe
-from tasks.running.owned import owned
+from tasks.running.owned import fill
 from tasks.running.retry import worth_retrying
-from tasks.running.shards import Execution, map_shards
+from tasks.running.shards import Events, Execution, map_shards
 from tasks.running.stopping import stoppable
 from tasks.study import headline_table, section_of
 from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard
@@ -33,15 +32,17 @@ def evaluate(recipe: EvaluateRecipe, execution: Execution) -> str:
     ref = addresses.of_scores(recipe)
     target = _score_store(recipe, stores, join(execution.workspace, ref))
     title = f"Evaluating {dataset or ref}"
-    say_if_done(target, title)
-    while not target.is_finished():
-        with owned([target], execution, title) as mine:
-            if mine:
-                job = _job(execution.workspace, stores, dataset, target.uri)
-                follow(map_shards(evaluate_shard, job, target, execution), target, title)
-                write_scores(target.uri, rows_of(target))
-                target.finish(manifest={"n_slices": target.n})
-                _write_tables_of_parts(execution.workspace, target)
+
+    def work() -> Events:
+        job = _job(execution.workspace, stores, dataset, target.uri)
+        return map_shards(evaluate_shard, job, target, execution)
+
+    def finish() -> None:
+        write_scores(target.uri, rows_of(target))
+        target.finish(manifest={"n_slices": target.n})
+        _write_tables_of_parts(execution.workspace, target)
+
+    fill(target, execution, title, work, finish)
     # Also of one that is done: the table may be damaged, and the records have all that is in it.
     write_scores(target.uri, rows_of(target))
     _write_table(execution.workspace, target.uri)

@@ -13,9 +13,8 @@ from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
 from tasks import addresses
 from tasks.checks import require_fit
-from tasks.progress import follow, say_if_done
 from tasks.recipes import MeasureRecipe
-from tasks.running.owned import owned
+from tasks.running.owned import fill
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
@@ -34,12 +33,7 @@ def measure(recipe: MeasureRecipe, execution: Execution) -> str:
     store = measurement_store(recipe, dataset, join(execution.workspace, ref))
     job = MeasureJob(dataset=dataset_uri, target=store.uri, simulation=recipe.simulation)
     title = f"Measuring {recipe.dataset}"
-    say_if_done(store, title)
-    while not store.is_finished():
-        with owned([store], execution, title) as mine:
-            if mine:
-                follow(map_shards(measure_shard, job, store, execution), store, title)
-                store.finish()
+    fill(store, execution, title, lambda: map_shards(measure_shard, job, store, execution), store.finish)
     return ref
 
 

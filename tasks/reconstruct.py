@@ -10,9 +10,8 @@ from storage.shards import ArrayLayout, ShardedStore
 from storage.uri import join
 from tasks import addresses
 from tasks.means import failure_text
-from tasks.progress import follow, say_if_done
 from tasks.recipes import Reconstruction, ReconstructRecipe
-from tasks.running.owned import owned
+from tasks.running.owned import fill
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
@@ -47,15 +46,14 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
         known=_without_intervals(recipe, sha256, execution.workspace),
     )
     title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
-    say_if_done(store, title)
     if prior and (warning := elsewhere(read_contract(prior), job.simulation.measurement)):
         get_run_logger().warning(warning)
-    while not store.is_finished():
-        with owned([store], execution, title) as mine:
-            if mine:
-                follow(map_shards(reconstruct_shard, job, store, execution), store, title)
-                store.finish()
-                _tell_failures(store, title)
+
+    def finish() -> None:
+        store.finish()
+        _tell_failures(store, title)
+
+    fill(store, execution, title, lambda: map_shards(reconstruct_shard, job, store, execution), finish)
     return ref
 
 

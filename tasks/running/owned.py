@@ -10,8 +10,24 @@ from storage.errors import LeaseLost, StoreHeld
 from storage.lease import Lease, Watch, held_text, look_seconds, take
 from storage.plans import reference_of
 from storage.shards import ShardedStore
-from tasks.progress import Meter
-from tasks.running.shards import Execution
+from tasks.progress import Meter, follow, say_if_done
+from tasks.running.shards import Events, Execution
+
+
+def fill(
+    store: ShardedStore, execution: Execution, title: str, work: Callable[[], Events], finish: Callable[[], None]
+) -> None:
+    """Fill a store by the events of ``work``, and ``finish`` it, unless it is done; follow whoever fills it already.
+
+    Raises:
+        StoreHeld: if another does, and ``execution.when_busy`` is "fail".
+    """
+    say_if_done(store, title)
+    while not store.is_finished():
+        with owned([store], execution, title) as mine:
+            if mine:
+                follow(work(), store, title)
+                finish()
 
 
 @contextmanager
@@ -19,13 +35,7 @@ def owned(stores: Sequence[ShardedStore], execution: Execution, title: str) -> I
     """A block that is given those of some unfinished stores that this process fills now, and fills and finishes them.
 
     If others fill all of them, it first follows these until one has ended, and the block is given none. The block
-    stands in a loop, until all stores are finished::
-
-        while not store.is_finished():
-            with owned([store], execution, title) as mine:
-                if mine:
-                    follow(map_shards(work, job, store, execution), store, title)
-                    store.finish()
+    stands in a loop, until all stores are finished (``fill`` is that of one store).
 
     If a store is taken over by another process meanwhile, the block ends without an error, and the next one follows it.
 
