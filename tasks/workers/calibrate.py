@@ -8,7 +8,8 @@ from torch import Tensor
 
 from scoreinv.calibration import ERRORS, Calibration, Estimate, Use, counted, n_cells
 from scoreinv.contract import ImageContract
-from scoreinv.metrics.structures import lacking, small_structures
+from scoreinv.metrics.image import magnitude
+from scoreinv.metrics.structures import lacking, small_structures, within
 from scoreinv.modality import MODALITIES
 from scoreinv.problem import InverseProblem
 from scoreinv.spec import Json, Spec
@@ -70,9 +71,12 @@ def people_in(store: ShardedStore, contract: ImageContract) -> tuple[dict[str, n
 
 
 def estimate_of(images: Tensor, std: Tensor | None, problem: InverseProblem, contract: ImageContract) -> Estimate:
-    """Finite images with what the data say that they lack, at the size of what must not vanish."""
+    """Finite images with what the data say that they lack within the body, at the size of what must not vanish."""
     small = small_structures(contract)
-    return Estimate(images, std, None if small is None else lacking(images, problem, small.sigma).beyond_noise())
+    if small is None:
+        return Estimate(images, std)
+    body = within(magnitude(images) > small.foreground)
+    return Estimate(images, std, lacking(images, problem, small.sigma).beyond_noise() * body)
 
 
 def value_bounds(contract: ImageContract) -> tuple[float, ...]:

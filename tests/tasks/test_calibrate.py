@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from flows.calibrate import calibrate_flow
 from flows.evaluate import evaluate_flow
@@ -12,7 +13,10 @@ from flows.ingest import ingest_flow
 from flows.measure import measure_flow
 from flows.reconstruct import reconstruct_flow
 from flows.report import report_flow
+from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
+from scoreinv.operators.ct import SparseViewCT
+from scoreinv.problem import InverseProblem
 from storage.joined import open_store
 from storage.scores import read_scores
 from tasks.finished import finished
@@ -27,7 +31,7 @@ from tasks.recipes import (
 )
 from tasks.running.cluster import Inline
 from tasks.running.shards import Execution
-from tasks.workers.calibrate import load_calibration
+from tasks.workers.calibrate import estimate_of, load_calibration
 from tests.tasks import tiny
 
 N_PEOPLE = 4
@@ -83,6 +87,22 @@ def test_intervals_of_one_image_hold_on_other_people(tmp_path: Path) -> None:
     page = (tmp_path / report_flow(ReportRecipe(scores=(scores,)), execution)).read_text()
     assert "Half width of 90 % intervals of FISTA-TV" in page
     assert f"half widths from {N_PEOPLE} people" in page
+
+
+def test_the_body_lacks_what_its_data_tell_of_and_the_air_around_it_nothing() -> None:
+    """What stands in the residual there is of edges and of streaks, and air's intervals would be wide for nothing."""
+    contract = ImageContract(modality="ct", size=64, pixel_mm=5.0, low=-1000, high=1000)
+    axis = torch.arange(64) - 31.5
+    body = (axis**2 + axis[:, None] ** 2 < 20**2)[None, None]
+    operator = SparseViewCT(n_views=23).operator(64)
+    spots = torch.zeros(1, 1, 64, 64)
+    spots[..., 30:33, 30:33] = spots[..., 5:8, 30:33] = 0.3
+    images = 0.5 * body
+    problem = InverseProblem(operator, operator.forward(images + spots))
+    lacks = estimate_of(images, None, problem, contract).lacks
+    assert lacks is not None
+    assert float(lacks[..., 31, 31]) > 0.1
+    assert not lacks[~body].any()
 
 
 @pytest.mark.usefixtures("prefect_server")
