@@ -10,6 +10,7 @@ from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, reconstruct, run
 from scoreinv.samplers import DPIR, Bregman
 from scoreinv.samplers.grid import SigmaGrid
+from scoreinv.samplers.start import DirectStart, GradedTVStart
 from tests.scoreinv.samplers.gaussians import SIZE, BatchNoise, compare, real_matrix, stationary_prior, varying_prior
 
 MRI = CartesianMRI(acceleration=2)
@@ -36,19 +37,26 @@ def test_without_memory_relaxation_and_noise_it_is_dpir(measurement):
 
 
 @each_modality
-def test_its_steps_are_those_of_the_formulas(measurement):
-    """Done by hand with dense solves: the first and the last level remember nothing and go no further."""
+@pytest.mark.parametrize("start", [DirectStart(), GradedTVStart(weight=1e-3, factor=3.0)], ids=["far", "near"])
+def test_its_steps_are_those_of_the_formulas(measurement, start):
+    """Done by hand with dense solves: the first and the last level remember nothing and go no further.
+
+    From a start that is near, levels are lower, and steps beyond the prior's own as much shorter.
+    """
     case, prior = problem(measurement), varying_prior()
-    method = Bregman(grid=SHORT, memory=0.6, relaxation=0.7, first_noise=0.5, strength=2.0, n_cg=100)
+    method = Bregman(grid=SHORT, start=start, memory=0.6, relaxation=0.7, first_noise=0.5, strength=2.0, n_cg=100)
     matrix, y = real_matrix(case.operator), real_data(case)
-    x = (case.operator.direct(case.y) + 0.5 * 0.5 * BatchNoise(1).normal(case.operator.image_shape)).double()
+    found = start.first(case, SHORT.levels()[0], BatchNoise(1))
+    share = float(found.sigma / 0.5)
+    assert (share < 0.9) == (start.kind == "graded_tv")
+    x = (found.x + 0.5 * 0.5 * share * BatchNoise(1).normal(case.operator.image_shape)).double()
     missed = torch.zeros_like(y)
-    for index, sigma in enumerate(SHORT.levels()[:-1].double()):
+    for index, sigma in enumerate(share * SHORT.levels()[:-1].double()):
         z = prior(x, sigma[None])
         anchor, data = z, y
         if index in (1, 2):
             missed = 0.6 * (missed + y - matrix @ z.flatten())
-            anchor, data = z + 0.7 * (z - x), y + missed
+            anchor, data = z + 0.7 * share * (z - x), y + missed
         weight = (0.05 / (2.0 * sigma)) ** 2
         right = matrix.T @ data + weight * anchor.flatten()
         x = torch.linalg.solve(matrix.T @ matrix + weight * torch.eye(SIZE**2), right).view(x.shape)
