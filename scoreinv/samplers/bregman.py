@@ -4,9 +4,9 @@ From a first image x under a little noise, with nothing remembered (q = 0), at e
 
     z = D(x, sigma)
     q = memory (1 - n (data_floor |A|)^2 / |y - A z|^2)+ (q + y - A z)                but for the first and last level
-    x = argmin_x |A x - (y + q)|^2 / noise_std^2 + |x - z - r (z - x_before)|^2 / (strength sigma)^2
+    x = argmin_x |A x - (y + q)|^2 / noise_std^2 + |x - z - relaxation (z - x_before)|^2 / (strength sigma)^2
 
-and the last x, with q = 0 and r = 0, is the result; one network call a level, no noise after the first.
+and the last x, with q = 0 and without relaxation, is the result; one network call a level, no noise after the first.
 Data that are exact but for noise, as of images on this grid, allow more: a tenth of the floor, half the last level.
 
 The data that the prior smoothed away are added back to the data of the next level (Bregman iteration: Osher, Burger,
@@ -14,8 +14,7 @@ Goldfarb, Xu and Yin 2005, doi:10.1137/040605412), so that it leaves them alone:
 amplified by 1 / (1 - memory). A memory of 1 is the dual variable of ADMM. What n data may miss for the floor's sake,
 because pixels are not what was measured, is no fault of the prior's: the share of the missed squares that this could
 be is forgotten (the discrepancy principle), all of it where no more is missed. Of what no data hold, each call would
-only take one step of the prior: r, the relaxation, makes it longer. Where an image's own start is near, so that it
-begins below the grid's first level, r is as much smaller: there is no long way to go.
+only take one step of the prior: the relaxation makes it longer.
 
 DDS at a low temperature does the first unsaid: it keeps ``temperature`` of x - z, noise or not. But it keeps it also
 of what is not measured, where it makes the steps shorter: that is why it takes 50 calls.
@@ -45,7 +44,7 @@ class Bregman(Sampler):
 
     label: ClassVar[str] = "Bregman"
     kind: Literal["bregman"] = "bregman"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 3
     exact_share: ClassVar[float] = 0.1
     exact_end: ClassVar[float] = 0.5
     grid: SigmaGrid = Field(SigmaGrid(n_levels=20, sigma_max=0.3, sigma_min=0.08), title="Noise levels")
@@ -77,7 +76,6 @@ class Bregman(Sampler):
         first, levels = self.first(problem, noise)
         x = first.x + self.first_noise * first.sigma * noise.normal_like(first.x)
         missed = torch.zeros_like(problem.y)
-        relaxation = self.relaxation * (first.sigma / self.grid.sigma_max).clamp_max(1)
         for level in levels:
             anchor = denoised = denoiser(x, level.sigma.flatten())
             # The first image's noise is nothing to remember or to go further from, and the result is what y says.
@@ -85,7 +83,7 @@ class Bregman(Sampler):
             if is_inner:
                 residual = problem.residual(denoised)
                 missed = self.memory * self._of_the_prior(problem, residual) * (missed + residual)
-                anchor = denoised + relaxation * (denoised - x)
+                anchor = denoised + self.relaxation * (denoised - x)
             data_image = problem.operator.adjoint(problem.y + missed if is_inner else problem.y)
             x = proximal(problem, data_image, anchor, std=self.strength * level.sigma, n_iters=self.n_cg)
             yield Step(level.index, level.of_grid_next, x)

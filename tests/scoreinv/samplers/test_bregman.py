@@ -41,7 +41,7 @@ def test_without_memory_relaxation_and_noise_it_is_dpir(measurement):
 def test_its_steps_are_those_of_the_formulas(measurement, start):
     """Done by hand with dense solves: the first and the last level remember nothing and go no further.
 
-    From a start that is near, levels are lower, and steps beyond the prior's own as much shorter.
+    From a start that is near, levels are lower.
     """
     case, prior = problem(measurement), varying_prior()
     method = Bregman(grid=SHORT, start=start, memory=0.6, relaxation=0.7, first_noise=0.5, strength=2.0, n_cg=100)
@@ -56,7 +56,7 @@ def test_its_steps_are_those_of_the_formulas(measurement, start):
         anchor, data = z, y
         if index in (1, 2):
             missed = 0.6 * (missed + y - matrix @ z.flatten())
-            anchor, data = z + 0.7 * share * (z - x), y + missed
+            anchor, data = z + 0.7 * (z - x), y + missed
         weight = (0.05 / (2.0 * sigma)) ** 2
         right = matrix.T @ data + weight * anchor.flatten()
         x = torch.linalg.solve(matrix.T @ matrix + weight * torch.eye(SIZE**2), right).view(x.shape)
