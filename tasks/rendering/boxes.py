@@ -1,12 +1,13 @@
 """Box plots of methods over people."""
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from tasks.rendering.figures import chart_png
 
 WIDTH, LINE, REST = 3.5, 0.34, 0.55
 """Inches: of the figure, of one method, and of what is above and below the methods."""
@@ -36,9 +37,7 @@ def boxes_png(values: Mapping[str, Sequence[float]], label: str) -> bytes:
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+    return chart_png(figure, dpi=150)
 
 
 def _draw(axes: Axes, place: int, values: Sequence[float]) -> None:

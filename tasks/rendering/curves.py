@@ -1,6 +1,5 @@
 """Methods over settings: one line for each in a picture, and one in a table, with means and intervals over people."""
 
-import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 
 from tasks.people import OverPeople
 from tasks.rendering.content import Across, Curve
+from tasks.rendering.figures import chart_png
 from tasks.rendering.tables import interval_text, metric_of, number
 
 INCHES = (9.0, 4.6)
@@ -35,9 +35,7 @@ def curves_png(across: Across) -> bytes:
     axes.grid(visible=True, axis="y", color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140)
-    return buffer.getvalue()
+    return chart_png(figure, dpi=140)
 
 
 class CurveLine(NamedTuple):

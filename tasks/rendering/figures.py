@@ -38,6 +38,9 @@ MAX_COLUMNS = 6
 MISSING = (110, 122, 110)
 """Colour of values that are not numbers, greenish: no map above holds it."""
 
+N_COLOURS = 96
+"""Of a chart: lines, points and letters, and their soft edges."""
+
 CELL, GAP, MARGIN, TOP, FOOT = 1.75, 0.08, 0.1, 0.66, 0.1
 """Inches: an image, the gap between two, the borders around all, above the images, and below them."""
 
@@ -86,6 +89,11 @@ def panel_png(panel: Panel, scales: Scales, *, max_bytes: int = 100_000) -> byte
     return picture
 
 
+def chart_png(figure: Figure, *, dpi: int) -> bytes:
+    """A chart as an indexed PNG of its own ``N_COLOURS`` colours, a quarter of one in full colour."""
+    return _png_bytes(_drawn(figure, dpi).quantize(N_COLOURS, dither=Pillow.Dither.NONE))
+
+
 def _palette(scale: Scale) -> NDArray[np.uint8]:
     colours: NDArray[np.uint8] = scale.colours(np.linspace(0, 1, scale.n_levels), bytes=True)[:, :3]
     return colours
@@ -98,12 +106,16 @@ def _png_bytes(picture: Pillow.Image) -> bytes:
 
 
 def _figure_png(figure: Figure, dpi: int) -> bytes:
+    palette = Pillow.new("P", (1, 1))
+    palette.putpalette(_panel_palette())
+    return _png_bytes(_drawn(figure, dpi).quantize(palette=palette, dither=Pillow.Dither.NONE))
+
+
+def _drawn(figure: Figure, dpi: int) -> Pillow.Image:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     buffer.seek(0)
-    palette = Pillow.new("P", (1, 1))
-    palette.putpalette(_panel_palette())
-    return _png_bytes(Pillow.open(buffer).convert("RGB").quantize(palette=palette, dither=Pillow.Dither.NONE))
+    return Pillow.open(buffer).convert("RGB")
 
 
 def _panel_palette() -> list[int]:

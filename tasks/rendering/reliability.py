@@ -1,6 +1,5 @@
 """The reliability diagram: how often intervals held, over how often they promised to."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tasks.rendering.content import People
+from tasks.rendering.figures import chart_png
 
 PREFIX = "coverage_"
 """Begins the metrics that are shares of what intervals promise, in percent."""
@@ -58,6 +58,4 @@ def reliability_png(held: Mapping[str, Mapping[float, Sequence[float]]]) -> byte
     legend = axes.legend(fontsize=7, frameon=False, loc="upper left")
     for text in legend.get_texts():
         text.set_parse_math(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+    return chart_png(figure, dpi=150)

@@ -1,18 +1,23 @@
 """Pictures of a report: values as shades, errors on one scale, and what is enlarged."""
 
+import io
 import math
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from scoreinv.modality import Window
+from tasks.people import OverPeople
 from tasks.rendering import (
     Picture,
     panel_png,
     scales_of,
 )
+from tasks.rendering.content import Across, Curve
+from tasks.rendering.curves import COLOURS, curves_png
 from tasks.rendering.figures import MAX_SIDE, MISSING, shrunk, side_for, view_png
 from tasks.rendering.tables import MINUS
 from tasks.rendering.views import View, columns_of, inset_of, nice_ceiling, scale_bar_mm
@@ -150,7 +155,7 @@ def test_large_images_are_averaged() -> None:
     assert shrunk(small) is small
 
 
-def test_a_page_of_many_widenedshows_them_smaller() -> None:
+def test_a_page_of_many_images_shows_them_smaller() -> None:
     assert side_for(10) == side_for(250) == MAX_SIDE
     assert side_for(1000) == MAX_SIDE // 2
     assert side_for(100_000) == 120
@@ -208,10 +213,10 @@ def test_a_panel_that_cannot_be_drawn_is_refused(changes: dict[str, object], mes
 
 def test_a_calibrated_interval_is_shown_in_place_of_a_spread_and_named() -> None:
     both = panel()
-    widened = [
+    with_widths = [
         replace(one, half_width=np.full(one.image.shape, 12.0)) if one.std is not None else one for one in both.pictures
     ]
-    shown = replace(both, pictures=widened)
+    shown = replace(both, pictures=with_widths)
     page = Page(report(section(panels=[shown])))
     alts = [alt for alt, _ in page.images]
     assert any(alt.startswith("Half width of 90 % intervals of DDS") for alt in alts)
@@ -220,3 +225,17 @@ def test_a_calibrated_interval_is_shown_in_place_of_a_spread_and_named() -> None
     assert scales_of([shown]).doubt == "half width of 90 %"
     assert scales_of([both]).doubt == "spread"
     assert scales_of([shown, both]).doubt == "half width of 90 % or spread"
+
+
+def test_a_chart_keeps_the_colour_of_every_line_in_few_bytes() -> None:
+    values, points = np.linspace(1, 5, 5), [OverPeople(0, 0, 0, 5)] * 5
+    curves = [
+        Curve(f"method {i}", "prior", [one._replace(mean=i + x) for one, x in zip(points, values, strict=True)])
+        for i in range(len(COLOURS))
+    ]
+    png = curves_png(Across("views", values.tolist(), "psnr", curves))
+    with Pillow.open(io.BytesIO(png)) as picture:
+        assert picture.mode == "P"
+        colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    for colour in COLOURS:
+        assert (np.abs(colours - 255 * np.array(colour)).max(1) < 12).sum() > 50
