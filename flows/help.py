@@ -49,7 +49,7 @@ def _study_lines(study: Study) -> list[str]:
     images = f"at {study.ingest.image.size} pixels" if study.ingest else f"of {study.dataset}"
     lines = [f"study {study.name}: {study.simulation.measurement.kind} {images}"]
     for choice in study.reconstructions:
-        calls = choice.method.n_calls * choice.n_samples
+        calls = choice.method.n_calls * choice.n_samples * (1 + choice.is_cross_validated)
         kind = f"{choice.method.kind} ({choice.prior})" if choice.prior else choice.method.kind
         lines.append(f"  {kind}: {choice.n_samples} samples, {calls} network calls a slice")
     return lines

@@ -209,6 +209,11 @@ class Reconstruction(Spec):
         description="As calibrations/0a1b2c3d4e5f, of the same method, model and measurement: half widths of 90 % "
         "intervals then lie beside the images.",
     )
+    is_cross_validated: bool = Field(
+        False,
+        description="Make each image again without some of the views, and let these tell how far it is off: scores "
+        "have an expected PSNR then, also where nobody knows the truth. Of CT; twice the calls.",
+    )
 
     @model_validator(mode="after")
     def _prior_where_needed(self) -> "Reconstruction":
@@ -217,6 +222,11 @@ class Reconstruction(Spec):
             raise ValueError(f"method {self.method.kind!r} needs a {self.method.needs}: name {known}")
         if not self.method.is_stochastic and self.n_samples > 1:
             raise ValueError(f"method {self.method.kind!r} gives the same image every time: n_samples must be 1")
+        if self.method.needs == "reconstructor" and self.is_cross_validated:
+            raise ValueError(
+                f"method {self.method.kind!r} was trained for all views, and says nothing of itself with fewer: set "
+                "is_cross_validated=false"
+            )
         return self
 
 

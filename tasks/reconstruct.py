@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.logging import get_run_logger
 
+from scoreinv.cross_validation import checked
 from scoreinv.errors import UserError
 from storage.joined import About, create_alike, open_store, part_of
 from storage.models import load, read_contract
@@ -21,6 +22,9 @@ from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard
 from tasks.workers.stores import dataset_of, simulation_of
 from tasks.workspace import locate, locate_prior, part_reference
 
+PLAIN = {"calibration": "", "is_cross_validated": False}
+"""What decides nothing of the images themselves."""
+
 
 @task(name="reconstruct", retries=1, retry_condition_fn=worth_retrying)
 @stoppable
@@ -29,6 +33,9 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
     measurements = open_store(locate(execution.workspace, recipe.measurements, "measurements"))
     prior = locate_prior(execution.workspace, recipe.reconstruction.prior)
     sha256 = checked_prior(prior, recipe.reconstruction, measurements)
+    if recipe.reconstruction.is_cross_validated:
+        image = image_contract(measurements.attrs)
+        checked(simulation_of(measurements).measurement.operator(image.size, n_channels=image.n_channels))
     ref = addresses.of_reconstructions(recipe, sha256)
     store = reconstruction_store(recipe, measurements, join(execution.workspace, ref), prior_sha256=sha256)
     job = ReconstructJob(
@@ -43,7 +50,7 @@ def reconstruct(recipe: ReconstructRecipe, execution: Execution) -> str:
         is_compiled=execution.is_compiled,
         projector=execution.projector,
         calibration=_checked_calibration(recipe, measurements, sha256, execution.workspace),
-        known=_without_intervals(recipe, sha256, execution.workspace),
+        known=_with_less(recipe, sha256, execution.workspace),
     )
     title = f"Reconstructing {recipe.measurements} by {recipe.reconstruction.method.kind}"
     if prior and (warning := elsewhere(read_contract(prior), job.simulation.measurement)):
@@ -82,12 +89,12 @@ def _checked_calibration(recipe: ReconstructRecipe, measurements: ShardedStore, 
     return uri
 
 
-def _without_intervals(recipe: ReconstructRecipe, sha256: str, workspace: str) -> str:
-    """Where the same images lie or would lie without intervals; empty for a recipe that wants none."""
-    if not recipe.reconstruction.calibration:
-        return ""
-    plain = recipe.reconstruction.model_copy(update={"calibration": ""})
-    return join(workspace, addresses.of_reconstructions(recipe.model_copy(update={"reconstruction": plain}), sha256))
+def _with_less(recipe: ReconstructRecipe, sha256: str, workspace: str) -> tuple[str, ...]:
+    """Where the same images lie or would lie with less beside them: without intervals, and without what is expected."""
+    choice = recipe.reconstruction
+    less = [choice.model_copy(update={"calibration": ""}), choice.model_copy(update=PLAIN)]
+    recipes = [recipe.model_copy(update={"reconstruction": one}) for one in dict.fromkeys(less) if one != choice]
+    return tuple(join(workspace, addresses.of_reconstructions(one, sha256)) for one in recipes)
 
 
 def checked_prior(prior: str, choice: Reconstruction, measurements: ShardedStore) -> str:

@@ -37,7 +37,7 @@ from tasks.workspace import locate, locate_prior
 HEADLINE = ("psnr", "ssim", "nmse")
 """What stands over a slice's pictures and in short tables; the page has all that ``tasks.rendering.tables`` knows."""
 
-HEADLINE_WITHOUT_TRUTH = ("data_residual", "spread")
+HEADLINE_WITHOUT_TRUTH = ("psnr_expected", "data_residual", "spread")
 """The same where nobody knows the true images."""
 
 N_REJECTED_SHOWN = 5

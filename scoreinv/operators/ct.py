@@ -7,7 +7,7 @@ of pixel sides. The direct reconstruction is x = step A^T filtered(y) with the s
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import ClassVar, Literal, Self
 
@@ -176,6 +176,20 @@ class CTOperator(MaskedTransform):
         chosen = copy.copy(self)
         chosen.curvature, chosen._norm, chosen._column_norm = curvature, None, None
         return chosen
+
+    def views(self, places: Sequence[int]) -> "CTOperator":
+        """The operator of some of the views, which belong to the same full scan.
+
+        Raises:
+            UserError: if the geometry has no views without the others.
+        """
+        chosen = CTOperator(self.geometry.views(places), n_full=self.n_full, n_channels=self.image_shape[0])
+        return chosen.with_projector(self.projector).with_curvature(self.curvature)
+
+    def energy(self, y: Tensor) -> Tensor:
+        """The mean square over the pixels of an image whose sinogram is y, step <y, filtered(y)>, (batch,)."""
+        sums = (y * self.geometry.filtered(y)).flatten(1).sum(1)
+        return self.geometry.step * sums / math.prod(self.image_shape)
 
     def forward(self, x: Tensor) -> Tensor:
         image = sharper(x, self.curvature) if self.curvature else x

@@ -9,6 +9,7 @@ x = c - (size - 1) / 2, y = (size - 1) / 2 - r (upwards).
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar, NamedTuple, Self
 
@@ -60,6 +61,14 @@ class Geometry(ABC):
     @abstractmethod
     def refined(self, factor: int) -> Self:
         """The same scan on pixels and bins that are ``factor`` times finer, in units of the finer pixels."""
+
+    def views(self, places: Sequence[int]) -> Self:
+        """The scan of some of the views.
+
+        Raises:
+            UserError: if it has no views without the others; so it is here.
+        """
+        raise UserError(f"{type(self).__name__} does not say what some of its views are: give it a method views")
 
     @abstractmethod
     def filtered(self, y: Tensor) -> Tensor:

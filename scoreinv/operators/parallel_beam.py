@@ -12,6 +12,7 @@ Filtered backprojection of N views over pi is x = pi / N A^T (h * y) with the ba
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -73,6 +74,9 @@ class ParallelBeam(Geometry):
 
     def refined(self, factor: int) -> Self:
         return replace(self, size=self.size * factor, n_bins=self.n_bins * factor)
+
+    def views(self, places: Sequence[int]) -> Self:
+        return replace(self, angles=tuple(self.angles[place] for place in places))
 
     def filtered(self, y: Tensor) -> Tensor:
         return ramp_filter(y)

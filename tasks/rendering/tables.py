@@ -47,6 +47,7 @@ METRICS: Mapping[str, Metric] = {
     "coverage_80": Metric("Coverage of 80 %", "", 3, "none", UNCERTAINTY),
     "coverage_95": Metric("Coverage of 95 %", "", 3, "none", UNCERTAINTY),
     "half_width": Metric("Half width of 90 %", "", 4, "none", UNCERTAINTY),
+    "psnr_expected": Metric("PSNR expected", "dB", 2, "high"),
     "data_residual": Metric("Data residual", "", 2, "near 1"),
     **{
         f"mae_{one.key}": Metric(f"Error in {one.name}", traits.label, 1, "low", TISSUE)

@@ -1,7 +1,7 @@
 """Metrics of one shard of reconstructions."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +31,7 @@ from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
 from tasks.workers.calibrate import estimate_of, load_calibration
 from tasks.workers.priors import image_contract
+from tasks.workers.reconstruct import EXPECTED
 from tasks.workers.stores import Identity, as_images, open_dataset, open_store, read_identities, read_measured
 
 VERSION = 8
@@ -136,6 +137,8 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
             columns |= {"data_residual": data_residual(images, problem)}
         if small := small_structures(subjects.contract):
             columns |= {"unexplained": unexplained(images, problem, small).float()}
+        if EXPECTED in record and estimate == ("mean" if choice.n_samples > 1 else "sample"):
+            columns |= {"psnr_expected": expected_psnr(record[EXPECTED])}
         if estimate == "mean":
             std = as_images(store.read("std", shard.start, shard.stop), subjects.contract)
             columns |= spread_columns(Ensemble(shown, only(std, scored), n), truth, subjects.contract)
@@ -192,6 +195,15 @@ def tissue_columns(images: Tensor, truth: Tensor, contract: ImageContract) -> Co
     if small := small_structures(contract):
         columns |= {f"small_{name}": values for name, values in structure_scores(seen, wanted, small).items()}
     return columns
+
+
+def expected_psnr(mse: Sequence[float | None]) -> Tensor:
+    """The PSNR of images whose mean square error is expected to be so, values of interest in [0, 1].
+
+    NaN where nothing is expected, or no more than noise hides.
+    """
+    known = torch.tensor([math.nan if one is None else one for one in mse])
+    return -10 * torch.where(known > 0, known, torch.nan).log10()
 
 
 def spread_columns(ensemble: Ensemble, truth: Tensor | None, contract: ImageContract) -> Columns:

@@ -1,5 +1,6 @@
 """Reconstruct one shard: all posterior samples of its slices, their mean and their deviation."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from scoreinv.cross_validation import expected_mse, parts
 from scoreinv.noise import Noise
 from scoreinv.operators.linear import ProjectorName
 from scoreinv.problem import InverseProblem, Model, Step, run
@@ -37,9 +39,12 @@ class ReconstructJob(Spec):
     projector: ProjectorName = "matrix"
     calibration: str = ""
     """Of the intervals, where the reconstruction names one."""
-    known: str = ""
-    """Where the same images lie without intervals, or some of them: no method is called for those."""
+    known: tuple[str, ...] = ()
+    """Where the same images lie, or some of them, with less beside them: no method is called for those."""
 
+
+EXPECTED = "expected_mse"
+"""Of a record: what views that are left out say of the mean square error of each slice, on the scale of the images."""
 
 VERSION = 2
 """Of what all methods share (denoisers, data steps, random streams): part of the address of reconstructions and
@@ -74,10 +79,13 @@ class Drawn(NamedTuple):
 
 
 def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
-    """Write mean, deviation and first sample of one shard; the record holds seconds, network calls and failures."""
+    """Write mean, deviation and first sample of one shard; the record holds costs, failures and what is expected."""
     target = open_store(job.target, finished=False)
     shard = target.plan()[index]
-    arrays, record = _known(job, shard) or _made(job, shard, report)
+    is_checked = job.reconstruction.is_cross_validated
+    arrays, record = _known(job, shard) or _made(job, shard, lambda share: report(share / (1 + is_checked)))
+    if is_checked and EXPECTED not in record:
+        record |= {EXPECTED: _expected_mse(job, shard, lambda share: report((1 + share) / 2))}
     if job.calibration:
         arrays["half_width"] = _half_widths(job, arrays, shard)
     target.write(shard, {name: _stored(target, name, values) for name, values in arrays.items()}, record=record)
@@ -103,17 +111,28 @@ def _made(job: ReconstructJob, shard: Shard, report: Report) -> tuple[dict[str, 
     return arrays, record
 
 
+def _expected_mse(job: ReconstructJob, shard: Shard, report: Report) -> list[Json]:
+    """What views that are left out say of each slice; None of one on which the method fails without them."""
+    inputs = load_inputs(job, range(shard.start, shard.stop))
+    kept, left_out = parts(inputs.problem)
+    drawn = draw_samples(job.reconstruction, inputs._replace(problem=kept), job.batch_size, report)
+    images = torch.from_numpy(drawn.samples.mean(0)).to(left_out.y.device)
+    return [value if math.isfinite(value) else None for value in expected_mse(images, left_out).tolist()]
+
+
 def _known(job: ReconstructJob, shard: Shard) -> tuple[dict[str, np.ndarray], dict[str, Json]] | None:
     """The same from where the images lie already; None where they do not, or are damaged: then they are made."""
-    if not job.known:
-        return None
     contract = image_contract(open_store(job.measurements).attrs)
-    try:
-        known = open_store(job.known, finished=False)
-        read = {name: known.read(name, shard.start, shard.stop) for name in known.layouts}
-        return {name: as_images(values, contract).numpy() for name, values in read.items()}, known.record(shard.index)
-    except StoreError:
-        return None
+    for uri in job.known:
+        try:
+            known = open_store(uri, finished=False)
+            read = {name: known.read(name, shard.start, shard.stop) for name in known.layouts}
+            return {name: as_images(values, contract).numpy() for name, values in read.items()}, known.record(
+                shard.index
+            )
+        except StoreError:
+            continue
+    return None
 
 
 def _half_widths(job: ReconstructJob, arrays: Mapping[str, np.ndarray], shard: Shard) -> np.ndarray:
