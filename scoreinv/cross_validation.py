@@ -77,7 +77,8 @@ def expected_mse(images: Tensor, left_out: InverseProblem) -> Tensor:
 
     Without bias if the noise is as the problem says, so it may be below 0 where there is much of it.
     """
-    operator = checked(left_out.operator)
+    operator = left_out.operator
+    assert isinstance(operator, CTOperator)
     residual = left_out.residual(images)
     # The same signs for every image, so that the batch is nothing to any of them.
     signs = torch.randint(0, 2, residual.shape[1:], generator=torch.Generator().manual_seed(0)).to(residual) * 2 - 1

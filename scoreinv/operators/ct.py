@@ -187,9 +187,13 @@ class CTOperator(MaskedTransform):
         return chosen.with_projector(self.projector).with_curvature(self.curvature)
 
     def energy(self, y: Tensor) -> Tensor:
-        """The mean square over the pixels of an image whose sinogram is y, step <y, filtered(y)>, (batch,)."""
+        """The mean square over the pixels of an image whose sinogram is y, step <y, filtered(y)>, (batch,).
+
+        The views must be spread over the whole arc.
+        """
         sums = (y * self.geometry.filtered(y)).flatten(1).sum(1)
-        return self.geometry.step * sums / math.prod(self.image_shape)
+        step = self.geometry.full_arc / self.geometry.data_shape[0]
+        return step * sums / math.prod(self.image_shape)
 
     def forward(self, x: Tensor) -> Tensor:
         image = sharper(x, self.curvature) if self.curvature else x
