@@ -26,7 +26,7 @@ from storage.datasets import DatasetStore
 from storage.joined import open_store
 from tasks.people import over_people
 from tasks.rendering.tables import interval_text
-from tasks.workers.calibrate import estimate_of, load_calibration
+from tasks.workers.calibrate import EXPECTED, estimate_of, load_calibration
 from tasks.workers.stores import as_images, read_measured, simulation_of
 from tasks.workspace import locate
 
@@ -51,7 +51,9 @@ def main() -> None:
     measurements = open_store(locate(options.workspace, str(store.attrs["recipe"]["measurements"]), "measurements"))
     data = read_measured(measurements, range(store.n))
     problem = InverseProblem.of(simulation_of(measurements).measurement, data, contract)
-    estimate = estimate_of(images, std, problem, contract)
+    records = store.records()
+    told = [one for record in records for one in record[EXPECTED]] if all(EXPECTED in one for one in records) else None
+    estimate = estimate_of(images, std, problem, contract, told)
     people = [record.subject_id for record in dataset.listing.slices]
     print("\n".join(table(calibration, estimate, truth, people, contract.modality)))
     print("\n".join(own_table(calibration, contract.modality)))

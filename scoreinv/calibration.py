@@ -11,6 +11,11 @@ That is of all pixels of a cell, and a lesion is few of them. So half widths are
 that the image lacks something (``scoreinv.metrics.structures.lacking``): the errors that are counted are what goes
 beyond that, and nearly everywhere else intervals are as wide as they would be.
 
+People, scanners and settings differ in how well they are reconstructed, and views that are left out tell by how much
+without a truth (``scoreinv.cross_validation``). Where images have been checked so, errors are counted relative to what
+that leads to expect (normalised conformal prediction; Papadopoulos, Gammerman and Vovk 2008): intervals then are wider
+by as much as an image is expected to be worse than those of the calibration's people, also in other settings.
+
 Slices of one person are alike, so people are what is exchanged: the quantile is raised until, leaving each person out
 in turn, the others' half widths cover them as often as promised in the mean.
 """
@@ -26,6 +31,7 @@ from torch.nn.functional import avg_pool2d
 
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
+from scoreinv.linalg import spread
 from scoreinv.metrics.image import magnitude
 from scoreinv.spec import Spec
 
@@ -52,6 +58,9 @@ WHOLE_PIXELS = 100
 LEAST_PEOPLE = 2.0
 """Who must count in a cell for it to have a half width of its own; half of the people, where there are fewer than 4."""
 
+LEAST_SCALE = 0.5
+"""By how much intervals become narrower at most, however little is expected: views that are left out err, too."""
+
 LEAST_PIXELS = 20
 """Of a person in a class, below which nothing is said of how often they were covered there."""
 
@@ -66,11 +75,14 @@ class Estimate(NamedTuple):
         images: of one sample each, or the means of several.
         std: the deviation of the samples; None where there is one.
         lacks: what the data say that the images lack; None if nothing says so.
+        expected: the mean square error of each image by views that are left out, (batch,), NaN where they do not tell;
+            None if nobody asked them.
     """
 
     images: Tensor
     std: Tensor | None = None
     lacks: Tensor | None = None
+    expected: Tensor | None = None
 
 
 class Calibration(Spec):
@@ -91,6 +103,10 @@ class Calibration(Spec):
         0.0,
         ge=0,
         description="How many times what an image lacks widens its intervals; 0 in older calibrations.",
+    )
+    typical: tuple[float, ...] = Field(
+        (),
+        description="For each cell the error that goes with what views left out expect; empty if they were not asked.",
     )
     bounds: tuple[float, ...] = Field(description="Between the classes of values, on the scale of the images.")
     levels: tuple[float, ...] = LEVELS
@@ -117,7 +133,22 @@ class Calibration(Spec):
         if (estimate.std is None) != (self.n_samples == 1):
             raise ValueError(f"this calibration is for n_samples={self.n_samples}: give the deviation of samples then")
         widths = torch.tensor(self.half_widths[self.levels.index(level)]).to(estimate.images)
-        return widths[cells_of(estimate, self.bounds)] + widening(estimate, self.gain)
+        scale = spread(self.scale(estimate), estimate.images)
+        return scale * widths[cells_of(estimate, self.bounds)] + widening(estimate, self.gain)
+
+    def scale(self, estimate: Estimate) -> Tensor:
+        """How many times as wide as those of the calibration's people intervals are, (batch,); 1 if nothing tells.
+
+        Raises:
+            ValueError: if it takes what views left out expect, and that is missing.
+        """
+        if not self.typical:
+            return estimate.images.new_ones(len(estimate.images))
+        if estimate.expected is None:
+            raise ValueError("this calibration takes what views that are left out expect: give the expected errors")
+        typical = torch.tensor(self.typical).to(estimate.images)[cells_of(estimate, self.bounds)]
+        ratio = (estimate.expected / typical.square().flatten(1).mean(1)).sqrt()
+        return torch.where(estimate.expected > 0, ratio.clamp_min(LEAST_SCALE), 1.0)
 
     def mismatch(self, other: "Use") -> str | None:
         """Why it says nothing of other reconstructions, as one sentence; None if it may."""
@@ -207,6 +238,44 @@ def counted(estimate: Estimate, truth: Tensor, bounds: Sequence[float], gain: fl
     flat = cells_of(estimate, bounds) * n_bins + bins
     each = [torch.bincount(one.flatten(), minlength=n_cells(bounds) * n_bins) for one in flat]
     return torch.stack(each).view(len(truth), n_cells(bounds), n_bins).numpy()
+
+
+def relative(
+    people: Sequence[np.ndarray], expected: Sequence[float], level: float = 0.9
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Errors relative to what is expected of each person, and what is typical.
+
+    Args:
+        people: the counted errors of each, (n_cells, len(ERRORS) + 1).
+        expected: of each the mean square error by views that are left out; not above 0 where they do not tell.
+        level: of the intervals that errors are compared with.
+
+    Returns:
+        The errors of each as they would be if all were as well reconstructed, and the typical error of each cell.
+    """
+    widths = calibrated(people, [level]).half_widths[0]
+    n_pixels = np.stack([one.sum(1) for one in people]).astype(float)
+    squares = n_pixels @ widths**2 / n_pixels.sum(1)
+    wanted = np.array(expected, float)
+    is_known = wanted > 0
+    ratios = np.sqrt(np.where(is_known, wanted, squares) / squares)
+    usual = float(np.median(ratios[is_known])) if is_known.any() else 1.0
+    scales = np.where(is_known, np.maximum(ratios / usual, LEAST_SCALE), 1.0)
+    return [_divided(one, scale) for one, scale in zip(people, scales, strict=True)], widths * usual
+
+
+def _divided(counts: np.ndarray, scale: float) -> np.ndarray:
+    """The counts of errors that are divided by a scale: moved along the bins, which are even in the logarithm."""
+    n_bins = counts.shape[1]
+    places = np.arange(n_bins) - np.log(scale) / np.log(ERRORS[1] / ERRORS[0])
+    # What is next to nothing, or beyond all, stays so.
+    places = np.concatenate([[0.0], places[1:-1].clip(0, n_bins - 1), [n_bins - 1.0]])
+    lower = np.minimum(places.astype(int), n_bins - 2)
+    moves = np.zeros((n_bins, n_bins))
+    moves[np.arange(n_bins), lower] = lower + 1 - places
+    moves[np.arange(n_bins), lower + 1] = places - lower
+    moved: np.ndarray = counts @ moves
+    return moved
 
 
 class Table(NamedTuple):

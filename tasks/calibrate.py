@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 from prefect import task
 from prefect.logging import get_run_logger
 
-from scoreinv.calibration import GAIN, Calibration, calibrated
+from scoreinv.calibration import GAIN, Calibration, calibrated, relative
 from scoreinv.errors import UserError
 from storage.joined import About, create_alike, open_store, part_of
 from storage.shards import ShardedStore
@@ -16,7 +17,7 @@ from tasks.running.owned import fill
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
-from tasks.workers.calibrate import CalibrateJob, calibrate_shard, load_calibration, people_in, use_of, value_bounds
+from tasks.workers.calibrate import CalibrateJob, calibrate_shard, errors_in, load_calibration, use_of, value_bounds
 from tasks.workers.priors import image_contract
 from tasks.workspace import locate, part_reference
 
@@ -81,8 +82,11 @@ def _measurements(reconstructions: ShardedStore, workspace: str) -> str:
 def _calibration(reconstructions: ShardedStore, store: ShardedStore, workspace: str) -> Calibration:
     measured = open_store(_measurements(reconstructions, workspace))
     image = image_contract(measured.attrs)
-    people, n_slices = people_in(store, image)
-    table = calibrated(list(people.values()))
+    errors = errors_in(store, image)
+    counts, typical = list(errors.counts.values()), np.empty(0)
+    if errors.expected is not None:
+        counts, typical = relative(counts, list(errors.expected.values()))
+    table = calibrated(counts)
     about = use_of(reconstructions, measured)
     return Calibration(
         image=about.image,
@@ -92,12 +96,13 @@ def _calibration(reconstructions: ShardedStore, store: ShardedStore, workspace: 
         measurement=about.measurement.model_dump(mode="json"),
         is_exact=about.is_exact,
         gain=GAIN,
+        typical=tuple(typical.tolist()),
         bounds=value_bounds(image),
         half_widths=tuple(map(tuple, table.half_widths.tolist())),
         covered=tuple(table.covered.tolist()),
         covered_by_class=tuple(
             tuple(None if math.isnan(x) else x for x in row) for row in table.covered_by_class.tolist()
         ),
-        n_people=len(people),
-        n_slices=n_slices,
+        n_people=len(counts),
+        n_slices=errors.n_slices,
     )

@@ -84,6 +84,11 @@ def _checked_calibration(recipe: ReconstructRecipe, measurements: ShardedStore, 
     about = use(recipe.reconstruction, sha256, measurements)
     if reason := calibration.mismatch(about):
         raise UserError(f"{recipe.reconstruction.calibration}: {reason}")
+    if calibration.typical and not recipe.reconstruction.is_cross_validated:
+        raise UserError(
+            f"{recipe.reconstruction.calibration}: its intervals are as wide as views that are left out say: set "
+            "reconstruction.is_cross_validated=true"
+        )
     if warning := calibration.elsewhere(about.measurement, is_exact=about.is_exact):
         get_run_logger().warning(warning)
     return uri

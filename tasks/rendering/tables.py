@@ -48,6 +48,7 @@ METRICS: Mapping[str, Metric] = {
     "coverage_95": Metric("Coverage of 95 %", "", 3, "none", UNCERTAINTY),
     "half_width": Metric("Half width of 90 %", "", 4, "none", UNCERTAINTY),
     "psnr_expected": Metric("PSNR expected", "dB", 2, "high"),
+    "interval_scale": Metric("Intervals, times as wide", "", 2, "none", UNCERTAINTY),
     "data_residual": Metric("Data residual", "", 2, "near 1"),
     **{
         f"mae_{one.key}": Metric(f"Error in {one.name}", traits.label, 1, "low", TISSUE)

@@ -1,7 +1,9 @@
 """Errors of one shard of reconstructions, counted for each person; and calibrations as workers read them."""
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +21,9 @@ from tasks.running.shards import Report
 from tasks.workers.priors import image_contract
 from tasks.workers.stores import as_images, is_exact, open_dataset, open_store, read_measured, simulation_of
 
+EXPECTED = "expected_mse"
+"""Of records: what views that are left out say of the mean square error of each slice, on the scale of the images."""
+
 VERSION = 2
 """Of how errors are counted and what is made of them: part of the address of calibrations."""
 
@@ -33,7 +38,10 @@ class CalibrateJob(Spec):
 
 
 def calibrate_shard(job: CalibrateJob, index: int, report: Report) -> None:
-    """Write no array: the record holds, for each person, the errors of their slices, and how many slices these are."""
+    """Write no array: the record holds, for each person, the errors of their slices, and how many slices these are.
+
+    And the mean square errors of slices that views left out expect, where they were asked.
+    """
     target = open_store(job.target, finished=False)
     shard = target.plan()[index]
     dataset, store = open_dataset(job.dataset), open_store(job.reconstructions)
@@ -47,36 +55,77 @@ def calibrate_shard(job: CalibrateJob, index: int, report: Report) -> None:
     data = read_measured(measurements, range(shard.start, shard.stop))
     problem = InverseProblem.of(simulation_of(measurements).measurement, data, contract)
     counts = counted(estimate_of(images, std, problem, contract), truth, value_bounds(contract))
+    expected = store.record(shard.index).get(EXPECTED)
+    names = [one.subject_id for one in dataset.listing.slices[shard.start : shard.stop]]
     people: dict[str, np.ndarray] = {}
     n_slices: dict[str, int] = {}
-    names = [one.subject_id for one in dataset.listing.slices[shard.start : shard.stop]]
-    for name, here, mine in zip(names, has_image.tolist(), counts, strict=True):
-        if here:
-            people[name] = people.get(name, 0) + mine
+    told: dict[str, list[float]] = {}
+    for i, name in enumerate(names):
+        if has_image[i]:
+            people[name] = people.get(name, 0) + counts[i]
             n_slices[name] = n_slices.get(name, 0) + 1
+            if expected and expected[i] is not None:
+                told.setdefault(name, []).append(expected[i])
     errors = {name: _sparse(one) for name, one in people.items()}
-    target.write(shard, {}, record={"people": errors, "n_slices": dict(n_slices)})
+    record: dict[str, Json] = {"people": errors, "n_slices": dict(n_slices)}
+    # Only where there is something: records are part of what stores made before this hold.
+    record |= {EXPECTED: dict(told)} if expected else {}
+    target.write(shard, {}, record=record)
 
 
-def people_in(store: ShardedStore, contract: ImageContract) -> tuple[dict[str, np.ndarray], int]:
-    """The counted errors of each person over all shards, (n_cells, len(ERRORS) + 1), and the number of slices."""
+class Errors(NamedTuple):
+    """The errors of people over all shards.
+
+    Attributes:
+        counts: of each person, (n_cells, len(ERRORS) + 1).
+        expected: of each the mean square error by views that are left out, NaN where they do not tell; None where
+            nobody asked them.
+        n_slices: of all people.
+    """
+
+    counts: dict[str, np.ndarray]
+    expected: dict[str, float] | None
+    n_slices: int
+
+
+def errors_in(store: ShardedStore, contract: ImageContract) -> Errors:
+    """What a store of counted errors holds."""
     bounds = value_bounds(contract)
     people: dict[str, np.ndarray] = {}
-    n_slices = 0
+    told: dict[str, list[float]] = {}
+    n_slices, is_checked = 0, True
     for record in store.records():
         n_slices += sum(record["n_slices"].values())
+        is_checked &= EXPECTED in record
         for name, sparse in record["people"].items():
             people[name] = people.get(name, 0) + _dense(sparse, bounds)
-    return people, n_slices
+            told.setdefault(name, []).extend(record.get(EXPECTED, {}).get(name, []))
+    expected = {name: float(np.mean(one)) if one else math.nan for name, one in told.items()}
+    return Errors(people, expected if is_checked else None, n_slices)
 
 
-def estimate_of(images: Tensor, std: Tensor | None, problem: InverseProblem, contract: ImageContract) -> Estimate:
-    """Finite images with what the data say that they lack within the body, at the size of what must not vanish."""
+def estimate_of(
+    images: Tensor,
+    std: Tensor | None,
+    problem: InverseProblem,
+    contract: ImageContract,
+    expected: Sequence[float | None] | None = None,
+) -> Estimate:
+    """Finite images with what the data say that they lack within the body, at the size of what must not vanish.
+
+    Args:
+        images: of one sample each, or the means of several.
+        std: the deviation of the samples, if there are several.
+        problem: whose solutions they are.
+        contract: of the images.
+        expected: the mean square error of each by views that are left out, if they were asked.
+    """
+    mse = None if expected is None else images.new_tensor([math.nan if one is None else one for one in expected])
     small = small_structures(contract)
     if small is None:
-        return Estimate(images, std)
+        return Estimate(images, std, expected=mse)
     body = within(magnitude(images) > small.foreground)
-    return Estimate(images, std, lacking(images, problem, small.sigma).beyond_noise() * body)
+    return Estimate(images, std, lacking(images, problem, small.sigma).beyond_noise() * body, mse)
 
 
 def value_bounds(contract: ImageContract) -> tuple[float, ...]:

@@ -29,9 +29,8 @@ from storage.datasets import DatasetStore
 from storage.shards import Shard
 from tasks.recipes import Reconstruction
 from tasks.running.shards import Report
-from tasks.workers.calibrate import estimate_of, load_calibration
+from tasks.workers.calibrate import EXPECTED, estimate_of, load_calibration
 from tasks.workers.priors import image_contract
-from tasks.workers.reconstruct import EXPECTED
 from tasks.workers.stores import Identity, as_images, open_dataset, open_store, read_identities, read_measured
 
 VERSION = 8
@@ -137,16 +136,18 @@ def _rows(candidate: Candidate, subjects: Subjects, shard: Shard) -> list[dict[s
             columns |= {"data_residual": data_residual(images, problem)}
         if small := small_structures(subjects.contract):
             columns |= {"unexplained": unexplained(images, problem, small).float()}
-        if EXPECTED in record and estimate == ("mean" if choice.n_samples > 1 else "sample"):
+        is_result = estimate == ("mean" if choice.n_samples > 1 else "sample")
+        if EXPECTED in record and is_result:
             columns |= {"psnr_expected": expected_psnr(record[EXPECTED])}
         if estimate == "mean":
             std = as_images(store.read("std", shard.start, shard.stop), subjects.contract)
             columns |= spread_columns(Ensemble(shown, only(std, scored), n), truth, subjects.contract)
-        if candidate.calibration and truth is not None and estimate == ("mean" if choice.n_samples > 1 else "sample"):
+        if candidate.calibration and is_result:
             deviation = as_images(store.read("std", shard.start, shard.stop), subjects.contract) if n > 1 else None
             calibration = load_calibration(candidate.calibration)
-            seen = estimate_of(images, deviation, problem, subjects.contract)
-            columns |= interval_columns(calibration, seen, truth, scored)
+            seen = estimate_of(images, deviation, problem, subjects.contract, record.get(EXPECTED))
+            columns |= {"interval_scale": calibration.scale(seen)} if calibration.typical else {}
+            columns |= {} if truth is None else interval_columns(calibration, seen, truth, scored)
         columns = {name: values.masked_fill(is_missing, torch.nan) for name, values in columns.items()}
         pairs = zip(subjects.identities, cells(columns, len(images)), strict=True)
         rows += [{**one._asdict(), **about, **_failure(one, record), **scores} for one, scores in pairs]

@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from storage.errors import StoreError
 from storage.shards import Shard, ShardedStore
 from tasks.recipes import Reconstruction, Simulation
 from tasks.running.shards import Report, Stopped
-from tasks.workers.calibrate import estimate_of, load_calibration
+from tasks.workers.calibrate import EXPECTED, estimate_of, load_calibration
 from tasks.workers.priors import image_contract, load_model, pick_device, require_match
 from tasks.workers.stores import as_images, open_store, read_measured, read_names
 
@@ -42,9 +42,6 @@ class ReconstructJob(Spec):
     known: tuple[str, ...] = ()
     """Where the same images lie, or some of them, with less beside them: no method is called for those."""
 
-
-EXPECTED = "expected_mse"
-"""Of a record: what views that are left out say of the mean square error of each slice, on the scale of the images."""
 
 VERSION = 2
 """Of what all methods share (denoisers, data steps, random streams): part of the address of reconstructions and
@@ -87,7 +84,7 @@ def reconstruct_shard(job: ReconstructJob, index: int, report: Report) -> None:
     if is_checked and EXPECTED not in record:
         record |= {EXPECTED: _expected_mse(job, shard, lambda share: report((1 + share) / 2))}
     if job.calibration:
-        arrays["half_width"] = _half_widths(job, arrays, shard)
+        arrays["half_width"] = _half_widths(job, arrays, shard, record)
     target.write(shard, {name: _stored(target, name, values) for name, values in arrays.items()}, record=record)
 
 
@@ -135,14 +132,17 @@ def _known(job: ReconstructJob, shard: Shard) -> tuple[dict[str, np.ndarray], di
     return None
 
 
-def _half_widths(job: ReconstructJob, arrays: Mapping[str, np.ndarray], shard: Shard) -> np.ndarray:
+def _half_widths(
+    job: ReconstructJob, arrays: Mapping[str, np.ndarray], shard: Shard, record: Mapping[str, Any]
+) -> np.ndarray:
     """Of the 90 % intervals, (n, 1, height, width)."""
     measurements = open_store(job.measurements)
     problem = _problem(job, measurements, range(shard.start, shard.stop))
     at = {name: torch.from_numpy(values).to(problem.y.device) for name, values in arrays.items()}
     made, std = at.get("mean", at["sample"]), at.get("std")
     calibration = load_calibration(job.calibration)
-    widths = calibration.half_width(estimate_of(made.nan_to_num(), std, problem, calibration.image), level=0.9)
+    seen = estimate_of(made.nan_to_num(), std, problem, calibration.image, record.get(EXPECTED))
+    widths = calibration.half_width(seen, level=0.9)
     return torch.where(made.isfinite().flatten(1).all(1)[:, None, None, None], widths, torch.nan).cpu().numpy()
 
 

@@ -19,6 +19,7 @@ from scoreinv.calibration import (
     calibrated,
     cells_of,
     counted,
+    relative,
     unevenness,
 )
 from scoreinv.contract import ImageContract
@@ -214,3 +215,68 @@ def test_a_wrong_level_or_a_missing_deviation_is_refused(thirty: Calibration) ->
         thirty.half_width(Estimate(images), level=0.5)
     with pytest.raises(ValueError, match="for n_samples=1"):
         thirty.half_width(Estimate(images, images))
+
+
+def of_scale(seed: int, scale: float) -> tuple[Estimate, Tensor]:
+    """A person whose errors are larger by a scale, which views that are left out tell, but for a tenth."""
+    images, truth = person(seed)
+    worse = images + (truth - images) * scale
+    known = 1.3 * scale * float(np.random.default_rng(seed).uniform(0.9, 1.1))
+    return Estimate(images, expected=torch.full((2,), (0.03 * known) ** 2)), worse
+
+
+def scaled_calibration(n_people: int) -> Calibration:
+    """Of people who are reconstructed half to twice as well."""
+    people, expected = [], []
+    for seed in range(n_people):
+        estimate, truth = of_scale(seed, float(np.exp(np.random.default_rng(seed).uniform(-0.7, 0.7))))
+        assert estimate.expected is not None
+        people.append(counted(estimate, truth, BOUNDS).sum(0))
+        expected.append(float(estimate.expected.mean()))
+    counts, typical = relative(people, expected)
+    update = {"half_widths": calibrated(counts).half_widths.tolist(), "typical": tuple(typical.tolist())}
+    return calibration(n_people).model_copy(update=update)
+
+
+def test_intervals_hold_on_people_whose_errors_are_larger_as_views_left_out_tell() -> None:
+    scaled = scaled_calibration(30)
+    for scale in (0.6, 1.0, 3.0):
+        shares = []
+        for seed in range(100, 120):
+            estimate, truth = of_scale(seed, scale)
+            shares.append(float(((estimate.images - truth).abs() <= scaled.half_width(estimate)).float().mean()))
+        assert np.mean(shares) == pytest.approx(0.9, abs=0.02)
+    unscaled = scaled.model_copy(update={"typical": ()})
+    assert float(((estimate.images - truth).abs() <= unscaled.half_width(estimate)).float().mean()) < 0.7
+
+
+def test_what_is_not_told_changes_nothing_and_what_is_missing_is_said() -> None:
+    scaled = scaled_calibration(6)
+    images, _ = person(50)
+    for nothing in (math.nan, -1.0, 0.0):
+        assert scaled.scale(Estimate(images, expected=torch.full((2,), nothing))).tolist() == [1, 1]
+    assert scaled.scale(Estimate(images, expected=torch.full((2,), 1e-12))).tolist() == [0.5, 0.5]
+    with pytest.raises(ValueError, match="takes what views that are left out expect"):
+        scaled.half_width(Estimate(images))
+    assert calibration(6).scale(Estimate(images)).tolist() == [1, 1]
+
+
+def test_where_nothing_is_told_of_anybody_errors_stay_as_they_are() -> None:
+    people = [counted(*estimated(seed), BOUNDS).sum(0) for seed in range(4)]
+    counts, typical = relative(people, [math.nan] * 4)
+    for before, after in zip(people, counts, strict=True):
+        np.testing.assert_allclose(after, before)
+    assert np.isfinite(typical).all()
+
+
+def test_errors_that_are_divided_move_along_the_bins() -> None:
+    counts = np.zeros((2 * (len(ACTIVITIES) + 1), len(ERRORS) + 1))
+    counts[0, 0], counts[0, 50], counts[-1, 120], counts[-1, -1] = 500, 700, 1100, 200
+    (shrunk, grown), _ = relative([counts, counts], [4.0, 1.0])
+    assert shrunk.sum() == pytest.approx(2500)
+    assert grown.sum() == pytest.approx(2500)
+    for one, factor in ((shrunk, 1.5 / 2), (grown, 1.5)):
+        assert (one[0, 0], one[-1, -1]) == (500, 200)
+        # The median of the ratios 2 and 1 lies between.
+        middle = float(np.exp((one[-1, 1:-1] @ np.log(ERRORS[1:])) / 1100)) / float(ERRORS[120])
+        assert middle == pytest.approx(factor, rel=0.03)

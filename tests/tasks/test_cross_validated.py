@@ -14,6 +14,7 @@ from flows.ingest import ingest_flow
 from flows.measure import measure_flow
 from flows.reconstruct import reconstruct_flow
 from flows.report import report_flow
+from scoreinv.calibration import Estimate
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.measurement import PoissonNoise, simulate
@@ -33,7 +34,7 @@ from tasks.recipes import (
 )
 from tasks.running.cluster import Inline
 from tasks.running.shards import Execution
-from tasks.workers.reconstruct import EXPECTED
+from tasks.workers.calibrate import EXPECTED, load_calibration
 from tasks.workers.stores import Identity
 
 TV: dict[str, Any] = {"method": {"kind": "tv", "weight": 1e-3, "n_iters": 60}}
@@ -83,6 +84,26 @@ def test_images_are_made_once_and_what_is_expected_of_them_is_told(tmp_path: Pat
     assert min(off) > -3
     assert max(off) < 6
     assert "PSNR expected" in (tmp_path / report_flow(ReportRecipe(scores=(scores,)), execution)).read_text()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_intervals_are_wider_where_views_left_out_expect_more(tmp_path: Path) -> None:
+    execution = Execution(workspace=str(tmp_path), cluster=Inline())
+    known, fewer = (measured(execution, VIEWS | {"n_views": n}) for n in (24, 8))
+    reconstructions = made(execution, known, is_cross_validated=True)
+    ref = calibrate_flow(CalibrateRecipe(reconstructions=reconstructions), execution)
+    with pytest.raises(UserError, match="set reconstruction.is_cross_validated=true"):
+        made(execution, fewer, calibration=ref)
+    found = [made(execution, one, is_cross_validated=True, calibration=ref) for one in (known, fewer)]
+    scores = evaluate_flow(EvaluateRecipe(reconstructions=(found[1],)), execution)
+    rows = read_scores(str(tmp_path / scores))
+    assert all(float(row["interval_scale"]) > 1.3 for row in rows)
+    calibration = load_calibration(str(tmp_path / ref))
+    assert np.mean([float(row["coverage_90"]) for row in rows]) > 0.85
+    store = open_store(str(tmp_path / found[1]))
+    images = torch.from_numpy(store.read("sample", 0, store.n))[:, None]
+    unscaled = calibration.model_copy(update={"typical": ()}).half_width(Estimate(images)).numpy()[:, 0]
+    assert (store.read("half_width", 0, store.n).mean((1, 2)) > 1.2 * unscaled.mean((1, 2))).all()
 
 
 @pytest.mark.usefixtures("prefect_server")

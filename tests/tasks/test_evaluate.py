@@ -25,7 +25,7 @@ from tests.tasks import tiny
 N_SLICES = 4
 SAMPLED = ("coverage_90", "spread_skill")
 OF_OTHERS = {name for name in METRICS if name.startswith("mae_")} | {
-    *("coverage_80", "coverage_95", "half_width", "psnr_expected"),
+    *("coverage_80", "coverage_95", "half_width", "psnr_expected", "interval_scale"),
 }
 """Of tissues that this modality does not tell apart, and of calibrated intervals."""
 
