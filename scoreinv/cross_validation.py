@@ -80,10 +80,8 @@ def expected_mse(images: Tensor, left_out: InverseProblem) -> Tensor:
     operator = left_out.operator
     assert isinstance(operator, CTOperator)
     residual = left_out.residual(images)
-    # The same signs for every image, so that the batch is nothing to any of them.
-    signs = torch.randint(0, 2, residual.shape[1:], generator=torch.Generator().manual_seed(0)).to(residual) * 2 - 1
-    noise = left_out.noise_std if left_out.noise_std.ndim > 1 else spread(left_out.noise_std, residual)
-    return operator.energy(residual) - operator.energy(signs * noise)
+    noise_std = left_out.noise_std if left_out.noise_std.ndim > 1 else spread(left_out.noise_std, residual)
+    return operator.energy(residual) - operator.noise_energy(noise_std.expand_as(residual))
 
 
 def _with_views(problem: InverseProblem, operator: CTOperator, places: Tensor) -> InverseProblem:

@@ -195,6 +195,17 @@ class CTOperator(MaskedTransform):
         step = self.geometry.full_arc / self.geometry.data_shape[0]
         return step * sums / math.prod(self.image_shape)
 
+    def noise_energy(self, std: Tensor) -> Tensor:
+        """The expected ``energy`` of noise of these deviations, independent from ray to ray, (batch,).
+
+        A ramp filter takes nothing from a bin to those at even distances, so two combs find all of its diagonal.
+        """
+        combs = torch.stack([torch.arange(self.geometry.data_shape[1], device=std.device) % 2 == k for k in (0, 1)])
+        rows = combs[:, None].expand(2, *self.geometry.data_shape).to(std)
+        diagonal = (rows * self.geometry.filtered(rows)).sum(0)
+        step = self.geometry.full_arc / self.geometry.data_shape[0]
+        return step * (diagonal * std.square()).flatten(1).sum(1) / math.prod(self.image_shape)
+
     def forward(self, x: Tensor) -> Tensor:
         image = sharper(x, self.curvature) if self.curvature else x
         return self._projected(image, self.geometry).view(len(x), *self.data_shape)

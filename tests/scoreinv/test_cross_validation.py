@@ -47,6 +47,16 @@ def test_the_energy_of_a_sinogram_is_that_of_its_image() -> None:
     )
 
 
+def test_the_energy_of_noise_is_its_mean_however_unequal_it_is() -> None:
+    operator = SparseViewCT(n_views=6).operator(SIZE)
+    generator = torch.Generator().manual_seed(0)
+    std = torch.rand(1, *operator.data_shape, generator=generator)
+    # Neighbouring rays through metal or shoulders, whose noise is of another order.
+    std[..., 40:44] *= 30
+    noise = std * torch.randn(4000, *operator.data_shape, generator=generator)
+    torch.testing.assert_close(operator.energy(noise).mean(), operator.noise_energy(std)[0], rtol=0.03, atol=0)
+
+
 @pytest.mark.parametrize("method", [TotalVariation(weight=1e-4), TotalVariation(weight=3e-2), Direct()])
 @pytest.mark.parametrize("spec", [SparseViewCT(n_views=10), SparseViewCT(n_views=24), SparseViewCT(n_views=60)])
 def test_what_is_expected_is_near_what_is_true(spec: SparseViewCT, method: Method) -> None:
