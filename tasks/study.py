@@ -369,6 +369,7 @@ def _intervals(result: Result, calibration: Calibration) -> str:
     said = (
         f"half widths from {calibration.n_people} people; of those left out, intervals of 90 % covered {covered:.1%}."
     )
+    said += " Those of each image are as wide as views that are left out of it say." if calibration.typical else ""
     warning = calibration.elsewhere(result.measurement, is_exact=result.is_exact)
     return f"{said} {warning[0].upper()}{warning[1:]}: they need not hold here." if warning else said
 

@@ -98,6 +98,8 @@ def test_intervals_are_wider_where_views_left_out_expect_more(tmp_path: Path) ->
     scores = evaluate_flow(EvaluateRecipe(reconstructions=(found[1],)), execution)
     rows = read_scores(str(tmp_path / scores))
     assert all(float(row["interval_scale"]) > 1.3 for row in rows)
+    page = (tmp_path / report_flow(ReportRecipe(scores=(scores,)), execution)).read_text()
+    assert "as wide as views that are left out of it say. Intervals were calibrated at n_views=24" in page
     calibration = load_calibration(str(tmp_path / ref))
     assert np.mean([float(row["coverage_90"]) for row in rows]) > 0.85
     store = open_store(str(tmp_path / found[1]))
