@@ -212,7 +212,7 @@ class Reconstruction(Spec):
     is_cross_validated: bool = Field(
         False,
         description="Make each image again without some of the views, and let these tell how far it is off: scores "
-        "have an expected PSNR then, also where nobody knows the truth. Of CT; twice the calls.",
+        "then have a PSNR by views left out, also where nobody knows the truth. Of CT; twice the calls.",
     )
 
     @model_validator(mode="after")

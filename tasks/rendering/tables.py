@@ -47,7 +47,7 @@ METRICS: Mapping[str, Metric] = {
     "coverage_80": Metric("Coverage of 80 %", "", 3, "none", UNCERTAINTY),
     "coverage_95": Metric("Coverage of 95 %", "", 3, "none", UNCERTAINTY),
     "half_width": Metric("Half width of 90 %", "", 4, "none", UNCERTAINTY),
-    "psnr_expected": Metric("PSNR expected", "dB", 2, "high"),
+    "psnr_expected": Metric("PSNR by views left out", "dB", 2, "high", UNCERTAINTY),
     "interval_scale": Metric("Intervals, times as wide", "", 2, "none", UNCERTAINTY),
     "data_residual": Metric("Data residual", "", 2, "near 1"),
     **{

@@ -83,7 +83,7 @@ def test_images_are_made_once_and_what_is_expected_of_them_is_told(tmp_path: Pat
     off = [float(row["psnr"]) - float(row["psnr_expected"]) for row in rows]
     assert min(off) > -3
     assert max(off) < 6
-    assert "PSNR expected" in (tmp_path / report_flow(ReportRecipe(scores=(scores,)), execution)).read_text()
+    assert "PSNR by views left out" in (tmp_path / report_flow(ReportRecipe(scores=(scores,)), execution)).read_text()
 
 
 @pytest.mark.usefixtures("prefect_server")
