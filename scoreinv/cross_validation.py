@@ -23,7 +23,7 @@ from scoreinv.operators.linear import LinearOperator
 from scoreinv.problem import InverseProblem
 
 N_LEFT_OUT = 6
-"""Views at most; a fourth of few views."""
+"""About so many views; a fourth of few."""
 
 FULL = 0.95
 """Share of the whole arc over which views must be spread."""

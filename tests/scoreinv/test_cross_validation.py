@@ -87,11 +87,11 @@ def test_the_noise_of_views_that_are_left_out_is_no_error(photons: float) -> Non
     assert of_truth.mean().abs() < 0.05 * of_noise.mean()
 
 
-@pytest.mark.parametrize("n", [2, 3, 7, 500])
+@pytest.mark.parametrize("n", [2, 3, 7, 45, 500])
 def test_few_views_are_left_out_of_any_number(n: int) -> None:
     kept, left_out = parts(problem_of(SparseViewCT(n_views=n), truths(1)))
     n_left_out = left_out.y.shape[1]
-    assert 1 <= n_left_out <= max(6, n / 4)
+    assert 1 <= n_left_out <= max(7, n / 4)
     assert kept.y.shape[1] == n - n_left_out
 
 
