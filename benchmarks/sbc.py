@@ -42,7 +42,7 @@ LARGEST = 1e-3
 """Of A's singular values, relative to the largest: below it no data tell of a direction."""
 
 PAPER: tuple[type[Sampler], ...] = (ScoreSDE, Langevin, LangevinProjection, Projection)
-"""Those of Song et al. 2022, with a quarter of their levels."""
+"""Those of Song et al. 2022, with fewer levels."""
 
 SAMPLERS: tuple[Method, ...] = (
     DAPS(),
