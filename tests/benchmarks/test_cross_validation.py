@@ -1,5 +1,6 @@
 """The table of what views that are left out tell: what is expected is near what is true, and ranks people alike."""
 
+import pytest
 import torch
 
 from benchmarks.cross_validation import table
@@ -23,5 +24,6 @@ def test_what_is_expected_is_near_what_is_true_and_ranks_people_alike() -> None:
     row = list(table(settings_named("ct", ["23 views, 1e6 photons"]), people, prior))[-1]
     expected, whole, part, below, rank = row.strip("| ").split(" | ")[1:]
     assert abs(float(expected) - float(part)) < 3
-    assert below.split(" ± ")[0][1:] == f"{abs(float(whole) - float(expected)):.2f}"
+    # The three numbers are rounded each.
+    assert float(below.split(" ± ")[0][1:]) == pytest.approx(abs(float(whole) - float(expected)), abs=0.011)
     assert float(rank) > 0.7
