@@ -8,6 +8,7 @@ first is below the second, with its deviation over people; and how well it ranks
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -67,14 +68,31 @@ def table(settings: Sequence[Setting], people: People, denoiser: ScoreModel) -> 
 
 def psnrs(setting: Setting, people: People, denoiser: ScoreModel) -> tuple[Tensor, Tensor, Tensor]:
     """Of each slice: expected, of the image, and of the image that was made without the views that tell it."""
+    made = checked_images(setting, people, denoiser)
+    true = [(one - people.images).square().mean((1, 2, 3)) for one in (made.images, made.without)]
+    found = [expected_psnr(one.tolist()) for one in (made.expected, *true)]
+    return found[0], found[1], found[2]
+
+
+class Checked(NamedTuple):
+    """The preset's images of a problem, those without the views that are left out, and what these expect, (batch,)."""
+
+    problem: InverseProblem
+    images: Tensor
+    without: Tensor
+    expected: Tensor
+
+
+def checked_images(setting: Setting, people: People, denoiser: ScoreModel) -> Checked:
+    """The people's images in a setting, and what views that are left out say of them."""
     problem = InverseProblem.of(setting.measurement, data_of(setting, people), people.contract)
     kept, left_out = parts(problem)
     method = methods_of("ct")["preset"]
     with torch.no_grad():
-        whole, part = (reconstruct(method, one, denoiser, noise=Noise(0, people.names)).x for one in (problem, kept))
-    true = [(one - people.images).square().mean((1, 2, 3)) for one in (whole, part)]
-    found = [expected_psnr(one.tolist()) for one in (expected_mse(part, left_out), *true)]
-    return found[0], found[1], found[2]
+        images, without = (
+            reconstruct(method, one, denoiser, noise=Noise(0, people.names)).x for one in (problem, kept)
+        )
+    return Checked(problem, images, without, expected_mse(without, left_out))
 
 
 if __name__ == "__main__":

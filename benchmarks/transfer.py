@@ -14,14 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.cross_validation import COMPLETE
+from benchmarks.cross_validation import COMPLETE, checked_images
 from benchmarks.people import mean_of_each
-from benchmarks.settings import People, Setting, data_of, methods_of, read_people, settings_named
+from benchmarks.settings import People, Setting, read_people, settings_named
 from scoreinv.calibration import Calibration, Estimate
-from scoreinv.cross_validation import expected_mse, parts
 from scoreinv.denoiser import ScoreModel
-from scoreinv.noise import Noise
-from scoreinv.problem import InverseProblem, reconstruct
 from tasks.people import over_people
 from tasks.rendering.tables import interval_text
 from tasks.workers.calibrate import estimate_of, load_calibration
@@ -55,20 +52,11 @@ def table(settings: Sequence[Setting], people: People, denoiser: ScoreModel, cal
     yield f"| setting | {' | '.join(heads)} | times as wide |"
     yield "| --- |" + " ---: |" * (len(heads) + 1)
     for setting in settings:
-        estimate = estimate_in(setting, people, denoiser)
+        made = checked_images(setting, people, denoiser)
+        estimate = estimate_of(made.images, None, made.problem, people.contract, made.expected.tolist())
         cells = [text for one in (unscaled, calibration) for text in held(one, estimate, people)]
         scale = np.mean(list(mean_of_each(people.people, calibration.scale(estimate).tolist()).values()))
         yield f"| {setting.name} | {' | '.join(cells)} | {scale:.2f} |"
-
-
-def estimate_in(setting: Setting, people: People, denoiser: ScoreModel) -> Estimate:
-    """The preset's images, and what is expected of them."""
-    problem = InverseProblem.of(setting.measurement, data_of(setting, people), people.contract)
-    kept, left_out = parts(problem)
-    method = methods_of("ct")["preset"]
-    with torch.no_grad():
-        images, part = (reconstruct(method, one, denoiser, noise=Noise(0, people.names)).x for one in (problem, kept))
-    return estimate_of(images, None, problem, people.contract, expected_mse(part, left_out).tolist())
 
 
 def held(calibration: Calibration, estimate: Estimate, people: People) -> Iterator[str]:

@@ -90,7 +90,7 @@ def panel_png(panel: Panel, scales: Scales, *, max_bytes: int = 100_000) -> byte
 
 
 def chart_png(figure: Figure, *, dpi: int) -> bytes:
-    """A chart as an indexed PNG of its own ``N_COLOURS`` colours, a quarter of one in full colour."""
+    """A chart as an indexed PNG of its own ``N_COLOURS`` colours, a third of one in full colour."""
     return _png_bytes(_drawn(figure, dpi).quantize(N_COLOURS, dither=Pillow.Dither.NONE))
 
 

@@ -124,11 +124,10 @@ def _known(job: ReconstructJob, shard: Shard) -> tuple[dict[str, np.ndarray], di
         try:
             known = open_store(uri, finished=False)
             read = {name: known.read(name, shard.start, shard.stop) for name in known.layouts}
-            return {name: as_images(values, contract).numpy() for name, values in read.items()}, known.record(
-                shard.index
-            )
+            record = known.record(shard.index)
         except StoreError:
             continue
+        return {name: as_images(values, contract).numpy() for name, values in read.items()}, record
     return None
 
 
