@@ -297,6 +297,8 @@ class _DaskRun:
 
     def _settle(self, future: Future, index: int) -> Iterator[ShardEvent]:
         if future.status == "finished":
+            # What a worker that dies has in memory and somebody still wants is made again.
+            future.release()
             yield ShardEvent(index, 1.0)
             return
         error = ConnectionError("the Dask scheduler lost it") if future.cancelled() else future.exception()

@@ -43,8 +43,19 @@ def tries(job: Job) -> dict[int, int]:
 
 def who(job: Job) -> list[int]:
     """The processes that tried shards, in the order in which they came."""
+    return list(dict.fromkeys(pid for _, pid in _traces(job)))
+
+
+def begun(job: Job, pid: int) -> list[int]:
+    """The shards that a process tried, in the order in which it did."""
+    return [index for index, theirs in _traces(job) if theirs == pid]
+
+
+def _traces(job: Job) -> list[tuple[int, int]]:
+    """Shard and process of every try, in their order."""
     traces = sorted(Path(job.traces).iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    return list(dict.fromkeys(int(path.name.split("-")[2]) for path in traces))
+    names = [path.name.split("-") for path in traces]
+    return [(int(index), int(pid)) for index, _, pid in names]
 
 
 def fill(job: Job, index: int, report: Report) -> None:

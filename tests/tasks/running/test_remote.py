@@ -16,8 +16,8 @@ from distributed import Security
 
 from tasks.running import cluster as cluster_module
 from tasks.running.cluster import Certificates, RemoteWorkers, connect
-from tasks.running.shards import Execution, map_shards
-from tests.tasks.work import fill, hurry, new_store, tries, who
+from tasks.running.shards import Execution, ShardEvent, map_shards
+from tests.tasks.work import begun, fill, hurry, new_store, tries, who
 
 ROOT = Path(__file__).parents[3]
 WAIT_SECONDS = 200.0
@@ -77,24 +77,35 @@ WAYS: dict[str, Callable[["subprocess.Popen[bytes]", str], None]] = {
 }
 
 
+def is_in_the_middle(shards: list[int], told: list[ShardEvent], *, more_than: int) -> bool:
+    """Whether a worker has begun another shard, and all of its before that are told to be done."""
+    fractions = {event.shard: event.fraction for event in told}
+    return len(shards) > more_than and all(fractions.get(one) == 1 for one in shards[:-1])
+
+
 def test_a_run_outlives_all_its_workers(tmp_path: Path) -> None:
     """In the middle of a run another worker joins and is given shards; then the one before leaves; in every way."""
     job, store = new_store(tmp_path, n=60)
     slow = job.model_copy(update={"seconds": 5.0})
     with ThreadPoolExecutor(1) as pool, scheduler(tmp_path) as address, ExitStack() as workers:
         execution = Execution(cluster=RemoteWorkers(address=address), retries=0)
-        run = pool.submit(lambda: list(map_shards(fill, slow, store, execution)))
+        told: list[ShardEvent] = []
+        run = pool.submit(lambda: told.extend(map_shards(fill, slow, store, execution)))
         present = workers.enter_context(worker(address, tmp_path / "first"))
         wait_until(lambda: present.pid in who(job))
         for name, leave in WAYS.items():
             follower = workers.enter_context(worker(address, tmp_path / name))
             wait_until(lambda follower=follower: follower.pid in who(job))
+            # A shard that is done and not told yet would be a second one to do again.
+            n_before = len(begun(job, present.pid))
+            wait_until(lambda gone=present, n=n_before: is_in_the_middle(begun(job, gone.pid), told, more_than=n))
             leave(present, address)
             wait_until(lambda gone=present: gone.poll() is not None)  # sooner it could begin what is another's already
             present = follower
         assert not run.done()
         hurry(slow)
-        done = [event.shard for event in run.result(WAIT_SECONDS) if event.fraction == 1]
+        run.result(WAIT_SECONDS)
+        done = [event.shard for event in told if event.fraction == 1]
     assert sorted(done) == list(range(60))
     assert store.pending() == []
     assert len(who(job)) == len(WAYS) + 1
