@@ -16,7 +16,14 @@ setup(
     package_dir=SHIPPED,
     package_data={
         "tasks.rendering": ["templates/*.j2", "templates/*.css"],
-        "scoreinv": ["xrays.json", "priors/*.safetensors", "priors/*.json", "priors/*.md"],
+        "scoreinv": [
+            "xrays.json",
+            "priors/*.safetensors",
+            "priors/*.json",
+            "priors/*.md",
+            "calibrations/*.json",
+            "calibrations/*.md",
+        ],
         "scoreinv.data.deployments": ["prefect.yaml"],
         "scoreinv.data.recipes": ["*.yaml"],
         # README.md names the licences of the slices.

@@ -28,7 +28,7 @@ from tasks.people import over_people
 from tasks.rendering.tables import interval_text
 from tasks.workers.calibrate import EXPECTED, estimate_of, load_calibration
 from tasks.workers.stores import as_images, read_measured, simulation_of
-from tasks.workspace import locate
+from tasks.workspace import locate, locate_calibration
 
 LEAST_PIXELS = 50
 """Of a person in a class, below which they say nothing of it."""
@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     store = open_store(locate(options.workspace, options.reconstructions, "reconstructions"))
     named = str(store.attrs["recipe"]["reconstruction"].get("calibration", ""))
-    calibration = load_calibration(locate(options.workspace, named, "calibrations"))
+    calibration = load_calibration(locate_calibration(options.workspace, named))
     dataset = DatasetStore.open(locate(options.workspace, str(store.attrs["dataset"]), "datasets"))
     contract = dataset.contract
     truth = as_images(dataset.images(0, store.n), contract)

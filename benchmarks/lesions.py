@@ -38,7 +38,7 @@ from tasks.people import over_people
 from tasks.rendering.tables import interval_text
 from tasks.workers.calibrate import estimate_of, load_calibration
 from tasks.workers.priors import load_prior
-from tasks.workspace import locate
+from tasks.workspace import locate, locate_calibration
 
 BATCH = 8
 """Images per network call."""
@@ -91,7 +91,7 @@ def main() -> None:
     uris = [locate(options.workspace, one, "datasets") for one in options.datasets]
     people = read_people(uris, options.subjects, options.slices)
     denoiser, _ = load_prior(options.prior, "cpu", "bfloat16")
-    named = options.calibration and locate(options.workspace, options.calibration, "calibrations")
+    named = options.calibration and locate_calibration(options.workspace, options.calibration)
     calibration = load_calibration(named) if named else None
     (setting,) = settings_named("ct", [options.setting])
     chosen = {name: methods_of("ct")[name] for name in ("TV", "preset")}

@@ -23,7 +23,7 @@ from tasks.people import over_people
 from tasks.rendering.tables import interval_text
 from tasks.workers.calibrate import estimate_of, load_calibration
 from tasks.workers.priors import load_prior
-from tasks.workspace import locate
+from tasks.workspace import locate, locate_calibration
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     torch.set_num_threads(1)
     people = read_people([locate(options.workspace, one, "datasets") for one in options.datasets], [], options.slices)
     denoiser, _ = load_prior(options.prior, "cpu", "bfloat16")
-    calibration = load_calibration(locate(options.workspace, options.calibration, "calibrations"))
+    calibration = load_calibration(locate_calibration(options.workspace, options.calibration))
     for line in table(settings_named("ct", options.settings), people, denoiser, calibration):
         print(line, flush=True)
 

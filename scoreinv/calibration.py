@@ -32,6 +32,7 @@ from torch.nn.functional import avg_pool2d
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.linalg import spread
+from scoreinv.measurement import MeasurementSpec
 from scoreinv.metrics.image import magnitude
 from scoreinv.spec import Spec
 
@@ -195,7 +196,7 @@ class Use(NamedTuple):
     method: Spec
     prior_sha256: str
     n_samples: int
-    measurement: Spec
+    measurement: MeasurementSpec
     is_exact: bool = False
 
 

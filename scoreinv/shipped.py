@@ -1,8 +1,8 @@
-"""What comes with the package: recipes, example slices and trained priors.
+"""What comes with the package: recipes, example slices, trained priors and calibrations.
 
 In a checkout they lie where people edit them (deployments/recipes, examples); in an installed wheel they lie in
-scoreinv/data, where pyproject.toml puts them. The weights of the priors lie in scoreinv/priors in both. This module
-imports no torch: ``scoreinv.priors`` makes networks of the weights.
+scoreinv/data, where pyproject.toml puts them. The weights of the priors lie in scoreinv/priors in both, and
+calibrations in scoreinv/calibrations. This module imports no torch: ``scoreinv.priors`` makes networks of the weights.
 """
 
 from pathlib import Path
@@ -68,8 +68,22 @@ def prior_weights(name: str) -> bytes:
     return weights
 
 
+def calibration_names() -> tuple[str, ...]:
+    """Names of the shipped calibrations, sorted: their prior's, with ``-checked`` if images are cross-validated."""
+    return tuple(sorted(path.stem for path in _calibrations_folder().glob("*.json")))
+
+
+def calibration_json(name: str) -> bytes:
+    """A shipped calibration, as ``scoreinv.calibration.Calibration`` reads it; of ``calibration_names()``."""
+    return (_calibrations_folder() / f"{name}.json").read_bytes()
+
+
 def _priors_folder() -> Path:
     return _PACKAGE / "priors"
+
+
+def _calibrations_folder() -> Path:
+    return _PACKAGE / "calibrations"
 
 
 def _installed_or_checkout(installed: str, checkout: str) -> Path:

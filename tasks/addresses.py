@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from scoreinv.shipped import calibration_json, calibration_names
 from scoreinv.spec import digest_of
 from storage.listing import Listing
 from storage.sources import PhantomSource
@@ -48,8 +49,13 @@ def of_measurements(recipe: MeasureRecipe) -> str:
 
 
 def of_reconstructions(recipe: ReconstructRecipe, prior_sha256: str) -> str:
-    """The reference of the reconstructions of a recipe, by the weights that its prior has now; empty: none."""
-    return reference("reconstructions", digest_of(recipe.digest(), prior_sha256, METHODS))
+    """The reference of the reconstructions of a recipe, by the weights that its prior has now; empty: none.
+
+    And by what a shipped calibration holds now, whose name alone does not say it.
+    """
+    named = recipe.reconstruction.calibration
+    shipped = [_sha256([calibration_json(named)])] if named in calibration_names() else []
+    return reference("reconstructions", digest_of(recipe.digest(), prior_sha256, METHODS, *shipped))
 
 
 def of_calibration(recipe: CalibrateRecipe) -> str:

@@ -19,7 +19,7 @@ from tasks.running.stopping import stoppable
 from tasks.study import headline_table, section_of
 from tasks.workers.evaluate import Candidate, EvaluateJob, evaluate_shard
 from tasks.workers.stores import simulation_of
-from tasks.workspace import locate, part_reference
+from tasks.workspace import locate, locate_calibration, part_reference
 
 
 @task(name="evaluate", retries=1, retry_condition_fn=worth_retrying)
@@ -92,7 +92,7 @@ def _candidate(workspace: str, store: ShardedStore) -> Candidate:
         uri=store.uri,
         measurements=uri,
         measurement=simulation_of(open_store(uri)).measurement,
-        calibration=locate(workspace, named, "calibrations") if named else "",
+        calibration=locate_calibration(workspace, named) if named else "",
     )
 
 

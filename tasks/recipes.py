@@ -206,8 +206,8 @@ class Reconstruction(Spec):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Of the network; all else is float32.")
     calibration: str = Field(
         "",
-        description="As calibrations/0a1b2c3d4e5f, of the same method, model and measurement: half widths of 90 % "
-        "intervals then lie beside the images.",
+        description="Shipped (ct-128, mri-128), or as calibrations/0a1b2c3d4e5f, of the same method, model and "
+        "measurement: half widths of 90 % intervals then lie beside the images.",
     )
     is_cross_validated: bool = Field(
         False,

@@ -20,7 +20,7 @@ from tasks.workers.calibrate import load_calibration, use
 from tasks.workers.priors import elsewhere, image_contract, require_match
 from tasks.workers.reconstruct import ReconstructJob, reconstruct_shard
 from tasks.workers.stores import dataset_of, simulation_of
-from tasks.workspace import locate, locate_prior, part_reference
+from tasks.workspace import locate, locate_calibration, locate_prior, part_reference
 
 PLAIN = {"calibration": "", "is_cross_validated": False}
 """What decides nothing of the images themselves."""
@@ -71,7 +71,7 @@ def _tell_failures(store: ShardedStore, title: str) -> None:
 
 
 def _checked_calibration(recipe: ReconstructRecipe, measurements: ShardedStore, sha256: str, workspace: str) -> str:
-    """The URI of the calibration that a recipe names, empty if none; a warning where its intervals need not hold.
+    """Where the calibration that a recipe names is, empty if none; a warning where its intervals need not hold.
 
     Raises:
         StoreNotFound: if there is no such calibration.
@@ -79,7 +79,7 @@ def _checked_calibration(recipe: ReconstructRecipe, measurements: ShardedStore, 
     """
     if not recipe.reconstruction.calibration:
         return ""
-    uri = locate(workspace, recipe.reconstruction.calibration, "calibrations")
+    uri = locate_calibration(workspace, recipe.reconstruction.calibration)
     calibration = load_calibration(uri)
     about = use(recipe.reconstruction, sha256, measurements)
     if reason := calibration.mismatch(about):

@@ -32,7 +32,7 @@ from tasks.workers.calibrate import load_calibration
 from tasks.workers.evaluate import FAILURE
 from tasks.workers.priors import elsewhere, image_contract
 from tasks.workers.stores import Identity, as_images, is_exact, read_identities, simulation_of
-from tasks.workspace import locate, locate_prior
+from tasks.workspace import locate, locate_calibration, locate_prior
 
 HEADLINE = ("psnr", "ssim", "nmse")
 """What stands over a slice's pictures and in short tables; the page has all that ``tasks.rendering.tables`` knows."""
@@ -285,7 +285,7 @@ def _model(workspace: str, choice: Reconstruction) -> Contract | None:
 
 def _calibration(workspace: str, choice: Reconstruction) -> Calibration | None:
     try:
-        return load_calibration(locate(workspace, choice.calibration, "calibrations")) if choice.calibration else None
+        return load_calibration(locate_calibration(workspace, choice.calibration)) if choice.calibration else None
     except StoreError:
         return None
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Literal
 
+from scoreinv.shipped import calibration_names
 from storage.datasets import DatasetStore
 from storage.errors import StoreError, StoreNotFound, full_disk_explained
 from storage.identities import Hasher, names_in
@@ -99,6 +100,22 @@ def locate_prior(workspace: str, ref: str) -> str:
     raise StoreNotFound(
         f"there is no prior {ref!r}: shipped are {', '.join(shipped()) or 'none'}; a trained one is priors/<digest>, "
         "one that a pipeline trains is trained/<name of trainings>"
+    )
+
+
+def locate_calibration(workspace: str, ref: str) -> str:
+    """The URI of a calibration, or the name of a shipped one.
+
+    Raises:
+        StoreNotFound: if it is neither; names the shipped ones.
+    """
+    if ref in calibration_names():
+        return ref
+    if ref.startswith("calibrations/"):
+        return locate(workspace, ref, "calibrations")
+    raise StoreNotFound(
+        f"there is no calibration {ref!r}: shipped are {', '.join(calibration_names())}; one of your own is "
+        "calibrations/<digest>"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scoreinv.shipped import prior_names, prior_weights
+from scoreinv.shipped import calibration_json, calibration_names, prior_names, prior_weights
 
 ROOT = Path(__file__).parents[1]
 LEFT_BEHIND = ("PYTHONPATH", "PYTHONHOME", "PREFECT_API_URL")
@@ -63,12 +63,14 @@ def test_everything_is_found_in_the_wheel_and_nothing_in_the_checkout(bin_folder
         "for module in (flows, tasks, storage, scoreinv): print(module.__file__)\n"
         "print(shipped.recipes_folder(), shipped.examples_folder(), sep='\\n')\n"
         "print({name: len(shipped.prior_weights(name)) for name in shipped.prior_names()})\n"
+        "print({name: len(shipped.calibration_json(name)) for name in shipped.calibration_names()})\n"
     )
     done = outside(tmp_path, bin_folder / "python", "-c", code)
     assert done.returncode == 0, done.stderr
-    *places, priors = done.stdout.splitlines()
+    *places, priors, calibrations = done.stdout.splitlines()
     assert all(place.startswith(str(bin_folder.parent)) for place in places), done.stdout
     assert priors == str({name: len(prior_weights(name)) for name in prior_names()})
+    assert calibrations == str({name: len(calibration_json(name)) for name in calibration_names()})
 
 
 def test_every_recipe_slice_template_and_licence_is_in_the_wheel(wheel: Path) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from scoreinv.baselines import Direct
+from scoreinv.calibration import Use
 from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from storage.datasets import DatasetStore
 from storage.fingerprint import Fingerprint, fingerprint_of_dataset, fingerprint_of_source
+from tasks.planning.intervals import Intervals, intervals_for
 from tasks.planning.presets import BASELINES, PRESETS, Preset
 from tasks.planning.prior_choice import Choice, choose_prior, grid_for, known_priors, named_prior
 from tasks.planning.timing import time_on
@@ -43,17 +45,28 @@ class Images(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """What is decided before anything is timed; ``options`` are the presets and the baseline, by name."""
+    """What is decided before anything is timed; ``options`` are the presets and the baseline, by name.
+
+    ``grid`` is of the images, or the one that they will be brought to; ``intervals`` are of the preset that was asked
+    for.
+    """
 
     recipe: PlanRequest
     images: Images
     prior: Choice
     options: dict[str, Preset]
+    grid: ImageContract
+    intervals: Intervals
 
     @property
-    def grid(self) -> ImageContract:
-        """Of the images, or the one they will be brought to."""
-        return self.images.grid or grid_for(self.prior.contract, self.images.fingerprint)
+    def chosen(self) -> Preset:
+        """The preset that was asked for."""
+        return self.options[self.recipe.preset]
+
+    def n_images(self, name: str) -> int:
+        """How many of a slice the option of this name makes, as it is written."""
+        is_checked = self.intervals.is_cross_validated and name == self.recipe.preset
+        return self.options[name].n_samples * (2 if is_checked else 1)
 
 
 class Plan(NamedTuple):
@@ -67,8 +80,8 @@ class Plan(NamedTuple):
 
     def seconds(self) -> dict[str, float]:
         """Of each option for one slice, on one worker while all are busy."""
-        options = self.draft.options.items()
-        return {name: item.n_samples * each for (name, item), each in zip(options, self.timing.methods, strict=True)}
+        timed = zip(self.draft.options, self.timing.methods, strict=True)
+        return {name: self.draft.n_images(name) * each for name, each in timed}
 
     def total_seconds(self) -> dict[str, float]:
         """Of each option for all slices: the workers take the shards in rounds."""
@@ -112,7 +125,11 @@ def _draft(recipe: PlanRequest, execution: Execution, shard_size: int | None) ->
     prior = _prior(recipe.prior, images, execution.workspace)
     options = {str(name): preset for name, preset in PRESETS[modality].items()}
     options[BASELINES[modality].method.label] = BASELINES[modality]
-    return Draft(recipe, images, prior, options)
+    grid, chosen = images.grid or grid_for(prior.contract, images.fingerprint), options[recipe.preset]
+    use = Use(
+        grid, chosen.method, prior.contract.sha256, chosen.n_samples, measurement, is_exact=not images.has_fine_images
+    )
+    return Draft(recipe, images, prior, options, grid, intervals_for(use))
 
 
 def _images(recipe: PlanRequest, execution: Execution) -> Images:
@@ -136,7 +153,7 @@ def _prior(name: str, images: Images, workspace: str) -> Choice:
 
 def _job(draft: Draft, execution: Execution) -> ProbeJob:
     # A larger batch than a shard can fill would never be seen.
-    largest = draft.images.shard_size * draft.options[draft.recipe.preset].n_samples
+    largest = draft.images.shard_size * draft.chosen.n_samples
     return ProbeJob(
         prior=locate_prior(execution.workspace, draft.prior.name),
         image=draft.grid,
@@ -168,11 +185,16 @@ def _pipeline(draft: Draft, timing: Timing) -> PipelineRecipe:
 
 def _reconstructions(draft: Draft, timing: Timing) -> tuple[Reconstruction, ...]:
     """The naive one, the classical one, and the one that was asked for."""
-    chosen = draft.options[draft.recipe.preset]
+    chosen = draft.chosen
     return (
         Reconstruction(method=Direct()),
         Reconstruction(method=BASELINES[draft.grid.modality].method),
         Reconstruction(
-            method=chosen.method, prior=draft.prior.name, n_samples=chosen.n_samples, precision=timing.precision
+            method=chosen.method,
+            prior=draft.prior.name,
+            n_samples=chosen.n_samples,
+            precision=timing.precision,
+            calibration=draft.intervals.calibration,
+            is_cross_validated=draft.intervals.is_cross_validated,
         ),
     )

@@ -45,7 +45,7 @@ def _cost_lines(plan: Plan) -> Lines:
     yield f"  {'':12}{'samples':>8}{'network calls':>15}{'a slice':>12}{f'{images.n_slices} slices':>15}"
     written = [plan.draft.recipe.preset, *list(seconds)[-1:]]
     for name, option in plan.draft.options.items():
-        n_calls, mark = option.n_samples * option.method.n_calls, "  written below" if name in written else ""
+        n_calls, mark = plan.draft.n_images(name) * option.method.n_calls, "  written below" if name in written else ""
         cells = f"{option.n_samples:>8}{n_calls:>15}{duration(seconds[name]):>12}{duration(total[name]):>15}"
         yield f"  {name:12}{cells}{mark}"
     both = sum(total[name] for name in written)
@@ -82,6 +82,7 @@ def _reason_lines(plan: Plan) -> Lines:
     measurement = plan.draft.recipe.measurement
     for note in filter(None, (*measurement.notes(grid), noise_note(measurement.noise))):
         yield f"  measurement: {note}."
+    yield f"  intervals: {plan.draft.intervals.why}."
     yield "  batch size and precision: the fastest network calls. Milliseconds per image:"
     for precision, seconds in plan.timing.calls.items():
         yield f"    {precision}: " + ", ".join(f"{1000 * s:.3g} (batch of {size})" for size, s in seconds.items())

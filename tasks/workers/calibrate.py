@@ -14,6 +14,7 @@ from scoreinv.metrics.image import magnitude
 from scoreinv.metrics.structures import lacking, small_structures, within
 from scoreinv.modality import MODALITIES
 from scoreinv.problem import InverseProblem
+from scoreinv.shipped import calibration_json, calibration_names
 from scoreinv.spec import Json, Spec
 from storage.shards import ShardedStore
 from tasks.recipes import Reconstruction
@@ -152,18 +153,20 @@ def use(choice: Reconstruction, prior_sha256: str, measurements: ShardedStore) -
     )
 
 
-def load_calibration(uri: str) -> Calibration:
-    """The one at a URI; of a finished store, so it is read once per process.
+def load_calibration(uri_or_name: str) -> Calibration:
+    """The one at a URI, of a finished store, or a shipped one; it is read once per process.
 
     Raises:
         StoreError: if it is not there, not finished or damaged.
     """
-    return _loaded(uri)
+    return _loaded(uri_or_name)
 
 
 @lru_cache(maxsize=8)
-def _loaded(uri: str) -> Calibration:
-    return Calibration.model_validate(open_store(uri).manifest())
+def _loaded(uri_or_name: str) -> Calibration:
+    if uri_or_name in calibration_names():
+        return Calibration.model_validate_json(calibration_json(uri_or_name))
+    return Calibration.model_validate(open_store(uri_or_name).manifest())
 
 
 def _sparse(counts: np.ndarray) -> Json:

@@ -17,6 +17,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.errors import UserError
 from scoreinv.operators.ct import SparseViewCT
 from scoreinv.problem import InverseProblem
+from storage.errors import StoreNotFound
 from storage.joined import open_store
 from storage.scores import read_scores
 from tasks.finished import finished
@@ -87,6 +88,36 @@ def test_intervals_of_one_image_hold_on_other_people(tmp_path: Path) -> None:
     page = (tmp_path / report_flow(ReportRecipe(scores=(scores,)), execution)).read_text()
     assert "Half width of 90 % intervals of FISTA-TV" in page
     assert f"half widths from {N_PEOPLE} people" in page
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_shipped_calibration_is_named_as_its_prior(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution = Execution(workspace=str(tmp_path), cluster=Inline())
+    measurements = measured(execution, 0)
+    ref = calibrate_flow(CalibrateRecipe(reconstructions=made(execution, measurements, **TV)), execution)
+    own = made(execution, measurements, **TV, calibration=ref)
+    text = load_calibration(str(tmp_path / ref)).model_dump_json().encode()
+    ship(monkeypatch, tmp_path / "first", {"small": text})
+    shipped = made(execution, measurements, **TV, calibration="small")
+    widths = [open_store(str(tmp_path / one)).read("half_width", 0, 3 * N_PEOPLE) for one in (own, shipped)]
+    np.testing.assert_array_equal(*widths)
+    scores = evaluate_flow(EvaluateRecipe(reconstructions=(shipped,)), execution)
+    assert all("coverage_90" in row for row in read_scores(str(tmp_path / scores)))
+    page = (tmp_path / report_flow(ReportRecipe(scores=(scores,)), execution)).read_text()
+    assert f"half widths from {N_PEOPLE} people" in page
+    with pytest.raises(StoreNotFound, match=r"no calibration 'large': shipped are small; .* calibrations/<digest>"):
+        made(execution, measurements, **TV, calibration="large")
+    # Another one of this name, as a later version ships, is not taken for what was made before.
+    ship(monkeypatch, tmp_path / "later", {"small": text + b" "})
+    assert made(execution, measurements, **TV, calibration="small") != shipped
+
+
+def ship(monkeypatch: pytest.MonkeyPatch, folder: Path, calibrations: dict[str, bytes]) -> None:
+    """Let these come with the package, and no others."""
+    folder.mkdir()
+    for name, content in calibrations.items():
+        (folder / f"{name}.json").write_bytes(content)
+    monkeypatch.setattr("scoreinv.shipped._calibrations_folder", lambda: folder)
 
 
 def test_the_body_lacks_what_its_data_tell_of_and_the_air_around_it_nothing() -> None:
