@@ -2,16 +2,16 @@
 
     python -m benchmarks.lesions workspace datasets/DIGEST --prior ct-256 --calibration calibrations/DIGEST
 
-A disc is put into lung and into soft tissue of the finer images, where values around it are even; the data are
-simulated with it, and without. The recovery of a method is the contrast in its image over that in the truth
-(``structures``: the response of a difference of Gaussians of the disc's size), each less what is there without the
-disc. Kept is a disc of at least half its contrast; vanished is one of less than a quarter. Told is one of which a
-report would say that the data tell of it, were it not in the image at all; the first row, without a disc, has false
-alarms. With a calibration, which has to be of the preset, an interval keeps a disc if it holds the truth's mean over
-the disc, so that nobody who reads the interval can rule it out: the mean of half widths is taken as that mean's, as if
-all its pixels were wrong together.
+A disc is put into lung and into soft tissue of the finer images, in MRI into any tissue, where values around it are
+even; the data are simulated with it, and without. The recovery of a method is the contrast in its image over that in
+the truth (``structures``: the response of a difference of Gaussians of the disc's size), each less what is there
+without the disc. Kept is a disc of at least half its contrast; vanished is one of less than a quarter. Told is one of
+which a report would say that the data tell of it, were it not in the image at all; the first row, without a disc, has
+false alarms. With a calibration, which has to be of the preset, an interval keeps a disc if it holds the truth's mean
+over the disc, so that nobody who reads the interval can rule it out: the mean of half widths is taken as that mean's,
+as if all its pixels were wrong together.
 
-People count alike: shares and medians are of each person's discs first. CT alone: discs are of HU.
+People count alike: shares and medians are of each person's discs first.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.denoiser import ScoreModel
 from scoreinv.measurement import MeasurementSpec, simulate
 from scoreinv.metrics.structures import Structures, response, small_structures, unexplained, within
+from scoreinv.modality import MODALITIES, Modality
 from scoreinv.noise import Noise
 from scoreinv.phantoms import Ellipse, coverage
 from scoreinv.problem import InverseProblem, Method, reconstruct
@@ -48,31 +49,40 @@ KEPT, VANISHED = 0.5, 0.25
 
 
 class Lesion(NamedTuple):
-    """A disc: where it is put (the HU of the tissue, and their deviation around it at most), its size, what it adds."""
+    """A disc: where it is put (the tissue's values, and their deviation around it at most), its size, what it adds.
+
+    All in the unit of the modality.
+    """
 
     tissue: str
     low: float
     high: float
     even: float
     diameter_mm: float
-    contrast_hu: float
+    contrast: float
 
-    @property
-    def name(self) -> str:
+    def name(self, modality: Modality) -> str:
         """As a row of the table is called."""
-        return f"{self.tissue}, {self.diameter_mm:g} mm, {self.contrast_hu:+g} HU"
+        return f"{self.tissue}, {self.diameter_mm:g} mm, {self.contrast:+g} {MODALITIES[modality].label}".strip()
 
 
-LESIONS = tuple(
-    Lesion(*tissue, diameter, contrast)
-    for tissue, contrasts in (
-        (("lung", -950.0, -700.0, 120.0), (800.0, 300.0)),
-        (("soft tissue", -50.0, 150.0, 40.0), (60.0, -60.0)),
-    )
-    for contrast in contrasts
-    for diameter in (6.0, 10.0, 15.0)
-)
-"""Solid nodules and ground glass in lung, lesions as in a liver."""
+def _lesions(
+    tissue: tuple[str, float, float, float], contrasts: Sequence[float], diameters: Sequence[float]
+) -> tuple[Lesion, ...]:
+    return tuple(Lesion(*tissue, diameter, contrast) for contrast in contrasts for diameter in diameters)
+
+
+LESIONS: dict[Modality, tuple[Lesion, ...]] = {
+    "ct": (
+        *_lesions(("lung", -950.0, -700.0, 120.0), (800.0, 300.0), (6.0, 10.0, 15.0)),
+        *_lesions(("soft tissue", -50.0, 150.0, 40.0), (60.0, -60.0), (6.0, 10.0, 15.0)),
+    ),
+    "mri": _lesions(("tissue", 0.2, 0.8, 0.05), (0.2, -0.2), (4.0, 6.0, 10.0)),
+}
+"""Solid nodules and ground glass in lung, lesions as in a liver; bright and dark spots as in white matter."""
+
+SETTINGS: dict[Modality, str] = {"ct": "23 views", "mri": "8 times, paper's columns"}
+"""Of benchmarks/settings.py, if no other one is named."""
 
 
 def main() -> None:
@@ -84,7 +94,7 @@ def main() -> None:
     parser.add_argument("--calibration", default="", help="of the preset's images")
     parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
     parser.add_argument("--slices", type=int, default=1, help="of each person, spread evenly (default: %(default)s)")
-    parser.add_argument("--setting", default="23 views", help="of benchmarks/settings.py (default: %(default)s)")
+    parser.add_argument("--setting", help="of benchmarks/settings.py (default: 23 views, or 8 times)")
     parser.add_argument("--changes", nargs="*", default=[], help="of the preset: more columns (benchmarks/options.py)")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -93,8 +103,9 @@ def main() -> None:
     denoiser, _ = load_prior(options.prior, "cpu", "bfloat16")
     named = options.calibration and locate_calibration(options.workspace, options.calibration)
     calibration = load_calibration(named) if named else None
-    (setting,) = settings_named("ct", [options.setting])
-    chosen = {name: methods_of("ct")[name] for name in ("TV", "preset")}
+    modality = people.contract.modality
+    (setting,) = settings_named(modality, [options.setting or SETTINGS[modality]])
+    chosen = {name: methods_of(modality)[name] for name in ("TV", "preset")}
     chosen |= {change: changed(chosen["preset"], change) for change in options.changes}
     for line in table(people, setting.measurement, chosen, denoiser, calibration):
         print(line, flush=True)
@@ -125,7 +136,7 @@ def table(
     plain = {name: images_of(problem, people, method, denoiser) for name, method in methods.items()}
     told = [share_text(people.people, told_of(one, problem, people.contract)) for one in plain.values()]
     yield f"| none | {len(set(people.people))} | {' | '.join(f' | | | {one}' for one in told)} | |"
-    for lesion in LESIONS:
+    for lesion in LESIONS[people.contract.modality]:
         if not (given := planted(lesion, people, spec)):
             continue
         rows = {
@@ -134,7 +145,8 @@ def table(
         }
         cells = [cell for row in rows.values() for cell in cells_of(row)]
         held = [share_text(row.people, row.is_held) for row in rows.values() if row.is_held]
-        yield f"| {lesion.name} | {len(set(given.people.people))} | {' | '.join([*cells, *(held or [''])])} |"
+        name = lesion.name(people.contract.modality)
+        yield f"| {name} | {len(set(given.people.people))} | {' | '.join([*cells, *(held or [''])])} |"
 
 
 def cells_of(row: Found) -> list[str]:
@@ -195,7 +207,7 @@ def planted(lesion: Lesion, people: People, spec: MeasurementSpec) -> Planted | 
     chosen, places = list(room), list(room.values())
     discs = torch.stack([disc(place, lesion, contract, size) for place in places])
     some = people.part(chosen)
-    some = some._replace(fine=(some.fine + discs * lesion.contrast_hu / (contract.high - contract.low)).clamp_min(0))
+    some = some._replace(fine=(some.fine + discs * lesion.contrast / (contract.high - contract.low)).clamp_min(0))
     truth, covered = (avg_pool2d(one, size // contract.size) for one in (some.fine, discs))
     return Planted(chosen, some, problem_of(some, spec), truth, covered, places)
 
@@ -222,9 +234,9 @@ def told_of(images: Tensor, problem: InverseProblem, contract: ImageContract) ->
 
 def structures_of(lesion: Lesion, contract: ImageContract) -> Structures:
     """The scale at which it is looked for."""
-    span = contract.high - contract.low
+    span, foreground = contract.high - contract.low, MODALITIES[contract.modality].foreground
     return Structures(
-        lesion.diameter_mm / contract.pixel_mm, abs(lesion.contrast_hu) / span, (-500.0 - contract.low) / span
+        lesion.diameter_mm / contract.pixel_mm, abs(lesion.contrast) / span, (foreground - contract.low) / span
     )
 
 
@@ -236,7 +248,7 @@ def place_for(image: Tensor, lesion: Lesion, contract: ImageContract) -> tuple[i
     mean, square = (avg_pool2d(one, n, stride=1, padding=n // 2) for one in (padded, padded.square()))
     std = (square - mean.square()).clamp_min(0).sqrt()
     low, high = ((value - contract.low) / span for value in (lesion.low, lesion.high))
-    body = within(padded > (-500.0 - contract.low) / span)
+    body = within(padded > (MODALITIES[contract.modality].foreground - contract.low) / span)
     fits = body & (mean >= low) & (mean <= high)
     value, index = std.masked_fill(~fits, torch.inf).flatten().min(0)
     if float(value) * span > lesion.even:

@@ -42,7 +42,7 @@ def main() -> None:
     preset, spec, contract = methods_of("ct")["preset"], setting.measurement, people.contract
     problem = problem_of(people, spec)
     plain = estimate_of(images_of(problem, people, preset, denoiser), None, problem, contract)
-    given = {lesion.name: one for lesion in LESIONS if (one := planted(lesion, people, spec))}
+    given = {lesion.name("ct"): one for lesion in LESIONS["ct"] if (one := planted(lesion, people, spec))}
     seen = {
         name: estimate_of(images_of(one.problem, one.people, preset, denoiser), None, one.problem, contract)
         for name, one in given.items()

@@ -14,6 +14,7 @@ from scoreinv.contract import ImageContract
 from scoreinv.denoiser import Denoiser
 from scoreinv.noise import Noise
 from scoreinv.operators.ct import SparseViewCT
+from scoreinv.operators.mri import CartesianMRI
 from scoreinv.problem import InverseProblem, Step
 
 SIZE = 64
@@ -51,7 +52,7 @@ def test_recovery_is_the_share_of_the_contrast_that_is_left(method: Direct, reco
 
 @pytest.mark.parametrize(("contrast", "is_told"), [(300.0, 1.0), (1e-3, 0.0)])
 def test_data_tell_of_what_is_left_out(contrast: float, is_told: float) -> None:
-    small = LARGE._replace(diameter_mm=15.0, contrast_hu=contrast)
+    small = LARGE._replace(diameter_mm=15.0, contrast=contrast)
     given = planted(small, people(), SparseViewCT(n_views=45))
     assert given is not None
     row = found(small, given, Direct(), no_model, people().images, None)  # type: ignore[arg-type]
@@ -70,7 +71,19 @@ def test_lesions_are_put_where_their_tissue_is_even_and_nowhere_else() -> None:
     assert place is not None
     row, column = place
     assert image[row - 4 : row + 5, column - 4 : column + 5].std() < 0.02
-    assert place_for(image, LESIONS[0], CT) is None
+    assert place_for(image, LESIONS["ct"][0], CT) is None
+
+
+def test_lesions_of_mri_are_put_into_what_is_neither_dark_nor_uneven() -> None:
+    contract = ImageContract(modality="mri", size=SIZE, pixel_mm=2.0, low=0, high=1)
+    given = people()._replace(contract=contract)
+    for lesion in LESIONS["mri"]:
+        found = planted(lesion, given, CartesianMRI(acceleration=2))
+        assert found is not None
+        added = found.truth - found.people.images
+        assert float(added.sum()) == pytest.approx(lesion.contrast * float(found.disc.sum()), rel=1e-3)
+        assert lesion.name("mri") == f"tissue, {lesion.diameter_mm:g} mm, {lesion.contrast:+g}"
+        assert place_for(torch.zeros(SIZE, SIZE), lesion, contract) is None
 
 
 def test_a_disc_covers_its_area_around_the_middle_of_its_pixel() -> None:

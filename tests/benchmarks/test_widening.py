@@ -20,14 +20,15 @@ def test_a_larger_gain_holds_the_lesion_and_covers_people_as_often() -> None:
     names = [str(i) for i in range(N)]
     people = People(images, fine, names, names, CT)
     noise = 1e-3 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    (lesion,) = (one for one in LESIONS if one.name == "soft tissue, 15 mm, +60 HU")
+    (lesion,) = (one for one in LESIONS["ct"] if one.name("ct") == "soft tissue, 15 mm, +60 HU")
     given = planted(lesion, people, SparseViewCT(n_views=23))
     assert given is not None
     # The images have nothing of the lesion, and the data tell of a tenth of it.
     seen = Estimate(images + noise, lacks=0.1 * (given.truth - images))
     plain = Estimate(images + noise, lacks=torch.zeros_like(images))
-    rows = [line.split(" | ") for line in table([0.0, 12.0], plain, people, {lesion.name: given}, {lesion.name: seen})]
-    assert rows[0][-1].removesuffix(" |") == lesion.name
+    name = lesion.name("ct")
+    rows = [line.split(" | ") for line in table([0.0, 12.0], plain, people, {name: given}, {name: seen})]
+    assert rows[0][-1].removesuffix(" |") == name
     (none, held), covered = ([row[-1].removesuffix(" |") for row in rows[2:]], {row[1] for row in rows[2:]})
     assert (none, held) == ("0 %", "100 %")
     assert len(covered) == 1
