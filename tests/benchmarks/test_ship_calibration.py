@@ -10,7 +10,7 @@ from scoreinv import shipped
 from scoreinv.calibration import Calibration
 
 
-@pytest.mark.parametrize("name", ["ct-128", "ct-128-checked", "mri-128"])
+@pytest.mark.parametrize("name", shipped.calibration_names())
 def test_what_ships_is_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     text = shipped.calibration_json(name)
     folder = tmp_path / "scoreinv" / "calibrations"
