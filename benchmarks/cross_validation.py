@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.people import mean_of_each
 from benchmarks.settings import People, Setting, arguments, data_of, methods_of, read_people, settings_named
-from scoreinv.cross_validation import expected_mse, parts
+from scoreinv.cross_validation import N_LEFT_OUT, expected_mse, parts
 from scoreinv.denoiser import ScoreModel
 from scoreinv.noise import Noise
 from scoreinv.problem import InverseProblem, reconstruct
@@ -40,22 +40,28 @@ COMPLETE = (
 def main() -> None:
     """Print the table."""
     parser = arguments(__doc__)
+    parser.add_argument("--left-out", type=int, default=N_LEFT_OUT, help="about so many views (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     people = read_people(options.datasets, options.subjects, options.slices)
     denoiser, _ = load_prior(options.prior, "cpu", "bfloat16")
-    for line in table(settings_named("ct", options.settings or COMPLETE), people, denoiser):
+    for line in table(
+        settings_named("ct", options.settings or COMPLETE), people, denoiser, n_left_out=options.left_out
+    ):
         print(line, flush=True)
 
 
-def table(settings: Sequence[Setting], people: People, denoiser: ScoreModel) -> Iterator[str]:
+def table(
+    settings: Sequence[Setting], people: People, denoiser: ScoreModel, *, n_left_out: int = N_LEFT_OUT
+) -> Iterator[str]:
     """One row for each setting."""
     n = len(set(people.people))
     yield f"{n} people, {len(people.people)} slices\n"
     yield "| setting | expected | the image | made without these views | expected below the image | rank correlation |"
     yield "| --- |" + " ---: |" * 5
     for setting in settings:
-        found = [list(mean_of_each(people.people, one.tolist()).values()) for one in psnrs(setting, people, denoiser)]
+        made = psnrs(checked_images(setting, people, denoiser, n_left_out=n_left_out), people)
+        found = [list(mean_of_each(people.people, one.tolist()).values()) for one in made]
         expected, whole, part = (np.array(one) for one in found)
         below = whole - expected
         cells = (f"{one.mean():.2f}" for one in (expected, whole, part))
@@ -66,9 +72,8 @@ def table(settings: Sequence[Setting], people: People, denoiser: ScoreModel) -> 
         )
 
 
-def psnrs(setting: Setting, people: People, denoiser: ScoreModel) -> tuple[Tensor, Tensor, Tensor]:
+def psnrs(made: "Checked", people: People) -> tuple[Tensor, Tensor, Tensor]:
     """Of each slice: expected, of the image, and of the image that was made without the views that tell it."""
-    made = checked_images(setting, people, denoiser)
     true = [(one - people.images).square().mean((1, 2, 3)) for one in (made.images, made.without)]
     found = [expected_psnr(one.tolist()) for one in (made.expected, *true)]
     return found[0], found[1], found[2]
@@ -83,10 +88,10 @@ class Checked(NamedTuple):
     expected: Tensor
 
 
-def checked_images(setting: Setting, people: People, denoiser: ScoreModel) -> Checked:
+def checked_images(setting: Setting, people: People, denoiser: ScoreModel, *, n_left_out: int = N_LEFT_OUT) -> Checked:
     """The people's images in a setting, and what views that are left out say of them."""
     problem = InverseProblem.of(setting.measurement, data_of(setting, people), people.contract)
-    kept, left_out = parts(problem)
+    kept, left_out = parts(problem, n_left_out=n_left_out)
     method = methods_of("ct")["preset"]
     with torch.no_grad():
         images, without = (

@@ -36,8 +36,8 @@ class Parts(NamedTuple):
     left_out: InverseProblem
 
 
-def parts(problem: InverseProblem) -> Parts:
-    """The problem of most views, and that of the few others.
+def parts(problem: InverseProblem, *, n_left_out: int = N_LEFT_OUT) -> Parts:
+    """The problem of most views, and that of the few others, about ``n_left_out``.
 
     Raises:
         UserError: if there are no views that could be left out.
@@ -45,7 +45,7 @@ def parts(problem: InverseProblem) -> Parts:
     operator = checked(problem.operator)
     n = operator.geometry.data_shape[0]
     places = torch.arange(n)
-    every = max(4, n // N_LEFT_OUT)
+    every = max(4, n // n_left_out)
     is_left_out = places % every == min(2, n - 1)
     return Parts(*(_with_views(problem, operator, places[chosen]) for chosen in (~is_left_out, is_left_out)))
 

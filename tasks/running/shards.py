@@ -40,7 +40,12 @@ class Launch(Spec):
     """How a training runs."""
 
     n_processes: int = Field(1, ge=1, description="One per GPU; on CPUs one per socket.")
-    n_threads: int = Field(2, ge=1, description="CPU threads of each process.")
+    n_threads: int = Field(
+        2,
+        ge=1,
+        description="CPU threads of each process; 1 where other work keeps the cores busy: threads that wait for each "
+        "other cost more than they bring there.",
+    )
     n_at_once: int = Field(
         0,
         ge=0,
