@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="*", default=[], help="of the data sets (default: everybody)")
     parser.add_argument("--slices", type=int, default=1, help="of each person, spread evenly (default: %(default)s)")
     parser.add_argument("--setting", help="of benchmarks/settings.py (default: 23 views, or 8 times)")
+    parser.add_argument("--methods", nargs="*", default=["TV", "preset"], help="columns (default: TV preset)")
     parser.add_argument("--changes", nargs="*", default=[], help="of the preset: more columns (benchmarks/options.py)")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -105,8 +106,9 @@ def main() -> None:
     calibration = load_calibration(named) if named else None
     modality = people.contract.modality
     (setting,) = settings_named(modality, [options.setting or SETTINGS[modality]])
-    chosen = {name: methods_of(modality)[name] for name in ("TV", "preset")}
-    chosen |= {change: changed(chosen["preset"], change) for change in options.changes}
+    known = methods_of(modality)
+    chosen = {name: known[name] for name in options.methods}
+    chosen |= {change: changed(known["preset"], change) for change in options.changes}
     for line in table(people, setting.measurement, chosen, denoiser, calibration):
         print(line, flush=True)
 
