@@ -8,6 +8,7 @@ A trained model is a prior, which knows images alone, or a reconstructor, which 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -84,6 +85,10 @@ class ModelContract(Spec):
     images_seen: int = Field(ge=0)
     sha256: str = Field(description="Of the weights file.")
     versions: dict[str, str] = Field(default_factory=dict)
+    slices: tuple[str, ...] = Field(
+        (),
+        description="Checksums of slices it was trained on, by which reports know them; not all need be there.",
+    )
 
     def require_weights(self, weights: bytes, where: str) -> None:
         """Refuse weights that are not those of this contract; ``where`` says in the message which model it is.
@@ -97,6 +102,11 @@ class ModelContract(Spec):
                 f"{self.kind} {where} is damaged (its weights have sha256 {found}, the contract says "
                 f"{self.sha256}): fetch it again"
             )
+
+    def seen(self, checksums: Sequence[str]) -> list[int]:
+        """The places, among slices of these checksums, of those that it was trained on."""
+        known = frozenset(filter(None, self.slices))
+        return [place for place, checksum in enumerate(checksums) if checksum in known]
 
     def served_sizes(self) -> tuple[int, int]:
         """The least and the largest side of images that it serves at its pixel size, in pixels."""

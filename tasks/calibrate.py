@@ -8,18 +8,21 @@ from prefect.logging import get_run_logger
 
 from scoreinv.calibration import GAIN, Calibration, calibrated, relative
 from scoreinv.errors import UserError
+from storage.datasets import DatasetStore
+from storage.errors import StoreError
 from storage.joined import About, create_alike, open_store, part_of
+from storage.models import read_contract
 from storage.shards import ShardedStore
 from storage.uri import join
 from tasks import addresses
-from tasks.recipes import CalibrateRecipe
+from tasks.recipes import CalibrateRecipe, Reconstruction
 from tasks.running.owned import fill
 from tasks.running.retry import worth_retrying
 from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
 from tasks.workers.calibrate import CalibrateJob, calibrate_shard, errors_in, load_calibration, use_of, value_bounds
 from tasks.workers.priors import image_contract
-from tasks.workspace import locate, part_reference
+from tasks.workspace import locate, locate_prior, part_reference
 
 
 @task(name="calibrate", retries=1, retry_condition_fn=worth_retrying)
@@ -28,7 +31,7 @@ def calibrate(recipe: CalibrateRecipe, execution: Execution) -> str:
     """The reference of the calibration, made where it is not there yet.
 
     Raises:
-        UserError: if nobody knows the true images, or there are fewer than two people.
+        UserError: if nobody knows the true images, or there are fewer than two people whom the model has not seen.
     """
     reconstructions = open_store(locate(execution.workspace, recipe.reconstructions, "reconstructions"))
     dataset = str(reconstructions.attrs["dataset"])
@@ -79,10 +82,25 @@ def _measurements(reconstructions: ShardedStore, workspace: str) -> str:
     return locate(workspace, reconstructions.attrs["recipe"]["measurements"], "measurements")
 
 
+def _people_seen(reconstructions: ShardedStore, workspace: str) -> set[str]:
+    """Whom the model was trained on, as far as it is known: their errors are smaller than those of others."""
+    named = Reconstruction.model_validate(reconstructions.attrs["recipe"]["reconstruction"]).prior
+    records = DatasetStore.open(locate(workspace, str(reconstructions.attrs["dataset"]), "datasets")).listing.slices
+    try:
+        model = read_contract(locate_prior(workspace, named)) if named else None
+    except StoreError:
+        # It made the images, and may be gone since.
+        model = None
+    return {records[place].subject_id for place in model.seen([one.checksum for one in records])} if model else set()
+
+
 def _calibration(reconstructions: ShardedStore, store: ShardedStore, workspace: str) -> Calibration:
     measured = open_store(_measurements(reconstructions, workspace))
     image = image_contract(measured.attrs)
-    errors = errors_in(store, image)
+    seen = _people_seen(reconstructions, workspace)
+    if seen:
+        get_run_logger().warning("%d people are left out: the model was trained on slices of theirs", len(seen))
+    errors = errors_in(store, image, without=seen)
     counts, typical = list(errors.counts.values()), np.empty(0)
     if errors.expected is not None:
         counts, typical = relative(counts, list(errors.expected.values()))

@@ -114,6 +114,8 @@ class Slices(NamedTuple):
     source: Mapping[str, Any]
     """Where they come from, for the recipe that makes the results again."""
     truth: ShardedStore | None
+    checksums: Sequence[str] = ()
+    """Of each, where it is known."""
 
 
 class Found(NamedTuple):
@@ -182,10 +184,25 @@ def _section(found: Found) -> ReportSection:
     return ReportSection(
         heading=_heading(results, slices),
         intro=[*_intro(results, slices), *_failures(results, rows)],
+        warnings=_seen(results, slices),
         rows=[row for result in results for row in _method_rows(result, rows)],
         recipe_yaml=_recipe_yaml(slices, results),
         baseline=results[0].name if _are_of_same_data(results) else "",
     )
+
+
+def _seen(results: Sequence[Result], slices: Slices) -> list[str]:
+    """Which models were trained on slices of this very study, each once, in a sentence."""
+    models = {one.model.name: one.model for one in results if one.model}
+    warnings = []
+    for name, model in models.items():
+        if places := model.seen(slices.checksums):
+            n_people = len({slices.identities[place].subject_id for place in places})
+            warnings.append(
+                f"{name} was trained on {len(places)} of these {len(slices.identities)} slices, of {n_people} people: "
+                "what it makes of them is better than of people it has not seen."
+            )
+    return warnings
 
 
 def _failures(results: Sequence[Result], rows: Sequence[Row]) -> list[str]:
@@ -243,7 +260,8 @@ def _slices(workspace: str, dataset: str, reconstruction: ShardedStore) -> Slice
         records, source = store.listing.slices, {"uri": store.uri, "recipe": store.shards.attrs["recipe"]}
         identities = [Identity(one.slice_id, one.volume_id, one.subject_id) for one in records]
         places = [f"slice at {one.position_mm:.0f} mm" for one in records]
-        return Slices(store.contract, identities, places, store.listing.rejected, source, store.shards)
+        checksums = [one.checksum for one in records]
+        return Slices(store.contract, identities, places, store.listing.rejected, source, store.shards, checksums)
     measured = open_store(locate(workspace, reconstruction.attrs["recipe"]["measurements"], "measurements"))
     identities = read_identities(measured, range(measured.n))
     contract = image_contract(measured.attrs)

@@ -171,6 +171,7 @@ class ReportSection:
     Attributes:
         heading: what was measured of what.
         intro: sentences below it.
+        warnings: why what is below may not hold, in red.
         rows: the methods over slices.
         panels: some slices.
         recipe_yaml: makes the results again.
@@ -182,6 +183,7 @@ class ReportSection:
 
     heading: str
     intro: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     rows: Sequence[MethodRow] = ()
     panels: Sequence[Panel] = ()
     recipe_yaml: str = ""

@@ -1,7 +1,7 @@
 """Errors of one shard of reconstructions, counted for each person; and calibrations as workers read them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from tasks.workers.stores import as_images, is_exact, open_dataset, open_store, 
 EXPECTED = "expected_mse"
 """Of records: what views that are left out say of the mean square error of each slice, on the scale of the images."""
 
-VERSION = 2
+VERSION = 3
 """Of how errors are counted and what is made of them: part of the address of calibrations."""
 
 
@@ -89,16 +89,18 @@ class Errors(NamedTuple):
     n_slices: int
 
 
-def errors_in(store: ShardedStore, contract: ImageContract) -> Errors:
-    """What a store of counted errors holds."""
+def errors_in(store: ShardedStore, contract: ImageContract, *, without: Collection[str] = ()) -> Errors:
+    """What a store of counted errors holds, without some people."""
     bounds = value_bounds(contract)
     people: dict[str, np.ndarray] = {}
     told: dict[str, list[float]] = {}
     n_slices, is_checked = 0, True
     for record in store.records():
-        n_slices += sum(record["n_slices"].values())
         is_checked &= EXPECTED in record
         for name, sparse in record["people"].items():
+            if name in without:
+                continue
+            n_slices += record["n_slices"][name]
             people[name] = people.get(name, 0) + _dense(sparse, bounds)
             told.setdefault(name, []).extend(record.get(EXPECTED, {}).get(name, []))
     expected = {name: float(np.mean(one)) if one else math.nan for name, one in told.items()}

@@ -27,6 +27,8 @@ def test_images_of_held_out_subjects_are_not_trained_on(dataset: str) -> None:
     store = DatasetStore.open(dataset)
     found = read_images(RECIPE, [dataset])
     held_out = torch.tensor([record.subject_id == "phantom-3" for record in store.records])
+    assert found.slices == tuple(one.checksum for one in store.records if one.subject_id != "phantom-3")
+    assert all(found.slices)
     assert torch.equal(found.images[:, 0], torch.from_numpy(store.fine_images(0, 24))[~held_out])
     torch.testing.assert_close(found.held_out[:, 0], torch.from_numpy(store.images(0, 24))[held_out], atol=1e-5, rtol=0)
 

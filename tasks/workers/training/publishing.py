@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+from contextlib import suppress
 
 from torch import nn
 
@@ -42,12 +43,23 @@ def _published(job: TrainJob, state: TrainState, images: TrainingImages) -> tupl
     sha256 = hashlib.sha256(weights).hexdigest()
     images_seen = state.best.images_seen if state.best else state.images_seen
     contract = contract_of(job.recipe, images.contract, images_seen=images_seen, sha256=sha256)
+    contract = contract.model_copy(update={"slices": _slices(job, images)})
     if not job.coarse or not isinstance(contract, PriorContract):
         return weights, contract
     coarse_weights, coarse = load(job.coarse, sha256=job.coarse_sha256)
     assert isinstance(coarse, PriorContract)
     share = job.recipe.coarse_share if job.recipe.coarse else None
     return joined(weights, contract, (coarse_weights, coarse), share=share)
+
+
+def _slices(job: TrainJob, images: TrainingImages) -> tuple[str, ...]:
+    """Checksums of what it was trained on, and what it began with and its coarse part, as far as that is known."""
+    known = set(images.slices)
+    for one in filter(None, (job.initial, job.coarse)):
+        with suppress(StoreError):
+            # It was needed at the beginning alone, and may be gone.
+            known.update(read_contract(one).slices)
+    return tuple(sorted(known))
 
 
 def picture_model(job: TrainJob, state: TrainState, images: TrainingImages) -> None:

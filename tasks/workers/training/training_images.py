@@ -42,6 +42,8 @@ class TrainingImages(NamedTuple):
     side: int
     file: Path | None
     """That holds the images, if they are not in memory."""
+    slices: tuple[str, ...] = ()
+    """Checksums of the slices that are trained on, of those that have one."""
 
 
 def read_images(
@@ -75,6 +77,12 @@ def read_images(
         held_out=low_band(held_out, recipe.band) if recipe.band and len(held_out) else held_out,
         side=contract.size * factor,
         file=path,
+        slices=tuple(
+            record.checksum
+            for store, is_free in zip(stores, free, strict=True)
+            for record, one in zip(store.records, is_free.tolist(), strict=True)
+            if one and record.checksum
+        ),
     )
 
 
