@@ -50,6 +50,8 @@ class Plan(Spec):
     """Of the training: what is published of a result needs its texts and its digest."""
     initial_seen: int = Field(0, ge=0)
     """Images that the weights which are packed have seen."""
+    slices: tuple[str, ...] = ()
+    """Checksums of the slices that are packed, and of those that the packed weights have seen."""
 
 
 class Trained(Spec):
@@ -62,6 +64,7 @@ class Trained(Spec):
     """Different ones that were trained on."""
     recipe: dict[str, Json]
     image: ImageContract
+    slices: tuple[str, ...] = ()
 
 
 class Images(NamedTuple):

@@ -41,6 +41,8 @@ class Chosen(NamedTuple):
     train: np.ndarray
     weights: np.ndarray
     held_out: np.ndarray
+    slices: list[str]
+    """Checksums of those to train on, where they are known."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -78,9 +80,11 @@ def pack(recipe: TrainRecipe, workspace: str, to: Path, *, every: int = 1, is_fi
     to.mkdir(parents=True, exist_ok=True)
     if initial is not None:
         write_weights(to, load_tensors(weights))
-    plan = _plan(recipe, contract, is_fine=is_fine, initial_seen=initial.images_seen if initial else 0)
-    (to / "plan.json").write_text(plan.model_dump_json(indent=1) + "\n")
     chosen = [_chosen(store, recipe.validation_subjects, recipe.balance_power, every, is_fine) for store in stores]
+    plan = _plan(recipe, contract, is_fine=is_fine, initial_seen=initial.images_seen if initial else 0)
+    slices = {*(initial.slices if initial else ()), *(checksum for one in chosen for checksum in one.slices)}
+    plan = plan.model_copy(update={"slices": tuple(sorted(slices))})
+    (to / "plan.json").write_text(plan.model_dump_json(indent=1) + "\n")
     shares = recipe.shares or tuple(len(one.train) for one in chosen)
     write_images(
         to / "images.npz",
@@ -118,7 +122,8 @@ def _chosen(store: DatasetStore, held_out: Sequence[str], power: float, every: i
     train = [images[np.isin(np.arange(start, start + len(images)), places)] for start, images in shards]
     out = [images[is_out[start : start + len(images)]] for start, images in shards]
     weights = np.asarray(balanced_weights(subjects[places].tolist(), power=power))
-    return Chosen(np.concatenate(train), weights, np.concatenate(out))
+    slices = [store.records[place].checksum for place in places if store.records[place].checksum]
+    return Chosen(np.concatenate(train), weights, np.concatenate(out), slices)
 
 
 def _spread(images: np.ndarray, n: int) -> np.ndarray:

@@ -54,7 +54,15 @@ def publish_result(result: Path, workspace: str) -> str:
     write_curve(target, curve_of(result))
     job = TrainJob(recipe=recipe, datasets=(), target=target, trunk="", device="cpu")
     nothing = torch.empty(0)
-    images = TrainingImages(trained.image, torch.empty(trained.n_images, 0), nothing, nothing, trained.image.size, None)
+    images = TrainingImages(
+        trained.image,
+        torch.empty(trained.n_images, 0),
+        nothing,
+        nothing,
+        trained.image.size,
+        None,
+        slices=trained.slices,
+    )
     picture_model(job, state, images)
     publish_model(job, state, images)
     return ref

@@ -245,5 +245,6 @@ def _write(setting: Setting, trial: Trial, plan: Plan) -> None:
         n_images=len(trial.images.weights),
         recipe=plan.recipe,
         image=plan.image,
+        slices=plan.slices,
     )
     (setting.result / "trained.json").write_text(trained.model_dump_json(indent=1) + "\n")

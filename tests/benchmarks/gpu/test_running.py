@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.gpu.packed import Trained, read_weights
+from benchmarks.gpu.packed import Trained, read_plan, read_weights
 from benchmarks.gpu.publishing import publish_result
 from benchmarks.gpu.results import FILE, add_row, rows_of
 from benchmarks.gpu.running import PARTS, main, part, run_part
@@ -110,6 +110,7 @@ def test_what_was_trained_becomes_a_prior(result: Path, packed: Packed, tmp_path
     _, contract = load(str(prior))
     trained = Trained.model_validate_json((result / "trained.json").read_text())
     assert (contract.name, contract.images_seen) == ("tiny", trained.images_seen)
+    assert contract.slices == read_plan(packed.folder).slices != ()
     assert problems_of("priors", str(tmp_path / ref)) == []
     model, _ = load_prior(str(prior), "cpu", "float32")
     assert torch.isfinite(model(torch.rand(1, 1, 16, 16), torch.ones(1))).all()
