@@ -105,7 +105,7 @@ def test_a_calibration_leaves_out_whom_the_model_has_seen(
     strangers = CalibrateRecipe(reconstructions=reconstructed(execution, 7, prior))
     calibration = load_calibration(str(tmp_path / calibrate_flow(strangers, execution)))
     assert (calibration.n_people, calibration.n_slices) == (4, 4 * N_SLICES)
-    assert "left out" not in caplog.text
+    assert "are left out" not in caplog.text
     with pytest.raises(UserError, match="two people or more whose truth is known, not 1"):
         calibrate_flow(CalibrateRecipe(reconstructions=reconstructed(execution, 0, prior)), execution)
     assert "3 people are left out" in caplog.text
