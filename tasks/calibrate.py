@@ -9,9 +9,7 @@ from prefect.logging import get_run_logger
 from scoreinv.calibration import GAIN, Calibration, calibrated, relative
 from scoreinv.errors import UserError
 from storage.datasets import DatasetStore
-from storage.errors import StoreError
 from storage.joined import About, create_alike, open_store, part_of
-from storage.models import read_contract
 from storage.shards import ShardedStore
 from storage.uri import join
 from tasks import addresses
@@ -22,7 +20,7 @@ from tasks.running.shards import Execution, map_shards
 from tasks.running.stopping import stoppable
 from tasks.workers.calibrate import CalibrateJob, calibrate_shard, errors_in, load_calibration, use_of, value_bounds
 from tasks.workers.priors import image_contract
-from tasks.workspace import locate, locate_prior, part_reference
+from tasks.workspace import locate, model_of, part_reference
 
 
 @task(name="calibrate", retries=1, retry_condition_fn=worth_retrying)
@@ -86,11 +84,7 @@ def _people_seen(reconstructions: ShardedStore, workspace: str) -> set[str]:
     """Whom the model was trained on, as far as it is known: their errors are smaller than those of others."""
     named = Reconstruction.model_validate(reconstructions.attrs["recipe"]["reconstruction"]).prior
     records = DatasetStore.open(locate(workspace, str(reconstructions.attrs["dataset"]), "datasets")).listing.slices
-    try:
-        model = read_contract(locate_prior(workspace, named)) if named else None
-    except StoreError:
-        # It made the images, and may be gone since.
-        model = None
+    model = model_of(workspace, named)
     return {records[place].subject_id for place in model.seen([one.checksum for one in records])} if model else set()
 
 

@@ -19,7 +19,6 @@ from storage.datasets import DatasetStore
 from storage.errors import StoreError
 from storage.joined import open_store
 from storage.listing import Rejected
-from storage.models import read_contract
 from storage.scores import read_scores
 from storage.shards import ShardedStore
 from tasks.across import Setting
@@ -32,7 +31,7 @@ from tasks.workers.calibrate import load_calibration
 from tasks.workers.evaluate import FAILURE
 from tasks.workers.priors import elsewhere, image_contract
 from tasks.workers.stores import Identity, as_images, is_exact, read_identities, simulation_of
-from tasks.workspace import locate, locate_calibration, locate_prior
+from tasks.workspace import locate, locate_calibration, model_of
 
 HEADLINE = ("psnr", "ssim", "nmse")
 """What stands over a slice's pictures and in short tables; the page has all that ``tasks.rendering.tables`` knows."""
@@ -287,18 +286,10 @@ def _result(workspace: str, uri: str) -> Result:
         store,
         choice,
         simulation,
-        model=_model(workspace, choice),
+        model=model_of(workspace, choice.prior),
         calibration=_calibration(workspace, choice),
         is_exact=is_exact(measurements),
     )
-
-
-def _model(workspace: str, choice: Reconstruction) -> Contract | None:
-    try:
-        return read_contract(locate_prior(workspace, choice.prior)) if choice.prior else None
-    except StoreError:
-        # It made the images, and may be gone since.
-        return None
 
 
 def _calibration(workspace: str, choice: Reconstruction) -> Calibration | None:

@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Sequence
 from typing import Literal
 
+from scoreinv.contract import Contract
 from scoreinv.shipped import calibration_names
 from storage.datasets import DatasetStore
 from storage.errors import StoreError, StoreNotFound, full_disk_explained
 from storage.identities import Hasher, names_in
 from storage.joined import JoinedStore
-from storage.models import shipped
+from storage.models import read_contract, shipped
 from storage.shards import ShardedStore
 from storage.uri import exists, is_local, join, list_names, local_path
 
@@ -101,6 +102,14 @@ def locate_prior(workspace: str, ref: str) -> str:
         f"there is no prior {ref!r}: shipped are {', '.join(shipped()) or 'none'}; a trained one is priors/<digest>, "
         "one that a pipeline trains is trained/<name of trainings>"
     )
+
+
+def model_of(workspace: str, ref: str) -> Contract | None:
+    """The contract of the model that made a result; None if it took none, or if that is gone since."""
+    try:
+        return read_contract(locate_prior(workspace, ref)) if ref else None
+    except StoreError:
+        return None
 
 
 def locate_calibration(workspace: str, ref: str) -> str:
